@@ -106,6 +106,12 @@ class Timing:
     """For `prefd submit` to learn the number of its job."""
     database_look: float = 1.0
     """Between two looks of `prefd run` at whether another process has changed the database."""
+    look_idle: float = 300.0
+    """After which a look child that is asked nothing ends."""
+    look_answer: float = 180.0
+    """For a look child to answer a question: a large dataset takes a minute to tokenize."""
+    look_interruption: float = 5.0
+    """For a look child to leave a question that is not to be answered any more."""
     loss_check: float = 300.0
     """For `prefd check-loss`, which takes a few: a plugin that waits for something takes for ever."""
     device_check: float = 180.0

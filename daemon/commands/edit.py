@@ -132,7 +132,8 @@ def edit_in_editor(home: Home, job_id: int) -> Job | None:
     """Lets the user edit the job's spec until it is valid, and takes it; None where nothing was changed."""
     from prefd.daemon.control.control_error import ControlError
     from prefd.daemon.jobs.edits import NotEditable, refuse_uneditable
-    from prefd.daemon.specs.reading import SpecError, read_spec
+    from prefd.daemon.specs.reading import read_spec
+    from prefd.daemon.specs.spec_error import SpecError
 
     with read_jobs(home) as table:
         job, before = table.get(job_id), table.spec(job_id)
@@ -155,7 +156,7 @@ def edit_in_editor(home: Home, job_id: int) -> Job | None:
                 return None
             return edit_job(home, job_id, {"spec": spec.model_dump(mode="json", exclude_unset=True), "base": base})
         except SpecError as error:
-            faults = [line.removeprefix("spec.yaml: ") for line in error.lines]
+            faults = [str(fault) for fault in error.faults]
         except NotEditable:
             raise
         except ControlError as error:

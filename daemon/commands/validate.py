@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from prefd.daemon.runs.data_summary import DataSummary
     from prefd.daemon.specs.catalog import Catalog
     from prefd.daemon.specs.job_spec import JobSpec
-    from prefd.daemon.specs.reading import SpecError, SpecFile
+    from prefd.daemon.specs.reading import SpecFile
+    from prefd.daemon.specs.spec_error import SpecError
     from prefd.daemon.worker_tasks.answers import DataCheck
 
 
@@ -68,7 +69,8 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json
     The data is read and tokenized as a job would, no weights are loaded and nothing is written. Every error is shown; exit code 1 if there is one. Of a sweep, every combination is checked and listed. Data on the hub that cannot be reached now is no error, and is said.
     """
     from prefd.daemon.specs.catalog_listing import load_catalog
-    from prefd.daemon.specs.reading import SpecError, load_specs
+    from prefd.daemon.specs.reading import load_specs
+    from prefd.daemon.specs.spec_error import SpecError
 
     home: Home = ctx.obj
     catalog = load_catalog(home)
@@ -83,12 +85,12 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json
     documents: list[dict[str, Any]] = []
     for path, file in results.items():
         if isinstance(file, SpecError):
-            documents.append(describe_json(path, file.lines))
+            documents.append(describe_json(path, file))
             if not as_json:
                 Failure(format_errors(path, file)).show()
             continue
         file_looks = [] if no_data else looks[path]
-        documents.append(describe_json(path, (), file, file_looks))
+        documents.append(describe_json(path, file, file_looks))
         if not as_json:
             show_file(path, file, catalog, file_looks)
     if as_json:
@@ -104,7 +106,7 @@ def look_at_data(
 
     One worker looks at all of it, so that files and sweeps over the same data read it once.
     """
-    from prefd.daemon.specs.reading import SpecError
+    from prefd.daemon.specs.spec_error import SpecError
     from prefd.daemon.worker_tasks.answers import DataChecks
     from prefd.daemon.worker_tasks.inputs import DataCheckInput
 
@@ -133,15 +135,21 @@ def group_by_tokens(file: SpecFile, checks: Sequence[DataCheck]) -> list[DataLoo
     return list(looks.values())
 
 
-def describe_json(
-    path: Path, errors: Sequence[str], file: SpecFile | None = None, looks: Sequence[DataLook] = ()
-) -> dict[str, Any]:
-    """Describes one file as `--json` prints it: `spec` where it is one job, `jobs` always, `data` as in `group_by_tokens`."""
+def describe_json(path: Path, result: SpecFile | SpecError, looks: Sequence[DataLook] = ()) -> dict[str, Any]:
+    """Describes one file as `--json` prints it: `spec` where it is one job, `jobs` always, `data` as in `group_by_tokens`.
+
+    `faults` are the `errors` in parts, for a program that marks them in the text.
+    """
+    from prefd.daemon.specs.spec_error import SpecError
+
+    error = result if isinstance(result, SpecError) else None
+    file = None if isinstance(result, SpecError) else result
     jobs = [] if file is None else [spec.model_dump(mode="json") for spec in file.specs]
     return {
         "file": str(path),
-        "ok": not errors,
-        "errors": list(errors),
+        "ok": error is None,
+        "errors": [] if error is None else list(error.lines),
+        "faults": [] if error is None else [fault.to_json() for fault in error.faults],
         "notes": [] if file is None else list(file.notes),
         "spec": jobs[0] if len(jobs) == 1 else None,
         "jobs": jobs,
@@ -182,13 +190,14 @@ def show_notes(file: SpecFile) -> None:
 
 def format_errors(path: Path, error: SpecError) -> str:
     """Formats the path as it was given, then each error, without the file name that they begin with."""
-    return "\n".join([str(path), *(line.removeprefix(f"{path.name}: ") for line in error.lines)])
+    return "\n".join([str(path), *map(str, error.faults)])
 
 
 def check_specs(home: Home, paths: Sequence[Path]) -> list[tuple[Path, SpecFile]]:
     """Reads every file's specs, ready to run. Raises one failure that names each file with an error."""
     from prefd.daemon.specs.catalog_listing import load_catalog
-    from prefd.daemon.specs.reading import SpecError, load_specs
+    from prefd.daemon.specs.reading import load_specs
+    from prefd.daemon.specs.spec_error import SpecError
 
     catalog = load_catalog(home)
     files, errors = [], []

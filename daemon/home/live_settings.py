@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 
 from prefd.daemon.home.changed_settings import describe_differences
@@ -16,9 +15,6 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 
 log = logging.getLogger(__name__)
-
-PLACE = re.compile(r"(?P<what>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)")
-"""How tomllib says where its error is."""
 
 FileStamp = tuple[int, int, int] | None
 """A file's size, time of change and inode; None where there is no file."""
@@ -64,7 +60,7 @@ class LiveSettings:
 
     def _note_error(self, error: ConfigError) -> None:
         lines = [line.removeprefix(f"{self.home.config}: ") for line in str(error).splitlines()]
-        reason = "; ".join(PLACE.sub(r"line \g<line>, column \g<column>: \g<what>", line) for line in lines)
+        reason = "; ".join(lines)
         message = f"{self.home.config.name} cannot be read: {reason}"
         if message != self.error:
             log.warning("%s; the settings stay as they were, and the queue waits", message)

@@ -105,8 +105,8 @@ class Config(SpecModel):
         except ParseError as error:
             raise ConfigError(f"{home.config}: {error}") from None
         except ValidationError as error:
-            lines = explain_faults(error, cls, parsed.value, parsed.lines)
-            raise ConfigError("\n".join(f"{home.config}: {line}" for line in lines)) from None
+            faults = explain_faults(error, cls, parsed.value, parsed.positions)
+            raise ConfigError("\n".join(f"{home.config}: {fault}" for fault in faults)) from None
 
     @staticmethod
     def template() -> str:

@@ -24,8 +24,9 @@ from prefd.daemon.runs.run_identity import ForeignFolder, RunIdentity
 from prefd.daemon.runs.snapshot import freeze
 from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.loss_faults import check_loss
 from prefd.daemon.specs.losses import Provision
-from prefd.daemon.specs.reading import SpecError, check_loss
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.timing import USUAL, Timing
 
 CRASHES = 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
@@ -165,12 +166,9 @@ class RunDir:
         (self.root / f"{phase}.json").unlink(missing_ok=True)
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
-        """Yield each complete line of metrics.jsonl; a line cut by a crash is passed over."""
-        try:
-            text = self.metrics.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return
-        yield from filter(None, map(parse_row, text.splitlines()))
+        """Yield each complete line of metrics.jsonl; a line cut by a crash is passed over. One line at a time is in memory."""
+        with suppress(FileNotFoundError), self.metrics.open("rb") as file:
+            yield from filter(None, map(parse_row, file))
 
 
 def is_evaluation(row: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""The functions here bound the length of a worker's log, `runs/<id>/worker.log`, and read its last lines."""
+"""The functions here bound the length of a worker's log, `runs/<id>/worker.log`, and read lines of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,59 @@ import os
 import shutil
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from prefd.daemon.machine.files import read_end
 
 WORKER_LOG_BYTES = 32_000_000
 """A worker's log is cut at this length; its former content is kept once, as `worker.log.1`."""
+PART_BYTES = 1_000_000
+"""The most of a log that is read at once."""
+
+
+@dataclass(frozen=True)
+class LogPart:
+    """LogPart holds lines of a log, and where the next one begins. Broken UTF-8 is shown as �."""
+
+    lines: list[str]
+    next: int
+    """The byte from which to go on reading."""
+    more: bool
+    """Whether there are more complete lines already."""
+
+
+def read_lines(log: Path, count: int, whole: bool) -> LogPart:
+    """Read the last `count` lines within PART_BYTES. `whole`: without a last one whose end is not written yet."""
+    try:
+        with log.open("rb") as file:
+            data, begin = read_end(file, PART_BYTES)
+    except FileNotFoundError:
+        return LogPart([], 0, False)
+    complete = data.rfind(b"\n") + 1
+    lines = _decode_lines(data[:complete] if whole else data)[1 if begin else 0 :]  # the first one is most often cut
+    return LogPart(lines[len(lines) - min(count, len(lines)) :], begin + complete, False)
+
+
+def read_lines_after(log: Path, position: int) -> LogPart:
+    """Read the complete lines behind a byte, within PART_BYTES. A log that is shorter was cut, and is read from its start.
+
+    A line that is longer than PART_BYTES comes in pieces.
+    """
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            begin = position if position <= size else 0
+            file.seek(begin)
+            data = file.read(PART_BYTES)
+    except FileNotFoundError:
+        return LogPart([], 0, False)
+    complete = data.rfind(b"\n") + 1 or (len(data) if len(data) == PART_BYTES else 0)
+    return LogPart(_decode_lines(data[:complete]), begin + complete, complete > 0 and begin + len(data) < size)
+
+
+def _decode_lines(data: bytes) -> list[str]:
+    return data.decode("utf-8", "replace").splitlines()
 
 
 def bound_log(log: Path, limit: int | None = None) -> bool:

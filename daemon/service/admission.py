@@ -32,9 +32,11 @@ from prefd.daemon.runs.snapshot import Stock, freeze, take_stock
 from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.losses import Losses
-from prefd.daemon.specs.reading import SpecError, SpecFile, read_specs
+from prefd.daemon.specs.reading import SpecFile, read_specs
 from prefd.daemon.specs.remembered_losses import remembered_losses
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.text.text_fault import TextFault, locate_faults
 from prefd.daemon.text.wording import clip
 
 log = logging.getLogger(__name__)
@@ -141,7 +143,8 @@ class Admission:
     def _refuse_unknown_jobs(self, file: SpecFile) -> None:
         job_ids = {job_id for spec in file.specs for job_id in spec.after}
         if unknown := sorted(job_ids - self.table.states(job_ids).keys()):
-            raise SpecError(f"{file.file}: after: there is no job {unknown[0]}")
+            fault = TextFault(f"there is no job {unknown[0]}", "after")
+            raise SpecError(*locate_faults([fault], file.positions), file=file.file)
 
     def _take_stocks(self, specs: Sequence[JobSpec]) -> list[Stock]:
         return [take_stock(self.home, spec) for spec in specs]

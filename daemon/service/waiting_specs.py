@@ -10,7 +10,8 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claims import Claimed
 from prefd.daemon.inbox.non_specs import explain_name
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.reading import SUFFIXES, SpecError, read_specs
+from prefd.daemon.specs.reading import SUFFIXES, read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.text.parsed import MAX_BYTES
 
 

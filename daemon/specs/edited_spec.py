@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.reading import SpecError, read_spec, read_specs
+from prefd.daemon.specs.reading import read_spec, read_specs
+from prefd.daemon.specs.spec_error import SpecError
 
 FILE = "edited.json"
 
@@ -62,8 +64,8 @@ def _write_changed(current: JobSpec, document: Mapping[str, Any], settings: Mapp
 
 @contextmanager
 def _unnamed_file() -> Iterator[None]:
-    """Take the name of the file, which nobody wrote, out of what is wrong with it."""
+    """Take the name of the file and the lines in it, which nobody wrote, out of what is wrong with it."""
     try:
         yield
     except SpecError as error:
-        raise SpecError(*(line.removeprefix(f"{FILE}: ") for line in error.lines)) from None
+        raise SpecError(*(replace(fault, position=None) for fault in error.faults)) from None

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prefd.daemon.text.text_fault import Position, Positions, TextFault
 from prefd.daemon.text.wording import Path, clip, format_value, name_type
 
 KEY = "sweep"
@@ -29,7 +30,11 @@ Axes = Mapping[str, list[Any]]
 
 
 class SweepError(ValueError):
-    """The sweep cannot be expanded: the message names the setting, and says what to do."""
+    """The sweep cannot be expanded. `fault` names the setting, and says what to do."""
+
+    def __init__(self, message: str, setting: str = "") -> None:
+        self.fault = TextFault(message, f"{KEY}.{clip(setting)}" if setting else KEY)
+        super().__init__(str(self.fault))
 
 
 @dataclass(frozen=True)
@@ -47,23 +52,23 @@ class Combination:
 def read_axes(value: Any) -> Axes:
     """Reads the axes in a spec's `sweep:`: dotted names, or blocks within blocks. Raises SweepError."""
     if not isinstance(value, Mapping):
-        raise SweepError(f"{KEY}: expected settings with lists of values, got {name_type(value)}")
+        raise SweepError(f"expected settings with lists of values, got {name_type(value)}")
     axes = dict(_iterate_axes(value, ""))
     if not axes:
-        raise SweepError(f"{KEY}: names no setting; leave it out for one job")
+        raise SweepError("names no setting; leave it out for one job")
     for name, values in axes.items():
         if name.partition(".")[0] in OWN:
-            raise SweepError(f"{KEY}.{clip(name)}: cannot be swept: the jobs are named and grouped by the sweep")
+            raise SweepError("cannot be swept: the jobs are named and grouped by the sweep", name)
         if outer := next((each for each in axes if name.startswith(f"{each}.")), None):
-            raise SweepError(f"{KEY}.{clip(name)}: {clip(outer)} is swept too, and sets it; give one of them")
+            raise SweepError(f"{clip(outer)} is swept too, and sets it; give one of them", name)
         texts = [json.dumps(each) for each in values]
         if repeated := next((each for index, each in enumerate(texts) if each in texts[:index]), None):
-            raise SweepError(f"{KEY}.{clip(name)}: {clip(repeated)} is given twice")
+            raise SweepError(f"{clip(repeated)} is given twice", name)
     count = math.prod(len(values) for values in axes.values())
     if count > MAX_JOBS:
         lengths = " × ".join(str(len(values)) for values in axes.values())
         raise SweepError(
-            f"{KEY}: {clip(lengths, 100)} = {clip(f'{count:,}', 40)} combinations; at most {MAX_JOBS}: sweep in several specs"
+            f"{clip(lengths, 100)} = {clip(f'{count:,}', 40)} combinations; at most {MAX_JOBS}: sweep in several specs"
         )
     return axes
 
@@ -75,9 +80,7 @@ def expand_sweep(document: Mapping[str, Any], axes: Axes) -> Iterator[Combinatio
     """
     count = math.prod(len(values) for values in axes.values())
     if count * len(json.dumps(document)) > MAX_TEXT:
-        raise SweepError(
-            f"{KEY}: {count:,} combinations of a spec this long; sweep fewer values, or shorten their lists"
-        )
+        raise SweepError(f"{count:,} combinations of a spec this long; sweep fewer values, or shorten their lists")
     for values in itertools.product(*axes.values()):
         combined = copy.deepcopy({name: value for name, value in document.items() if name != KEY})
         settings = dict(zip(axes, values))
@@ -86,14 +89,13 @@ def expand_sweep(document: Mapping[str, Any], axes: Axes) -> Iterator[Combinatio
         yield Combination(combined, settings)
 
 
-def find_lines(lines: Mapping[Path, int]) -> dict[Path, int]:
+def find_swept_positions(positions: Positions) -> dict[Path, Position]:
     """Finds where the swept settings are in the file, as if each stood at its place in the spec."""
-    lines_by_path = {
-        tuple(part for part in path[1:] if isinstance(part, str)): line
-        for path, line in lines.items()
-        if path[0] == KEY
-    }
-    return {tuple(".".join(path).split(".")): line for path, line in lines_by_path.items() if path}
+    positions_by_path: dict[tuple[str, ...], Position] = {}
+    for path, position in positions.items():
+        if path[0] == KEY:
+            positions_by_path.setdefault(tuple(part for part in path[1:] if isinstance(part, str)), position)
+    return {tuple(".".join(path).split(".")): position for path, position in positions_by_path.items() if path}
 
 
 def get_value(document: Mapping[str, Any], name: str) -> Any:
@@ -117,9 +119,7 @@ def _iterate_axes(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, 
         elif isinstance(each, list) and each:
             yield name, each
         else:
-            raise SweepError(
-                f"{KEY}.{clip(name)}: expected a list of values, got {format_value(each) if each != [] else 'none'}"
-            )
+            raise SweepError(f"expected a list of values, got {format_value(each) if each != [] else 'none'}", name)
 
 
 def _set_value(document: dict[str, Any], name: str, value: Any) -> None:
@@ -130,9 +130,7 @@ def _set_value(document: dict[str, Any], name: str, value: Any) -> None:
             block[part] = {}
         block = block[part]
         if not isinstance(block, dict):
-            raise SweepError(
-                f"{KEY}.{clip(name)}: {clip(part)} is {name_type(block)} in this spec, without settings of its own"
-            )
+            raise SweepError(f"{clip(part)} is {name_type(block)} in this spec, without settings of its own", name)
     block[last] = value
 
 

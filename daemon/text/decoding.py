@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from prefd.daemon.text.parsed import ParseError
+from prefd.daemon.text.text_fault import LineStarts, Position
 from prefd.daemon.text.wording import clip
 
 SAVE_AS_UTF8 = "save it as UTF-8"
@@ -50,7 +51,7 @@ def decode_text(data: bytes) -> str:
             return _decode(data[len(mark) :], encoding)
     if wide := _guess_wide(data):
         problem = f"looks like {wide.upper().removesuffix('-LE').removesuffix('-BE')} without its mark"
-        raise ParseError(f"line 1: {problem}: {SAVE_AS_UTF8}")
+        raise ParseError(f"{problem}: {SAVE_AS_UTF8}", Position(1))
     return _decode(data, "utf-8")
 
 
@@ -58,24 +59,24 @@ def _decode(data: bytes, encoding: str) -> str:
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ParseError(_explain_fault(data, encoding, error)) from None
+        raise _explain_fault(data, encoding, error) from None
     if (offset := text.find("\0")) >= 0:
-        raise ParseError(f"a NUL character on line {_count_lines(text[:offset])}: is it a binary file?")
+        raise ParseError("a NUL character: is it a binary file?", LineStarts(text).find_position(offset))
     return text
 
 
-def _explain_fault(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
+def _explain_fault(data: bytes, encoding: str, error: UnicodeDecodeError) -> ParseError:
     """Says what a byte that cannot be decoded may be, on its line."""
     if encoding != "utf-8":
-        return f"it begins as {encoding[:6].upper()} text and is none: {SAVE_AS_UTF8}, or is it cut short?"
+        return ParseError(f"it begins as {encoding[:6].upper()} text and is none: {SAVE_AS_UTF8}, or is it cut short?")
     problem = f"not UTF-8 text (byte 0x{data[error.start]:02x} at offset {error.start})"
     if BINARY.search(data):
-        return f"{problem}: is it a binary file?"
-    line = f"line {_count_lines(data[: error.start].decode('utf-8', 'replace'))}"
+        return ParseError(f"{problem}: is it a binary file?")
+    before = data[: error.start].decode("utf-8", "replace")
     start = max(data.rfind(b"\n", 0, error.start), data.rfind(b"\r", 0, error.start)) + 1
     content = re.split(rb"[\r\n]", data[start : start + 400])[0].decode(LEGACY, "replace")
     meaning = f"it looks like Latin-1 or Windows-1252, in which the line is {clip(content)!r}"
-    return f"{line}: {problem}: {meaning}: {SAVE_AS_UTF8}"
+    return ParseError(f"{problem}: {meaning}: {SAVE_AS_UTF8}", LineStarts(before).find_position(len(before)))
 
 
 def _guess_wide(data: bytes) -> str | None:
@@ -94,8 +95,3 @@ def _guess_wide(data: bytes) -> str | None:
         if all(zeros[place] > usual if place in places else zeros[place] < rare for place in range(4)):
             return encoding
     return None
-
-
-def _count_lines(text: str) -> int:
-    """Counts the line that the end of `text` is on, from 1, whatever ends the lines."""
-    return 1 + len(re.findall(r"\r\n|\r|\n", text))

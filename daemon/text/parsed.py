@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
 
-from prefd.daemon.text.wording import Path
+from prefd.daemon.text.text_fault import Position, Positions, TextFault
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
@@ -15,15 +16,29 @@ CUT_SHORT_HINT = "; is the file cut short?"
 
 
 class ParseError(Exception):
-    """The text cannot be read; the message is one line, with line and column where they are known."""
+    """The text cannot be read. `fault` says why in parts, and the message in one line."""
+
+    def __init__(self, message: str, position: Position | None = None, path: str = "") -> None:
+        self.fault = TextFault(message, path, position)
+        super().__init__(str(self.fault))
+
+    @classmethod
+    def of_fault(cls, fault: TextFault) -> Self:
+        """Returns the error with a fault's parts."""
+        return cls(fault.message, fault.position, fault.path)
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """Parsed holds plain values, and the line (from 1) that each path is on, where the format tells."""
+    """Parsed holds plain values, and finds where in the text each of them is."""
 
     value: Any
-    lines: Mapping[Path, int] = field(default_factory=dict)
+    find_positions: Callable[[], Positions] = dict
+
+    @cached_property
+    def positions(self) -> Positions:
+        """The position of each path: looked for once something is to be told of one."""
+        return self.find_positions()
 
 
 def suspect_cut_file(position: int, text: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 from prefd.daemon.text.parsed import CUT_SHORT_HINT
 from prefd.daemon.text.pasted_text import explain_line, explain_pasted_line
+from prefd.daemon.text.text_fault import LINE_END, Position, TextFault
 
 BACKSLASH = """in "…" a backslash begins an escape: write '…', or / in a path"""
 REMEDIES: Sequence[tuple[str, str]] = (
@@ -27,45 +29,44 @@ REMEDIES: Sequence[tuple[str, str]] = (
     # TOML
     (r"Unescaped '\\'|Invalid hex value|Invalid initial character", BACKSLASH),
     (r"Invalid value", "text goes in quotes"),
+    (r"Cannot overwrite a value|Cannot declare .* twice|Cannot mutate immutable", "is a key or a [table] given twice?"),
 )  # fmt: skip
 """What a parser says, and what to do about it."""
 YAML_LINE = re.compile(r"\s*(- )?[\w.-]+:(\s|$)")
 TOML_LINE = re.compile(r"\s*([\w.-]+\s*=\s*\S|\[[\w.-]+\]\s*$)")
 TIGHT_LINE = re.compile(r"""\s*[\w.-]+:[^\s:/\\]""")
-LINE = re.compile(r"\bline (\d+)\b")
 
 
-def explain_failure(message: str, text: str, suffix: str) -> str:
-    """Returns a parser's message about `text`, with what to do where that can be told."""
+def explain_failure(fault: TextFault, text: str, suffix: str) -> TextFault:
+    """Returns what a parser says of `text`, with what to do where that can be told."""
     if pasted := explain_pasted_line(text):
         return pasted
-    lines = split_lines(text)
-    match = LINE.search(message)
-    line = lines[int(match[1]) - 1] if match and 0 < int(match[1]) <= len(lines) else ""
+    lines = LINE_END.split(text)
+    line = lines[fault.position.line - 1] if fault.position and fault.position.line <= len(lines) else ""
+    return replace(fault, message=_add_remedy(fault.message, line, lines[0], suffix))
+
+
+def _add_remedy(message: str, line: str, first_line: str, suffix: str) -> str:
+    """Returns a message about `line` with what to do."""
     if odd := explain_line(line):
         return message + odd
     if message.endswith(CUT_SHORT_HINT):
         return message
     if suffix == ".toml" and YAML_LINE.match(line):
         return f"{message}; it looks like YAML: call it .yaml"
-    if suffix == ".json" and (YAML_LINE.match(lines[0]) or TOML_LINE.match(lines[0])):
-        return f"{message}; it is no JSON: {'YAML is called .yaml' if YAML_LINE.match(lines[0]) else 'TOML is called .toml'}"
+    if suffix == ".json" and (YAML_LINE.match(first_line) or TOML_LINE.match(first_line)):
+        return f"{message}; it is no JSON: {'YAML is called .yaml' if YAML_LINE.match(first_line) else 'TOML is called .toml'}"
     remedy = next((remedy for pattern, remedy in REMEDIES if re.search(pattern, message)), "")
     return f"{message}; {remedy}" if remedy else message
 
 
-def explain_root(message: str, text: str) -> str:
+def explain_root(message: str, text: str) -> TextFault:
     """Returns the message about a text that holds no settings at all, with the line that is to blame where one can be told."""
-    for number, line in enumerate(split_lines(text), 1):
+    for number, line in enumerate(LINE_END.split(text), 1):
         if odd := explain_line(line):
-            return f"line {number}: {message}{odd}"
+            return TextFault(f"{message}{odd}", position=Position(number))
         if TOML_LINE.match(line):
-            return f"line {number}: {message}; it looks like TOML: call it .toml"
+            return TextFault(f"{message}; it looks like TOML: call it .toml", position=Position(number))
         if TIGHT_LINE.match(line):
-            return f"line {number}: {message}; put a space behind the colon"
-    return message
-
-
-def split_lines(text: str) -> list[str]:
-    """Splits a text at the ends of lines that parsers know, and at no other."""
-    return re.split(r"\r\n|\r|\n", text)
+            return TextFault(f"{message}; put a space behind the colon", position=Position(number))
+    return TextFault(message)

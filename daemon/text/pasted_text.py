@@ -9,9 +9,10 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from prefd.daemon.text.text_fault import LINE_END, Position, TextFault
 from prefd.daemon.text.wording import Path, clip, format_path
 
 STARTS: Sequence[tuple[str, str]] = (
@@ -50,27 +51,27 @@ _DASHES_TO_MINUS = str.maketrans(dict.fromkeys(DASHES, "-"))
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 
 
-def explain_start(text: str) -> str | None:
+def explain_start(text: str) -> TextFault | None:
     """Says what a text is that is no spec at all, by how it begins; None where it may be one."""
     start = text[:200].lstrip().lower()
-    return next((f"line 1: it is {description}" for pattern, description in STARTS if re.match(pattern, start)), None)
+    description = next((description for pattern, description in STARTS if re.match(pattern, start)), None)
+    return None if description is None else TextFault(f"it is {description}", position=Position(1))
 
 
-def explain_pasted_line(text: str) -> str | None:
+def explain_pasted_line(text: str) -> TextFault | None:
     """Says what the first line is that was copied along with a spec: a fence, a prompt, a conflict's mark; None without one."""
-    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
+    for number, line in enumerate(LINE_END.split(text), 1):
         for pattern, description in LINES:
             if re.match(pattern, line):
-                return f"line {number}: {clip(line)!r} {description}"
+                return TextFault(f"{clip(line)!r} {description}", position=Position(number))
     return None
 
 
-def explain_characters(root: Any, lines: Mapping[Path, int]) -> str | None:
-    """Says which key or value has a character that looks like another or like none, with its line; None where none has."""
+def explain_characters(root: Any) -> TextFault | None:
+    """Says which key or value has a character that looks like another or like none; None where none has."""
     for path, text, is_key in _iterate_texts(root):
         if problem := _explain_text(text, is_key):
-            place = f"line {lines[path]}: " if path in lines else ""
-            return f"{place}{'the key ' if is_key else ''}{clip(format_path(path))}{problem}"
+            return TextFault(problem, clip(format_path(path)))
     return None
 
 
@@ -106,32 +107,32 @@ def _iterate_texts(root: Any) -> Iterator[tuple[Path, str, bool]]:
 
 
 def _explain_text(text: str, is_key: bool) -> str | None:
-    """Says what is odd about one key or value, as the end of a message."""
+    """Says what is odd about one key or value."""
     if match := ENTITY.search(text):
-        return f": it has {match[0]}, as a web page's source writes it: write {html.unescape(match[0])!r}"
-    if not text.isascii() and (problem := _explain_unseen(text)):
-        return problem
-    return _explain_key(text) if is_key else _explain_value(text)
+        return f"it has {match[0]}, as a web page's source writes it: write {html.unescape(match[0])!r}"
+    problem = None if text.isascii() else _explain_unseen(text)
+    problem = problem or (_explain_key(text) if is_key else _explain_value(text))
+    return problem.replace("it ", "the key ", 1) if problem and is_key else problem
 
 
 def _explain_unseen(text: str) -> str | None:
     """Says which character cannot be seen, or is a blank for the eye alone."""
     if match := _INVISIBLE.search(text):
-        return f": it has a character that cannot be seen, {_name(match[0])}: retype it"
+        return f"it has a character that cannot be seen, {_name(match[0])}: retype it"
     for char in text[:1] + text[-1:]:
         if char in BLANKS:
-            return f": it begins or ends with {_name(char)}, which is no blank here: retype it with a space"
+            return f"it begins or ends with {_name(char)}, which is no blank here: retype it with a space"
         if char in JOINERS:
-            return f": it begins or ends with a character that cannot be seen, {_name(char)}: retype it"
+            return f"it begins or ends with a character that cannot be seen, {_name(char)}: retype it"
     return None
 
 
 def _explain_key(text: str) -> str | None:
     """Says what was copied along with a key, or which of its characters no key has."""
     if match := PASTED_KEY.match(text):
-        return f": it begins with {match[0].strip()!r}, which was copied along: take it out"
+        return f"it begins with {match[0].strip()!r}, which was copied along: take it out"
     odd = BLANKS + JOINERS + QUOTES + "".join(WIDE) + DASHES
-    return next((f": it has {_name(char)}: retype it" for char in text if char in odd), None)
+    return next((f"it has {_name(char)}: retype it" for char in text if char in odd), None)
 
 
 def _explain_value(text: str) -> str | None:
@@ -140,14 +141,14 @@ def _explain_value(text: str) -> str | None:
         return None
     if len(text) > 1 and text[0] in QUOTES and text[-1] in QUOTES:
         plain = clip(text[1:-1])
-        return f': the quotes of {clip(text)} are typographic, and part of the text: write "{plain}"'
+        return f'the quotes of {clip(text)} are typographic, and part of the text: write "{plain}"'
     if text[0] in DASHES and text[1:2] == " ":
-        return f": {clip(text)} begins with {_name(text[0])}: an item of a list begins with -"
+        return f"{clip(text)} begins with {_name(text[0])}: an item of a list begins with -"
     plain = unicodedata.normalize("NFKC", text.translate(_DASHES_TO_MINUS)).strip()
     if plain == text or not _NUMBER.fullmatch(plain):
         return None
     char = next(each for each in text if not each.isascii())
-    return f": {clip(text)} has {_name(char)}: write {plain}"
+    return f"{clip(text)} has {_name(char)}: write {plain}"
 
 
 def _name(char: str) -> str:

@@ -1,4 +1,4 @@
-"""Words pydantic's validation errors as one line each: the field's path, what is wrong, what was expected.
+"""Words pydantic's validation errors as one fault each: the field's path, what is wrong, what was expected.
 
 Shared by job specs and the daemon's own settings.
 """
@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from prefd.daemon.text import unknown_losses
 from prefd.daemon.text.foreign_settings import PLACED, VALUES, translate_setting
+from prefd.daemon.text.text_fault import Position, Positions, TextFault, locate_faults
 from prefd.daemon.text.wording import Path, clip, find_nearest, format_amount, format_path, format_value
 
 MOST_PLACES = 3
@@ -39,25 +40,24 @@ EXPECTED = {
 }
 
 
-def explain_faults(error: ValidationError, model: type[BaseModel], value: Any, lines: Mapping[Path, int]) -> list[str]:
-    """Writes one line for each path that `error` names, in the order of the text where `lines` (path → line) tells it.
+def explain_faults(error: ValidationError, model: type[BaseModel], value: Any, positions: Positions) -> list[TextFault]:
+    """Words one fault for each path that `error` names, in the order of the text where `positions` tell it.
 
     At most MAX_FAULTS, and how many more there are.
     """
     by_path: dict[Path, list[ErrorDetails]] = {}
     for fault in error.errors(include_url=False):
         by_path.setdefault(_locate_fault(fault, value), []).append(fault)
-    ordered = sorted(by_path.items(), key=lambda item: lines.get(item[0], 0))
-    messages = [
-        (f"line {lines[path]}: " if path in lines else "") + _format_fault(path, faults, model)
-        for path, faults in ordered[:MAX_FAULTS]
-    ]
-    return messages + count_omitted(len(messages), len(ordered))
+    ordered = sorted(by_path.items(), key=lambda item: positions.get(item[0], Position(0)).line)
+    faults = [TextFault(_explain_fault(path, each, model), format_path(path)) for path, each in ordered[:MAX_FAULTS]]
+    return limit_faults(locate_faults(faults, positions), len(ordered))
 
 
-def count_omitted(reported: int, total: int) -> list[str]:
-    """Returns the line that says how many faults are not reported; none where all are."""
-    return [f"… and {format_amount(total - reported, 'more fault')}"] if total > reported else []
+def limit_faults(faults: list[TextFault], count: int | None = None) -> list[TextFault]:
+    """Returns the first MAX_FAULTS, and one that says how many there are besides of `count`, or of those given."""
+    omitted = (len(faults) if count is None else count) - MAX_FAULTS
+    remark = [TextFault(f"… and {format_amount(omitted, 'more fault')}")] if omitted > 0 else []
+    return faults[:MAX_FAULTS] + remark
 
 
 def _locate_fault(fault: ErrorDetails, value: Any) -> Path:
@@ -73,25 +73,26 @@ def _locate_fault(fault: ErrorDetails, value: Any) -> Path:
     return tuple(path)
 
 
-def _format_fault(path: Path, faults: list[ErrorDetails], model: type[BaseModel]) -> str:
+def _explain_fault(path: Path, faults: list[ErrorDetails], model: type[BaseModel]) -> str:
+    """Says what is wrong with the value at `path`."""
     fault = next((each for each in faults if each["type"] not in EXPECTED), faults[0])
-    place, value = format_path(path), fault["input"]
+    value = fault["input"]
     if fault["type"] == "extra_forbidden":
-        return f"{place}: unknown key; {_hint_unknown_key(path, model)}"
+        return f"unknown key; {_hint_unknown_key(path, model)}"
     if fault["type"] == "missing":
         field = find_fields(model, path[:-1]).get(str(path[-1]))
-        return f"{place}: missing" + (f": {field.description}" if field and field.description else "")
+        return "missing" + (f": {field.description}" if field and field.description else "")
     if fault["type"] in EXPECTED:
         expected = " or ".join(dict.fromkeys(EXPECTED[each["type"]] for each in faults if each["type"] in EXPECTED))
         hint = _hint_quotes(path, expected, value) + _hint_mapping(path, expected, value)
-        return f"{place}: expected {expected}, got {format_value(value)}{hint}"
+        return f"expected {expected}, got {format_value(value)}{hint}"
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "value_error":
-        return f"{place}: {message}" if place else message
+        return message
     message = message.replace("Input should be a valid", "expected a").replace("Input should be", "must be")
     message = message.replace("String should", "must").replace("List should", "must")
     hint = _hint_value(fault)
-    return f"{place}: {message[:1].lower()}{clip(message[1:], 200)}, got {format_value(value)}{hint}"
+    return f"{message[:1].lower()}{clip(message[1:], 200)}, got {format_value(value)}{hint}"
 
 
 def _hint_quotes(path: Path, expected: str, value: Any) -> str:

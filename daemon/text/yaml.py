@@ -16,6 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
 from prefd.daemon.text.parsed import MAX_DEPTH, MAX_NODES, Parsed, ParseError, suspect_cut_file
+from prefd.daemon.text.text_fault import LineStarts, Position
 from prefd.daemon.text.wording import Path, clip, name_type
 
 NUMBERS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
@@ -55,20 +56,20 @@ class Builder:
     """Builder makes values from YAML events, without recursion."""
 
     def __init__(self) -> None:
-        self.lines: dict[Path, int] = {}
+        self.positions: dict[Path, Position] = {}
         self.root: Any = None
         self.open: list[dict[str, Any] | list[Any]] = []
         self.path: list[str | int] = []
         self.key: str | None = None
-        self.key_line = 0
+        self.key_position = Position(1)
 
-    def start(self, container: dict[str, Any] | list[Any], line: int) -> None:
+    def start(self, container: dict[str, Any] | list[Any], position: Position) -> None:
         """Opens a mapping or list at the place where the document is. Raises ParseError where it is nested too deeply."""
-        self.place(container, line)
+        self.place(container, position)
         self.open.append(container)
         self.key = None
         if len(self.open) > MAX_DEPTH:
-            raise ParseError(f"line {line}: nested deeper than {MAX_DEPTH} levels")
+            raise ParseError(f"nested deeper than {MAX_DEPTH} levels", position)
 
     def end(self) -> None:
         """Closes the innermost mapping or list."""
@@ -77,20 +78,20 @@ class Builder:
         if self.path:
             self.path.pop()
 
-    def scalar(self, text: str, plain: bool, line: int) -> None:
+    def scalar(self, text: str, plain: bool, position: Position) -> None:
         """Takes a scalar as the next key or value. Raises ParseError for a repeated key."""
         text = _join_surrogates(text)
         parent = self.open[-1] if self.open else None
         if isinstance(parent, dict) and self.key is None:
             if text in parent:
-                raise ParseError(f"line {line}: the key {clip(text)!r} is given twice")
-            self.key, self.key_line = text, line
+                raise ParseError(f"the key {clip(text)!r} is given twice", position)
+            self.key, self.key_position = text, position
             return
-        self.place(parse_scalar(text) if plain else text, line)
+        self.place(parse_scalar(text) if plain else text, position)
         if self.path:
             self.path.pop()
 
-    def place(self, value: Any, line: int) -> None:
+    def place(self, value: Any, position: Position) -> None:
         """Puts `value` where the document is; its path stays on `self.path` until it ends."""
         if not self.open:
             self.root = value
@@ -100,61 +101,61 @@ class Builder:
             self.path.append(len(parent))
             parent.append(value)
         elif self.key is None:
-            raise ParseError(f"line {line}: a key must be text, not {name_type(value)}")
+            raise ParseError(f"a key must be text, not {name_type(value)}", position)
         else:
             self.path.append(self.key)
             parent[self.key] = value
-            self.key, line = None, self.key_line
-        self.lines[tuple(self.path)] = line
+            self.key, position = None, self.key_position
+        self.positions[tuple(self.path)] = position
 
 
 def parse_yaml(text: str) -> Parsed:
     """Parses the one document in `text`. Raises ParseError; what ruamel itself raises beyond its own errors is the caller's."""
-    builder = Builder()
+    builder, lines = Builder(), LineStarts(text)
     try:
-        _read_events(text, builder)
+        _read_events(text, builder, lines)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         cut = suspect_cut_file(mark.index, text) if mark else ""
-        raise ParseError(f"{place}{clip(error.problem or error.context or 'not YAML', 200)}{cut}") from None
+        position = lines.find_position(mark.index) if mark else None
+        raise ParseError(clip(error.problem or error.context or "not YAML", 200) + cut, position) from None
     except ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ParseError(f"line {line}: a character that YAML does not allow: is it a binary file?") from None
+        position = lines.find_position(error.position)
+        raise ParseError("a character that YAML does not allow: is it a binary file?", position) from None
     if builder.root is None:
         raise ParseError("the file has no values: a spec needs at least `model` and `data.path`")
-    return Parsed(builder.root, builder.lines)
+    return Parsed(builder.root, lambda: builder.positions)
 
 
-def _read_events(text: str, builder: Builder) -> None:
+def _read_events(text: str, builder: Builder, lines: LineStarts) -> None:
     """Hands what ruamel reads to `builder`. Raises ParseError for what a spec may not have: more documents, anchors, tags."""
     documents = 0
     for nodes, event in enumerate(YAML(typ="safe", pure=True).parse(text), 1):
-        line = event.start_mark.line + 1 if event.start_mark else 0
+        position = lines.find_position(event.start_mark.index if event.start_mark else 0)
         if nodes > MAX_NODES:
-            raise ParseError(f"line {line}: more than {MAX_NODES} values: not a job spec")
+            raise ParseError(f"more than {MAX_NODES} values: not a job spec", position)
         if isinstance(event, events.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise ParseError(f"line {line}: a second document (`---`): a spec is one")
+                raise ParseError("a second document (`---`): a spec is one", position)
             continue
-        _refuse_references(event, line)
-        _build_event(event, builder, line)
+        _refuse_references(event, position)
+        _build_event(event, builder, position)
 
 
-def _refuse_references(event: events.Event, line: int) -> None:
+def _refuse_references(event: events.Event, position: Position) -> None:
     if isinstance(event, events.AliasEvent) or getattr(event, "anchor", None) is not None:
-        raise ParseError(f"line {line}: anchors and aliases (& and *) are not taken: write the value out")
+        raise ParseError("anchors and aliases (& and *) are not taken: write the value out", position)
     if (tag := getattr(event, "tag", None)) is not None:
-        raise ParseError(f"line {line}: tags ({clip(str(tag))}) are not taken: write a plain value")
+        raise ParseError(f"tags ({clip(str(tag))}) are not taken: write a plain value", position)
 
 
-def _build_event(event: events.Event, builder: Builder, line: int) -> None:
+def _build_event(event: events.Event, builder: Builder, position: Position) -> None:
     if isinstance(event, events.MappingStartEvent):
-        builder.start({}, line)
+        builder.start({}, position)
     elif isinstance(event, events.SequenceStartEvent):
-        builder.start([], line)
+        builder.start([], position)
     elif isinstance(event, events.CollectionEndEvent):
         builder.end()
     elif isinstance(event, events.ScalarEvent):
-        builder.scalar(event.value, event.style is None, line)
+        builder.scalar(event.value, event.style is None, position)

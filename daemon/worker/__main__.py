@@ -2,7 +2,8 @@
 
 Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with a `WorkerExit`. The other tasks read
 their input (worker_tasks/inputs.py) as JSON from stdin and print one JSON document (worker_tasks/answers.py); with exit
-code 1 it is {"error": what is wrong, in words}. `catalog` prints a line before it imports a plugin, too.
+code 1 it is {"error": what is wrong, in words}. `catalog` prints a line before it imports a plugin, too. `look` stays, and answers
+the questions of worker_tasks/looks.py.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ LEAVE_SECONDS = 5.0
 def main(arguments: list[str] | None = None) -> int:
     """Run the task that the command line names, and return the process's exit code."""
     parser = argparse.ArgumentParser(prog="prefd.daemon.worker")
-    parser.add_argument("task", choices=[*PHASES, "catalog", *ANSWERS])
+    parser.add_argument("task", choices=[*PHASES, "catalog", "look", *ANSWERS])
     parser.add_argument("--home", type=Path, default=Path())
     parser.add_argument("--job", type=int, default=0)
+    parser.add_argument("--idle", type=float, default=300.0, metavar="SECONDS")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -59,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     answers = sys.stdout
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
+            if options.task == "look":
+                answer_questions(options.home, answers, options.idle)
+                return WorkerExit.DONE
             if options.task == "catalog":
                 answer = list_plugins(options.home, answers)
             else:
@@ -100,6 +105,13 @@ def list_plugins(home: Path, messages: TextIO) -> dict[str, Any]:
     from prefd.daemon.worker.plugins import catalog
 
     return catalog(Home(home), lambda message: print(json.dumps(message), file=messages, flush=True))
+
+
+def answer_questions(home: Path, answers: TextIO, idle_s: float) -> None:
+    """Answer questions from stdin until none has come for `idle_s` seconds."""
+    from prefd.daemon.worker.look.serving import serve
+
+    serve(Home(home), sys.stdin.fileno(), answers, idle_s)
 
 
 def import_everything(_: Path) -> dict[str, Any]:

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import Any
 
 from prefd.daemon.errors import EXPECTED
 from prefd.daemon.home.layout import Home
+from prefd.daemon.worker.data.decoding import list_special_ids, split_side
 from prefd.daemon.worker.data.mixing import load_held_out, load_pairs
 from prefd.daemon.worker.data.prepare import PreparedData
 from prefd.daemon.worker.data.prompts import Prompter, Settings
 from prefd.daemon.worker.data.remarks import find_remarks, rank
-from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker_tasks.answers import DataCheck, DataChecks
 from prefd.daemon.worker_tasks.inputs import DataCheckInput, PreviewInput
-from prefd.daemon.worker_tasks.previews import LengthSpan, Part, Preview, ShownPair, compute_tokens_key
-
-REPLACEMENT_CHARACTER = "�"
-"""The text that a part of a character decodes to."""
+from prefd.daemon.worker_tasks.previews import LengthSpan, Preview, ShownPair, compute_tokens_key
 
 
 def check_data(home: Home, request: DataCheckInput) -> DataChecks:
@@ -156,40 +153,6 @@ def make_shown_pair(job: SpecifiedJob, example: Example, use: str, special: froz
     return ShownPair(str(example), use, prompt, chosen, rejected, remarks)
 
 
-def split_side(tokenizer: Any, side: Completion, special: frozenset[int]) -> tuple[Part, Part]:
-    """Split one side into its prompt and its answer; both are decoded as the one text that they are."""
-    ids = side.ids.tolist()
-    texts = decode_tokens(tokenizer, ids)
-    marks = [token in special for token in ids]
-    answer_start = side.start
-    prompt = Part(ids[:answer_start], texts[:answer_start], marks[:answer_start], [False] * answer_start)
-    return prompt, Part(ids[answer_start:], texts[answer_start:], marks[answer_start:], side.own.tolist(), side.cut)
-
-
-def decode_tokens(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """Decode what each token adds to the text of `ids`; a character of several tokens is the last one's.
-
-    Each is decoded behind the piece before it: a tokenizer may drop the space that a text of its own begins with.
-    """
-    texts: list[str] = []
-    context_start = begin = 0
-    known_text = ""
-    for end in range(1, len(ids) + 1):
-        text = _decode(tokenizer, ids[context_start:end])
-        if text.endswith(REPLACEMENT_CHARACTER) and end < len(ids):
-            texts.append("")
-            continue
-        texts.append(text[len(known_text) :])
-        context_start, begin = begin, end
-        known_text = _decode(tokenizer, ids[context_start:begin])
-    return texts
-
-
-def list_special_ids(tokenizer: Any) -> frozenset[int]:
-    """List every token that was added to the vocabulary by itself: those of templates too, which may not be special."""
-    return frozenset([*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder])
-
-
 def measure_lengths(examples: Sequence[Example]) -> dict[str, LengthSpan]:
     """Measure how many tokens prompts and answers have."""
     counts = {
@@ -201,10 +164,6 @@ def measure_lengths(examples: Sequence[Example]) -> dict[str, LengthSpan]:
         name: LengthSpan(least=min(lengths), median=median(lengths), most=max(lengths))
         for name, lengths in counts.items()
     }
-
-
-def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def _list_end_tokens(examples: Sequence[Example]) -> list[int]:

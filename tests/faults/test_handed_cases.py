@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.specs.reading import SpecError
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.preview import check_data

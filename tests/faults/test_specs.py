@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.specs.catalog import Catalog
-from prefd.daemon.specs.reading import SpecError, SpecFile, read_specs
+from prefd.daemon.specs.reading import SpecFile, read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.source import ModelSource

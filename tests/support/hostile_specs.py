@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon.specs.reading import SpecError, read_specs
+from prefd.daemon.specs.reading import read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.text.parsed import MAX_BYTES
 from support import fake_worker
 
@@ -104,10 +105,10 @@ ATTACKS: dict[str, tuple[str, bytes | str, str]] = {
     "a huge exponent.json": (".json", '{"a": -1e400}', "finite"),
     "a huge exponent.toml": (".toml", "a = 1e400", "finite"),
     "not a number.yaml": (".yaml", "a: .nan", "finite"),
-    "not a number.json": (".json", '{"a": NaN}', "NaN is not a number"),
+    "not a number.json": (".json", '{"a": NaN}', "expected a finite number, got nan"),
     "not a number.toml": (".toml", "a = nan", "finite"),
     "infinite.yaml": (".yaml", "a: -.INF", "finite"),
-    "infinite.json": (".json", '{"a": -Infinity}', "Infinity is not a number"),
+    "infinite.json": (".json", '{"a": -Infinity}', "expected a finite number, got -inf"),
     "infinite.toml": (".toml", "a = +inf", "finite"),
     # twice, and not what it seems
     "twice.yaml": (".yaml", SPEC + "model: other/name", "given twice"),

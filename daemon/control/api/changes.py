@@ -9,13 +9,13 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from prefd.daemon.control.answers import Edited
 from prefd.daemon.control.api import responses
 from prefd.daemon.control.api.endpoint import Body, Controlled, Endpoint, read_body, read_job_id, respond
+from prefd.daemon.control.api.responses import MISSING
 from prefd.daemon.jobs.actions import JOBS_ACTIONS, JOBS_SUMMARIES
 from prefd.daemon.jobs.job import Job
 from prefd.daemon.specs.edited_spec import EditRequest
-
-MISSING = {404: "there is no such job"}
 
 
 class ChosenJobs(Body):
@@ -81,7 +81,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             "/v1/jobs/edit",
             "Change the same settings of jobs that wait",
             edit_settings,
-            responses.Edited,
+            Edited,
             request=ChosenSettings,
             errors={
                 **MISSING,

@@ -6,60 +6,27 @@ so a long list holds up neither the jobs nor the next request.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 
-from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from prefd.daemon.control.api import job_list, responses
+from prefd.daemon.control.answers import Queued
+from prefd.daemon.control.api import job_files, job_list, responses
 from prefd.daemon.control.api.endpoint import (
     Controlled,
     Endpoint,
-    Query,
-    Refusal,
-    read_bytes,
     read_job_id,
     read_query,
     respond,
 )
+from prefd.daemon.control.api.posted_spec import MEDIA, PostedSpec, PostedSpecQuery
+from prefd.daemon.control.api.responses import MISSING
 from prefd.daemon.control.api.table_reading import read_table
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES
 from prefd.daemon.jobs.details import JobDetails
 from prefd.daemon.jobs.table import Job
-from prefd.daemon.machine.files import read_end
-from prefd.daemon.runs.metrics_rows import read_last_rows, read_metrics_rows
 from prefd.daemon.runs.run_folder import RunDir
-
-LOG_BYTES = 1_000_000
-MAX_NAME = 200
-
-SUFFIXES = {"application/json": ".json", "application/yaml": ".yaml", "application/toml": ".toml"}
-MISSING = {404: "there is no such job"}
-
-
-class LogQuery(Query):
-    """LogQuery holds the parameters of a job's log."""
-
-    last: int = Field(1000, ge=0, le=100_000)
-    """Lines, from the end; a megabyte at most."""
-
-
-class MetricsQuery(Query):
-    """MetricsQuery holds the parameters of a job's metrics."""
-
-    last: int | None = Field(None, ge=1)
-    """Rows of each, from the end; default: all."""
-
-
-class SubmitQuery(Query):
-    """SubmitQuery holds the parameters of a spec that is posted."""
-
-    name: str = Field("posted", min_length=1, max_length=MAX_NAME)
-    """The spec file's name; the job's, where the spec gives none."""
 
 
 def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
@@ -71,30 +38,9 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         run = RunDir(home.job(job_id))
         return respond(await read_table(home, lambda table: JobDetails.read(table, job_id, run).to_json()))
 
-    async def log(request: Request) -> Response:
-        job_id, query = read_job_id(request), read_query(request, LogQuery)
-        await read_table(home, lambda table: table.get(job_id))
-        path = RunDir(home.job(job_id)).log
-        return respond(
-            {"job": job_id, "log": str(path), "lines": await asyncio.to_thread(_read_tail, path, query.last)}
-        )
-
-    async def metrics(request: Request) -> Response:
-        job_id, query = read_job_id(request), read_query(request, MetricsQuery)
-        job = await read_table(home, lambda table: table.get(job_id))
-        run = RunDir(home.job(job_id))
-        rows = read_metrics_rows if query.last is None else partial(read_last_rows, count=query.last)
-        train, evals = await asyncio.to_thread(rows, run)
-        return respond({"job": job_id, "name": job.name, "train": train, "eval": evals})
-
     async def submit(request: Request) -> Response:
-        query = read_query(request, SubmitQuery)
-        media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if media not in SUFFIXES:
-            raise Refusal(415, f"a spec is posted as {', '.join(SUFFIXES)}, not as {media[:100]!r}")
-        if not query.name.isprintable() or "/" in query.name:
-            raise Refusal(422, f"name: must be a file's name without a folder, got {query.name!r}")
-        queued = await daemon.submit(await read_bytes(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
+        posted = await PostedSpec.read(request, read_query(request, PostedSpecQuery), daemon.max_spec_bytes)
+        queued = await daemon.submit(posted.data, posted.name)
         return respond({"jobs": [job.to_json() for job in queued]}, 202)
 
     def of_job(action: str) -> Endpoint:
@@ -118,10 +64,10 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             "/v1/jobs",
             "Hand in a spec: checked as a dropped file is, and queued before the answer",
             submit,
-            responses.Queued,
+            Queued,
             status=202,
-            query=SubmitQuery,
-            body=tuple(SUFFIXES),
+            query=PostedSpecQuery,
+            body=MEDIA,
             errors={
                 413: "it is too large",
                 415: "of an unknown type",
@@ -131,34 +77,6 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         Endpoint(
             "GET", "/v1/jobs/{job_id}", "All there is to know of a job", details, responses.JobDocument, errors=MISSING
         ),
-        Endpoint(
-            "GET",
-            "/v1/jobs/{job_id}/log",
-            "What its workers wrote",
-            log,
-            responses.Log,
-            query=LogQuery,
-            errors=MISSING,
-        ),
-        Endpoint(
-            "GET",
-            "/v1/jobs/{job_id}/metrics",
-            "What training logged",
-            metrics,
-            responses.Metrics,
-            query=MetricsQuery,
-            errors=MISSING,
-        ),
+        *job_files.list_endpoints(home),
         *map(of_job, JOB_ACTIONS),
     ]
-
-
-def _read_tail(path: Path, lines: int) -> list[str]:
-    """Reads the last `lines` lines within LOG_BYTES; broken UTF-8 is shown as �."""
-    try:
-        with path.open("rb") as file:
-            data, begin = read_end(file, LOG_BYTES)
-    except FileNotFoundError:
-        return []
-    tail = data.decode("utf-8", "replace").splitlines()[1 if begin else 0 :]  # the first one is most often cut
-    return tail[len(tail) - min(lines, len(tail)) :]

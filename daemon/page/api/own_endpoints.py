@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from prefd.daemon.control.api.endpoint import Endpoint
 from prefd.daemon.home.layout import Home
-from prefd.daemon.page.api import series
+from prefd.daemon.page.api import looks, series
 from prefd.daemon.page.series.kept_columns import KeptColumns
+from prefd.daemon.worker_tasks.look_child import LookChild
 
 
 def list_own_endpoints(home: Home) -> list[Endpoint]:
     """Lists the endpoints under /v1 of the page's process alone."""
-    return [*series.list_endpoints(home, KeptColumns())]
+    return [*series.list_endpoints(home, KeptColumns()), *looks.list_endpoints(home, LookChild(home))]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from prefd.daemon.specs.mlx_lm_lora.settings import NAMES
+from prefd.daemon.text.text_fault import Position, Positions, TextFault
 from prefd.daemon.text.wording import Path, format_path, format_value
 
-HEAD = re.compile(r"^(line \d+: )?([A-Za-z_][\w.\[\]]*)(?=: )")
 PLACE = re.compile(r"\b(?:data|loss|reference|training|output)(?:\.\w+)+")
 """A setting of a spec, in a message."""
 
@@ -39,19 +39,19 @@ class Translation:
         block[str(last)] = value
         self.names[path or NAMES[name]] = self.spellings.get(name, name)
 
-    def lines(self, lines: Mapping[Path, int]) -> dict[Path, int]:
-        """Returns the line of each of the document's settings, from the lines of the file's."""
+    def move_positions(self, positions: Positions) -> dict[Path, Position]:
+        """Returns the position of each of the document's settings, from the positions of the file's."""
         return {
-            (*place, *path[len(parts) :]): line
+            (*place, *path[len(parts) :]): position
             for place, parts in ((place, tuple(name.split("."))) for place, name in self.names.items())
-            for path, line in lines.items()
+            for path, position in positions.items()
             if path[: len(parts)] == parts
         }
 
-    def renamed(self, line: str) -> str:
-        """Rewrites a message about the document in the names of the file."""
-        line = HEAD.sub(lambda match: (match[1] or "") + self.find_name(match[2]), line)
-        return PLACE.sub(lambda match: self.find_name(match[0]), line)
+    def rename(self, fault: TextFault) -> TextFault:
+        """Rewrites a fault of the document in the names of the file."""
+        message = PLACE.sub(lambda match: self.find_name(match[0]), fault.message)
+        return replace(fault, message=message, path=self.find_name(fault.path))
 
     def read_switch(self, settings: Mapping[str, Any], name: str, default: bool = False) -> bool:
         """Returns a setting that is true or false; what is neither is a fault, and counts as `default`."""

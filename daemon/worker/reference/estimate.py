@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 
 from prefd.cache.fingerprint import find_differences
 from prefd.cache.store import ReferenceCache
@@ -24,8 +25,13 @@ EFFICIENCY = 0.4  # of the matrix-product rate, in a forward pass
 
 
 def explain(home: Home, request: ExplainInput) -> Explanation:
+    """Explain what the job of a spec would need, as `explain_job` does."""
+    return explain_job(SpecifiedJob(home, request.spec))
+
+
+def explain_job(job: SpecifiedJob) -> Explanation:
     """Explain what the job would need. No job or cache is made. Raises what a job's precompute phase would raise."""
-    job = SpecifiedJob(home, request.spec)
+    home = job.home
     needs = Needs.collect(job)
     cache = open_cache(home) if Config.load(home).cache_url or home.has_cache else None
     store = None if cache is None else cache.peek(job.fingerprint)
@@ -67,8 +73,14 @@ def estimate(home: Home, job: SpecifiedJob, tokens: int) -> tuple[float, str]:
     if rates:
         return tokens / rates[-1], "an earlier pass of this reference here"
     flops = 2 * count_parameters(job.reference) * tokens
-    flops_per_second = EFFICIENCY * device.measure_gflops() * 1e9
+    flops_per_second = EFFICIENCY * measure_gflops_once() * 1e9
     return flops / flops_per_second, "the size of the model and this machine's matrix products"
+
+
+@cache
+def measure_gflops_once() -> float:
+    """Measure how fast this machine multiplies matrices: once, as a process that is asked again and again need not."""
+    return device.measure_gflops()
 
 
 def read_rates(home: Home, fingerprint: str) -> Iterator[float]:

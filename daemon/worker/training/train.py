@@ -15,19 +15,15 @@ from typing import Any
 import mlx.core as mx
 
 from prefd.cache.reference import MissingEntry
-from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
-from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.objective import Objective
+from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.outputs import outputs
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.scoring.choose import fastest_scorer
-from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.batch_settings import choose_batches
@@ -36,8 +32,9 @@ from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.plan import plan_training
 from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.run import Run
-from prefd.daemon.worker.training.schedule import Batching, count_tokens
+from prefd.daemon.worker.training.schedule import count_tokens
 from prefd.daemon.worker.training.selection import Selection
+from prefd.daemon.worker.training.sizing import make_batching, make_estimator, make_options
 from prefd.daemon.worker.training.start_check import StartDrift
 from prefd.daemon.worker.training.trainer import Trainer, pad_rows
 from prefd.plugins.conformance.kinks import jumps_at_reference
@@ -73,11 +70,10 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     optimizer = make_optimizer(training, schedule.total_steps, model)
     optimizer.init(model.trainable_parameters())
 
-    def estimate_for(settings: BatchSettings) -> memory.Estimate:
-        batching, options = make_batching(training, job.loss, settings), make_options(job.spec, settings)
-        return memory.estimate(model, optimizer.state, job.examples, batching, options, policy.qat.nbytes)
-
-    batches = choose_batches(training, job.run.batches, estimate_for, job.parallel)
+    estimate_for = make_estimator(job, training, policy, optimizer)
+    batches = choose_batches(
+        training, job.run.batches, estimate_for, job.parallel, lambda tokens: bound_tokens(model, tokens)
+    )
     batching, options = make_batching(training, job.loss, batches.settings), make_options(job.spec, batches.settings)
     estimate = estimate_for(batches.settings)
     log.info("memory: %s", estimate)
@@ -174,17 +170,6 @@ def describe_noise(noise: float, examples: Sequence[Example]) -> str | None:
         "model's precision. Rewards within beta times that say nothing, and dpop's penalty begins beyond it; "
         "training.compute_dtype: float32 has less of it"
     )
-
-
-def make_batching(training: TrainingSpec, loss: Objective, settings: BatchSettings) -> Batching:
-    """Make micro-batches of bounded tokens, or the pairs as they come where `loss` looks across its batch."""
-    return Batching(training.batch_size, settings.batch_tokens if loss.batch_independent else None)
-
-
-def make_options(spec: JobSpec, settings: BatchSettings) -> Options:
-    """Make the options of the policy's passes."""
-    longer = spec.data.max_length > settings.chunk_tokens
-    return Options(chunk_tokens=settings.chunk_tokens if longer else None, checkpoint_layers=settings.grad_checkpoint)
 
 
 def cached_reference(job: SpecifiedJob) -> Any:

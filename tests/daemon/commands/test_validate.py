@@ -62,6 +62,10 @@ def test_validate_json_has_one_entry_for_each_spec(
     assert first["spec"]["training"]["iters"] == 4
     assert not second["ok"]
     assert any("ipo" in line for line in second["errors"])
+    (fault,) = second["faults"]
+    assert (fault["line"], fault["path"]) == (1, "loss.name")
+    assert fault["message"] in second["errors"][0]
+    assert bad.read_text()[fault["column"] - 1 :].startswith('"name": "ip"')
     assert second["spec"] is None
     assert result.stderr == ""
 

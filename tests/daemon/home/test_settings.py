@@ -33,13 +33,13 @@ def test_plugin_files_are_relative_to_the_home(made: Home) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("stop_grace = 3", "stop_grace: unknown key; did you mean stop_grace_seconds?"),
-        ("settle_seconds = 3", "settle_seconds: unknown key; did you mean watch.settle_seconds?"),
-        ("[watch]\nsettle_seconds = -1", "watch.settle_seconds: must be greater than 0, got -1"),
-        ('plugins = "mine.py"', 'plugins: expected a list, got "mine.py"'),
-        ("parallel = 0", "parallel: must be greater than or equal to 1, got 0"),
-        ("groups = {a = 0}", "groups.a: must be greater than or equal to 1, got 0"),
-        ("plugins = [", "Invalid value (at end of document); is the file cut short?"),
+        ("stop_grace = 3", "line 1: stop_grace: unknown key; did you mean stop_grace_seconds?"),
+        ("settle_seconds = 3", "line 1: settle_seconds: unknown key; did you mean watch.settle_seconds?"),
+        ("[watch]\nsettle_seconds = -1", "line 2: watch.settle_seconds: must be greater than 0, got -1"),
+        ('plugins = "mine.py"', 'line 1: plugins: expected a list, got "mine.py"'),
+        ("parallel = 0", "line 1: parallel: must be greater than or equal to 1, got 0"),
+        ("groups = {a = 0}", "line 1: groups.a: must be greater than or equal to 1, got 0"),
+        ("plugins = [", "line 1, column 12: Invalid value; is the file cut short?"),
     ],
 )
 def test_each_fault_names_the_file_and_the_field(made: Home, text: str, said: str) -> None:

@@ -21,7 +21,7 @@ from prefd.daemon.runs.refreezing import freeze_edited, is_frozen
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.reading import SpecError
+from prefd.daemon.specs.spec_error import SpecError
 from support import homes
 from support.supervisor_harness import Bench
 

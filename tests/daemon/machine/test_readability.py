@@ -56,7 +56,8 @@ def test_a_spec_with_data_there_is_refused_at_once_with_that_reason(account: Pat
     spec = JobSpec.model_validate({"model": str(model), "data": {"path": str(account / "Documents" / "pairs.jsonl")}})
     faults = faults_of_sources(spec)
     assert any(
-        fault.startswith(f"data.path: {account}/Documents/pairs.jsonl cannot be read by this prefd") for fault in faults
+        str(fault).startswith(f"data.path: {account}/Documents/pairs.jsonl cannot be read by this prefd")
+        for fault in faults
     )
 
 

@@ -16,7 +16,7 @@ from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.service.admission import Admission
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.losses import Losses
-from prefd.daemon.specs.reading import SpecError
+from prefd.daemon.specs.spec_error import SpecError
 from support import fake_worker
 
 Act = Callable[[Admission], Coroutine[Any, Any, Any]]

@@ -31,7 +31,7 @@ def refused(**settings: Any) -> list[str]:
     document = {"model": "org/model", "data": settings}
     with pytest.raises(ValidationError) as caught:
         JobSpec.model_validate(document)
-    return explain_faults(caught.value, JobSpec, document, {})
+    return list(map(str, explain_faults(caught.value, JobSpec, document, {})))
 
 
 class TestSources:
@@ -134,7 +134,7 @@ def test_names_that_trl_and_the_handbook_have_lead_to_ours(name: str, answer: st
     document = {"model": "org/model", "data": {"path": "org/a"}, name: "x"}
     with pytest.raises(ValidationError) as caught:
         JobSpec.model_validate(document)
-    assert explain_faults(caught.value, JobSpec, document, {}) == [f"{name}: unknown key; {answer}"]
+    assert list(map(str, explain_faults(caught.value, JobSpec, document, {}))) == [f"{name}: unknown key; {answer}"]
 
 
 def test_paths_are_absolute_in_a_claimed_job_and_nothing_is_added(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_spec_written_out_in_full_is_the_same_spec() -> None:
 class TestFaultsOfSources:
     def faults(self, folder: Path, **settings: Any) -> list[str]:
         spec = homes.make_spec(model="org/model", data=settings).resolved(folder)
-        return [line.replace(str(folder), "F") for line in faults_of_sources(spec)]
+        return [str(fault).replace(str(folder), "F") for fault in faults_of_sources(spec)]
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:

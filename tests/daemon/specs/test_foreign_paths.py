@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.specs.foreign_paths import explain_foreign_path
-from prefd.daemon.specs.reading import SpecError, read_specs
+from prefd.daemon.specs.reading import read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from support.homes import make_spec
 
 
@@ -65,9 +66,9 @@ def test_each_is_told_at_its_place_beside_the_other_faults(tmp_path: Path) -> No
         read_specs(text.encode(), "job.yaml", None, tmp_path)
     lines = caught.value.lines
     assert lines[0].startswith("job.yaml: line 1: model: ~nobody123/model: there is no user nobody123")
-    assert lines[1].startswith("job.yaml: line 4: data.path[0]: C:\\a.jsonl is a path of Windows")
-    assert f"job.yaml: reference.model: no such folder: {tmp_path}/none" in lines[2]
-    assert lines[3] == f"job.yaml: data.path[1]: no such file or folder: {tmp_path}/b.jsonl"
+    assert f"job.yaml: line 2: reference.model: no such folder: {tmp_path}/none" in lines[1]
+    assert lines[2].startswith("job.yaml: line 4: data.path[0]: C:\\a.jsonl is a path of Windows")
+    assert lines[3] == f"job.yaml: line 4: data.path[1]: no such file or folder: {tmp_path}/b.jsonl"
     assert len(lines) == 4
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.reading import SpecError, load_specs
+from prefd.daemon.specs.reading import load_specs
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.text.validation_faults import list_fields
 from support import fake_worker
 
@@ -36,7 +37,7 @@ def refused(folder: Path, settings: dict[str, Any]) -> list[str]:
     (folder / "job.json").write_text(json.dumps(document))
     with pytest.raises(SpecError) as caught:
         load_specs(folder / "job.json", fake_worker.catalog(CATALOG))
-    return [line.removeprefix("job.json: ") for line in caught.value.lines]
+    return [f"{fault.path}: {fault.message}" for fault in caught.value.faults]
 
 
 OUT_OF_RANGE = {

@@ -16,7 +16,8 @@ import pytest
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.json_schema import build_schema
-from prefd.daemon.specs.reading import SpecError, read_specs
+from prefd.daemon.specs.reading import read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.text.parse import parse
 from prefd.daemon.worker.plugins import catalog
 from support.homes import invoke
@@ -155,7 +156,9 @@ def test_an_editor_can_say_of_every_setting_what_it_is_and_its_default(known: Ca
     assert [each["properties"]["name"]["const"] for each in branches] == sorted(known.losses)
     assert all(each["description"] for each in branches)
     ipo = next(each for each in branches if each["title"] == "ipo")
-    assert ipo["properties"]["beta"] == {"title": "beta", "type": "number", "default": 0.1, "exclusiveMinimum": 0}
+    beta = ipo["properties"]["beta"]
+    assert "the margin that is aimed at" in beta.pop("description")
+    assert beta == {"title": "beta", "type": "number", "default": 0.1, "exclusiveMinimum": 0}
 
 
 def test_the_command_prints_it_with_the_losses_of_the_home(home: Path) -> None:

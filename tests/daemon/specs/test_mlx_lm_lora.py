@@ -18,7 +18,8 @@ from mlx import optimizers
 from prefd.daemon.specs.job_spec import JobSpec, OutputSpec
 from prefd.daemon.specs.mlx_lm_lora.flat_config import is_flat
 from prefd.daemon.specs.mlx_lm_lora.settings import IGNORED, KNOWN, LOSSES, NAMES, REFUSED
-from prefd.daemon.specs.reading import SpecError, SpecFile, load_specs, read_specs
+from prefd.daemon.specs.reading import SpecFile, load_specs, read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.specs.training_spec import QATSpec, TrainingSpec
 from support import fake_worker
 
@@ -371,10 +372,10 @@ def test_a_fault_of_a_parameter_or_a_path_is_told_by_the_name_in_the_file(tmp_pa
     text = "model: m\ntrain_mode: dpo\ndata: pairs.jsonl\nreference_model_path: gone\nbeta: -1\n"
     with pytest.raises(SpecError) as caught:
         read_specs(text.encode(), "old.yaml", fake_worker.catalog(), tmp_path)
-    assert caught.value.lines[0].startswith("old.yaml: beta: ")
+    assert caught.value.lines[0].startswith("old.yaml: line 5: beta: ")
     with pytest.raises(SpecError) as caught:
         read_specs(text.replace("-1", "1").encode(), "old.yaml", fake_worker.catalog(), tmp_path)
-    assert [line.split(": ")[1] for line in caught.value.lines] == ["reference_model_path", "data"]
+    assert [fault.path for fault in caught.value.faults] == ["data", "reference_model_path"]
 
 
 def test_what_has_no_meaning_here_is_noted_with_the_reason() -> None:

@@ -10,7 +10,8 @@ from mlx import optimizers
 
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.optimizer import ARGUMENTS, CONFIGS, END_OPTIONAL, NO_WEIGHT_DECAY, OptimizerName
-from prefd.daemon.specs.reading import SpecError, read_spec
+from prefd.daemon.specs.reading import read_spec
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.specs.training_spec import TrainingSpec
 
 CLASS_NAMES: dict[OptimizerName, str] = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prefd.daemon.specs.reading import SpecError, read_specs
+from prefd.daemon.specs.reading import read_specs
+from prefd.daemon.specs.spec_error import SpecError
 
 SPEC = "model: org/name\ndata: {path: org/pairs}\n"
 
@@ -31,8 +32,8 @@ def refusal(text: str, name: str = "job.yaml") -> str:
         (f"<<<<<<< HEAD\n{SPEC}=======\n", "line 1: '<<<<<<< HEAD' is of a merge that was not finished"),
         (f"$ cat ipo.yaml\n{SPEC}", "line 1: '$ cat ipo.yaml' begins with a shell's prompt"),
         (f"{SPEC}EOF\n", "line 3: 'EOF' is of a shell's here-document"),
-        ("data:\n\u00a0\u00a0path: x\nmodel: m\n", "the key path: it begins or ends with NO-BREAK SPACE (U+00A0)"),
-        (f"{SPEC}na\u200bme: x\n", "line 3: the key na me: it has a character that cannot be seen, ZERO WIDTH SPACE (U+200B)"),
+        ("data:\n\u00a0\u00a0path: x\nmodel: m\n", "path: the key begins or ends with NO-BREAK SPACE (U+00A0)"),
+        (f"{SPEC}na\u200bme: x\n", "line 3: na me: the key has a character that cannot be seen, ZERO WIDTH SPACE (U+200B)"),
         (f"{SPEC}name: “smart”\n", 'line 3: name: the quotes of “smart” are typographic, and part of the text: write "smart"'),
         (f"{SPEC}name: \u202aC\n", "LEFT-TO-RIGHT EMBEDDING (U+202A)"),
         (f"{SPEC}training: {{num_layers: −1}}\n", "line 3: training.num_layers: −1 has MINUS SIGN (U+2212): write -1"),
@@ -47,12 +48,12 @@ def refusal(text: str, name: str = "job.yaml") -> str:
         ('model: "C:\\data"\n', "in \"…\" a backslash begins an escape: write '…', or / in a path"),
         ("model: %USERPROFILE%\\x\n", "put the value in quotes"),
         (f"name: run: 2\n{SPEC}", "is a value with `: ` in it not in quotes"),
-        ("“model”: org/name\n", "the key “model”: it has LEFT DOUBLE QUOTATION MARK (U+201C): retype it"),
+        ("“model”: org/name\n", "line 1: “model”: the key has LEFT DOUBLE QUOTATION MARK (U+201C): retype it"),
         ("model: org/name\ndata:\n  path:\n    — a.jsonl\n    — b.jsonl\n", "begins with EM DASH (U+2014): an item of a list begins with -"),
         (f"{SPEC}name: &quot;x&quot;\n", "the line has &quot;, as a web page's source writes it: write '\"'"),
         (f"{SPEC}name: a &amp; b\n", "line 3: name: it has &amp;, as a web page's source writes it: write '&'"),
-        ("1 model: org/name\n2 data: {path: x}\n", "line 1: the key 1 model: it begins with '1', which was copied along"),
-        ("+model: org/name\n", "it begins with '+', which was copied along: take it out"),
+        ("1 model: org/name\n2 data: {path: x}\n", "line 1: 1 model: the key begins with '1', which was copied along"),
+        ("+model: org/name\n", "the key begins with '+', which was copied along: take it out"),
         ("> model: org/name\n> data: {path: x}\n", "line 1: '> model: org/name' is quoted as in a mail"),
         (f"{SPEC}training: {{iters: １０}}\n", "１０ has FULLWIDTH DIGIT ONE (U+FF11): write 10"),
         (f"name: 007\n{SPEC}", "line 1: name: expected text, got 7 (put it in quotes)"),

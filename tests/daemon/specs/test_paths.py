@@ -13,7 +13,7 @@ def spec(tmp_path: Path) -> JobSpec:
 
 
 def faults(spec: JobSpec, folder: Path) -> list[str]:
-    return [fault.replace(str(folder), "F") for fault in faults_of_sources(spec)]
+    return [str(fault).replace(str(folder), "F") for fault in faults_of_sources(spec)]
 
 
 def test_good_sources_and_hub_ids_have_no_faults(spec: JobSpec) -> None:

@@ -11,9 +11,13 @@ from hypothesis import strategies as st
 
 from prefd.daemon.specs import reading
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.specs.edited_spec import change_settings
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.reading import SUFFIXES, SpecError, check_loss, load_specs, read_spec, read_specs
+from prefd.daemon.specs.loss_faults import check_loss
+from prefd.daemon.specs.reading import SUFFIXES, load_specs, read_spec, read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.specs.training_spec import TrainingSpec
+from prefd.daemon.text.text_fault import Position, TextFault
 from support import fake_worker
 
 GOOD = """
@@ -66,7 +70,7 @@ def change(old: str, new: str) -> str:
         (change("{rank: 8}", "[8]"), ["line 7: training.lora: expected a mapping, got a list"]),
         (change("1e-5", "fast"), ['line 6: training.learning_rate: expected a number, got "fast"']),
         (change("1e-5", "-1"), ["line 6: training.learning_rate: must be greater than 0, got -1"]),
-        (change("1e-5", ".nan"), ["training.learning_rate: expected a finite number, got nan"]),
+        (change("1e-5", ".nan"), ["line 6: training.learning_rate: expected a finite number, got nan"]),
         (change("model: org/name", "model: 3"), ["line 2: model: expected text, got 3"]),
         (change("model: org/name\n", ""), ["model: missing: HF id or folder; the policy starts here"]),
         (change("data: {path: org/pairs}", "data: pairs.jsonl"), ['line 3: data: expected a mapping, got "pairs.jsonl"; write {path: pairs.jsonl}']),
@@ -74,7 +78,7 @@ def change(old: str, new: str) -> str:
         (change("path: org/pairs", "path: p, validation: [1]"), ["line 3: data.validation: expected a number or text, got a list"]),
         (change("lora: {", "fine_tune: qlora\n  lora: {"), ["line 7: training.fine_tune: must be 'lora', 'dora' or 'full', got \"qlora\"; QLoRA is lora with training.quantize: {bits: 4}"]),
         (change("learning_rate: 1e-5", "epochs: 1\n  iters: 5"), ["line 7: training.iters: give training.epochs or training.iters, not both"]),
-        ("name: \"a\\nb\"\n" + GOOD, ['name: must be printable and on one line, got "a b"']),
+        ("name: \"a\\nb\"\n" + GOOD, ['line 1: name: must be printable and on one line, got "a b"']),
         (change("lora", "x") + "y: 1\n", [f"line 7: training.x: unknown key; known here: {', '.join(TrainingSpec.model_fields)}",
             f"line 8: y: unknown key; known here: {', '.join(JobSpec.model_fields)}"]),
     ],
@@ -83,13 +87,31 @@ def test_each_fault_is_one_line_with_its_path_and_remedy(text: str, lines: list[
     assert said(text) == lines
 
 
-def test_json_and_toml_get_the_same_messages_without_lines() -> None:
-    text = json.dumps({"model": "org/name", "data": {"path": "p"}, "training": {"lr": 1}})
-    assert said(text, "job.json") == ["training.lr: unknown key; did you mean training.learning_rate?"]
+def test_json_and_toml_get_the_same_messages_with_lines() -> None:
+    text = json.dumps({"model": "org/name", "data": {"path": "p"}, "training": {"lr": 1}}, indent=1)
+    assert said(text, "job.json") == ["line 7: training.lr: unknown key; did you mean training.learning_rate?"]
     assert said('model = "m"\n[data]\npaht = "p"\n', "job.toml") == [
-        f"data.path: missing: {DataSpec.model_fields['path'].description}",
-        "data.paht: unknown key; did you mean data.path?",
+        f"line 2: data.path: missing: {DataSpec.model_fields['path'].description}",
+        "line 3: data.paht: unknown key; did you mean data.path?",
     ]
+
+
+def test_each_fault_is_in_parts_for_a_program() -> None:
+    with pytest.raises(SpecError) as caught:
+        read_spec(b'model = "m"\n[data]\npath = 3\n[loss]\n  beta = 1\n', "job.toml")
+    missing = "missing: which loss; `prefd losses` lists them, and DPO's is sigmoid"
+    assert caught.value.faults == (
+        TextFault("expected text, got 3", "data.path", Position(3, 1)),
+        TextFault(missing, "loss.name", Position(4, 2)),
+    )
+    assert caught.value.file == "job.toml"
+
+
+def test_a_fault_of_a_text_that_prefd_wrote_has_no_line(tmp_path: Path) -> None:
+    current = read_spec(GOOD.encode(), "job.yaml")
+    with pytest.raises(SpecError) as caught:
+        change_settings(current, {"priority": "high"})
+    assert str(caught.value) == 'priority: expected a whole number, got "high"'
 
 
 def test_another_suffix_is_refused_with_the_ones_there_are() -> None:
@@ -216,22 +238,25 @@ def test_a_job_that_was_frozen_with_one_loss_is_read_as_before() -> None:
         ("[]", ["line 3: loss: must have at least 1 item after validation, not 0, got a list"]),
         ("dpo", ['line 3: loss: expected a mapping, got "dpo"; write {name: …} (DPO\'s loss is `sigmoid`)']),
         ("ipo", ['line 3: loss: expected a mapping, got "ipo"; write {name: ipo}']),
-        ("{beta: 1}", ["loss.name: missing: which loss; `prefd losses` lists them, and DPO's is sigmoid"]),
-        ("{name: ipo, weight: 2}", ["loss.weight: unknown parameter; known: beta, length_normalize (ipo)"]),
-        ("[{beta: 1}]", ["loss[0].name: missing: which loss; `prefd losses` lists them, and DPO's is sigmoid"]),
+        ("{beta: 1}", ["line 3: loss.name: missing: which loss; `prefd losses` lists them, and DPO's is sigmoid"]),
+        ("{name: ipo, weight: 2}", ["line 3: loss.weight: unknown parameter; known: beta, length_normalize (ipo)"]),
+        ("[{beta: 1}]", ["line 3: loss[0].name: missing: which loss; `prefd losses` lists them, and DPO's is sigmoid"]),
         ("[ipo]", ['line 3: loss[0]: expected a mapping, got "ipo"; write {name: ipo}']),
         ("[{name: ipo}, {name: cpo, weight: 0}]", ["line 3: loss[1].weight: must be greater than 0, got 0"]),
         ("[{name: ipo, weight: big}]", ['line 3: loss[0].weight: expected a number, got "big"']),
         (
             "[{name: ipo, bta: 1}, {name: sigmiod}]",
             [
-                "loss[0].bta: unknown parameter; did you mean beta? (ipo)",
-                "loss[1].name: no loss is called 'sigmiod'; did you mean sigmoid? known: cpo, dpop, ipo, sigmoid",
+                "line 3: loss[0].bta: unknown parameter; did you mean beta? (ipo)",
+                "line 3: loss[1].name: no loss is called 'sigmiod'; did you mean sigmoid? known: cpo, dpop, ipo, sigmoid",
             ],
         ),
         (
             "[{name: ipo, weight: -1}, {name: cpo, beta: 0}]",
-            ["line 3: loss[0].weight: must be greater than 0, got -1", "loss[1].beta: must be above 0, got 0 (cpo)"],
+            [
+                "line 3: loss[0].weight: must be greater than 0, got -1",
+                "line 3: loss[1].beta: must be above 0, got 0 (cpo)",
+            ],
         ),
     ],
 )

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefd.daemon.specs.reading import SpecError, SpecFile, read_specs
+from prefd.daemon.specs.reading import SpecFile, read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.specs.sweep import MAX_JOBS, SweepError, expand_sweep, read_axes
 from support import fake_worker
 from support.jobs_on_disk import make_job, run_precompute
@@ -26,7 +27,7 @@ def read(sweep: Any, name: str = "sweep.json", folder: Path | None = None, **cha
 def faults(sweep: Any, **changes: Any) -> list[str]:
     with pytest.raises(SpecError) as caught:
         read(sweep, **changes)
-    return [line.removeprefix("sweep.json: ") for line in caught.value.lines]
+    return [f"{fault.path}: {fault.message}".removeprefix(": ") for fault in caught.value.faults]
 
 
 def test_each_combination_is_a_job_the_last_setting_changing_fastest() -> None:

@@ -38,13 +38,15 @@ def test_wide_text_without_its_mark_is_named(encoding: str) -> None:
 
 def test_latin1_is_told_with_its_line_and_what_it_would_be() -> None:
     message = refusal("model: org/name\nname: café\n".encode("latin-1"))
-    assert message.startswith("line 2: not UTF-8 text (byte 0xe9 at offset 25): it looks like Latin-1 or Windows-1252")
+    assert message.startswith(
+        "line 2, column 10: not UTF-8 text (byte 0xe9 at offset 25): it looks like Latin-1 or Windows-1252"
+    )
     assert message.endswith("in which the line is 'name: café': save it as UTF-8")
 
 
 @pytest.mark.parametrize("ending", ["\r\n", "\r", "\n"])
 def test_lines_are_counted_whatever_ends_them(ending: str) -> None:
-    assert refusal(ending.join(["a: 1", "b: 2", "c: “x”"]).encode("cp1252")).startswith("line 3: ")
+    assert refusal(ending.join(["a: 1", "b: 2", "c: “x”"]).encode("cp1252")).startswith("line 3, column 4: ")
 
 
 @pytest.mark.parametrize(
@@ -69,4 +71,4 @@ def test_utf16_that_is_cut_short_is_told() -> None:
 
 def test_a_binary_file_is_a_binary_file() -> None:
     assert refusal(bytes(range(1, 256))) == "not UTF-8 text (byte 0x80 at offset 127): is it a binary file?"
-    assert refusal(b"a: 1\nb: \0") == "a NUL character on line 2: is it a binary file?"
+    assert refusal(b"a: 1\nb: \0") == "line 2, column 4: a NUL character: is it a binary file?"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.reading import SpecError, read_spec
+from prefd.daemon.specs.reading import read_spec
+from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.text.foreign_settings import CALLED, EXPLAINED
 from prefd.daemon.text.validation_faults import list_fields
 

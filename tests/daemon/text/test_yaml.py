@@ -26,12 +26,12 @@ def test_scalars_follow_the_core_schema(written: str, value: object) -> None:
     assert type(found) is type(value)
 
 
-def test_every_path_has_its_line() -> None:
+def test_every_path_has_its_position() -> None:
     parsed = parse(b"a: 1\nb:\n  c:\n  - d: 2\n    e: 3\n  - [4,\n     5]\nf: {g: 6}\n", ".yaml")
     assert parsed.value == {"a": 1, "b": {"c": [{"d": 2, "e": 3}, [4, 5]]}, "f": {"g": 6}}
-    assert parsed.lines[("b", "c", 0, "e")] == 5
-    assert parsed.lines[("b", "c", 1, 1)] == 7
-    assert parsed.lines[("f", "g")] == 8
+    assert parsed.positions["b", "c", 0, "e"] == (5, 5)
+    assert parsed.positions["b", "c", 1, 1] == (7, 6)
+    assert parsed.positions["f", "g"] == (8, 5)
 
 
 JSON = st.recursive(

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker import preview as worker
+from prefd.daemon.worker.data.decoding import decode_tokens
 from prefd.daemon.worker.data.prepare import DataError
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.models import loading
@@ -105,17 +106,17 @@ class TestTokens:
 class TestPieces:
     def test_a_character_of_several_tokens_is_the_last_ones(self, tokenizer: Any) -> None:
         ids = tokenizer.encode("a é", add_special_tokens=False)
-        assert worker.decode_tokens(tokenizer, ids)[-2:] == ["", "é"]
+        assert decode_tokens(tokenizer, ids)[-2:] == ["", "é"]
 
     def test_half_a_character_at_the_end_is_not_hidden(self, tokenizer: Any) -> None:
         ids = tokenizer.encode("aé", add_special_tokens=False)[:-1]
-        assert worker.decode_tokens(tokenizer, ids) == ["a", "�"]
+        assert decode_tokens(tokenizer, ids) == ["a", "�"]
 
     @settings(deadline=None, max_examples=100)
     @given(st.lists(st.one_of(st.text(max_size=8), st.sampled_from(tiny.SPECIAL)), max_size=6).map("".join))
     def test_pieces_make_the_text_that_the_ids_are(self, tokenizer: Any, text: str) -> None:
         ids = tokenizer.encode(text, add_special_tokens=False)
-        texts = worker.decode_tokens(tokenizer, ids)
+        texts = decode_tokens(tokenizer, ids)
         assert len(texts) == len(ids)
         assert "".join(texts) == text
 
@@ -129,16 +130,16 @@ class TestPieces:
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
         tokenizer = load_tokenizer(tmp_path)
         ids = tokenizer.encode("two of them", add_special_tokens=False)
-        assert worker.decode_tokens(tokenizer, ids) == ["two", " of", " them"]
-        assert worker.decode_tokens(tokenizer, [0, *ids, 1])[-1] == "</s>"
-        assert "".join(worker.decode_tokens(tokenizer, [0, *ids, 1])) == tokenizer.decode([0, *ids, 1])
+        assert decode_tokens(tokenizer, ids) == ["two", " of", " them"]
+        assert decode_tokens(tokenizer, [0, *ids, 1])[-1] == "</s>"
+        assert "".join(decode_tokens(tokenizer, [0, *ids, 1])) == tokenizer.decode([0, *ids, 1])
 
     @pytest.mark.smol
     def test_on_a_real_tokenizer(self, smol_model: Path) -> None:
         tokenizer = load_tokenizer(smol_model)
         text = "<|im_start|>user\n  Grüße, 日本 🙂\tand more<|im_end|>"
         ids = tokenizer.encode(text, add_special_tokens=False)
-        assert "".join(worker.decode_tokens(tokenizer, ids)) == text
+        assert "".join(decode_tokens(tokenizer, ids)) == text
 
 
 class TestWhichPairs:

@@ -1,10 +1,27 @@
-// Starts the page.
+/** Starts the page. */
 import { render } from "preact";
-import "./style.css";
+import "./style/tokens.css";
+import "./style/base.css";
+import "./style/parts.css";
+import "./style/dialog.css";
+import "./style/shell.css";
+import "./style/charts.css";
+import "./style/jobs.css";
+import "./style/run.css";
+import "./style/pairs.css";
+import { keepStreaming } from "./api/stream";
+import { takeTokenFromAddress } from "./api/token";
+import { App } from "./shell/app";
+import { keepKeys } from "./shell/keys";
+import { keepTheme } from "./shell/theme";
+import { keepStatus } from "./stores/status";
 
-function App() {
-  return <main>prefd</main>;
-}
+keepTheme();
+takeTokenFromAddress();
+addEventListener("hashchange", takeTokenFromAddress);
+keepKeys();
+keepStreaming();
+keepStatus();
 
 const root = document.getElementById("app");
 if (root === null) throw new Error("index.html has no element with the id app");

@@ -1,3 +1,5 @@
+import csv
+import io
 import json
 import sqlite3
 import time
@@ -72,6 +74,58 @@ def test_the_end_of_a_long_log_is_enough(made: Home) -> None:
         assert 60_000 < len(everything) < 100_000
         log.unlink()
         assert http.get("/v1/jobs/1/log").json()["lines"] == []
+
+
+def test_a_log_is_followed_byte_by_byte_and_no_line_is_told_in_halves(made: Home) -> None:
+    job = homes.add_running(made)
+    log = made.job(job.id) / "worker.log"
+    with serving(made), talking(made) as http:
+
+        def read(query: str) -> tuple[list[str], int, bool]:
+            answer = http.get(f"/v1/jobs/1/log?{query}").json()
+            return answer["lines"], answer["next"], answer["more"]
+
+        log.write_text("one\ntwo\nthr")
+        assert read("last=1") == (["two"], 8, False)
+        assert read("after=8") == ([], 8, False)
+        with log.open("a") as file:
+            file.write("ee\n\nfive\n")
+        assert read("after=8") == (["three", "", "five"], 20, False)
+        log.write_text("it goes on here\n")
+        assert read("after=20") == (["it goes on here"], 16, False)
+        log.write_text("x" * 999_998 + "\n" + "y" * 1_500_000 + "\nlast\n")
+        lengths, position, more = [], 0, True
+        while more:
+            lines, position, more = read(f"after={position}")
+            lengths += [len(line) for line in lines]
+        assert lengths == [999_998, 1_000_000, 500_000, 4]  # a line that is longer than what is read comes in pieces
+        assert http.get("/v1/jobs/1/log?after=-1").status_code == 422
+
+
+def test_what_lies_in_a_jobs_folder_is_told(made: Home) -> None:
+    homes.add_done(made)
+    with serving(made), talking(made) as http:
+        files = http.get("/v1/jobs/1/files").json()
+        assert files["adapter"]["path"] == str(made.job(1) / "adapter")
+        assert http.get("/v1/jobs/1/spec").json()["spec"]["loss"] == {"name": "ipo", "beta": 0.1}
+        history = http.get("/v1/jobs/1/history").json()
+        assert [line["state"] for line in history["history"]] == ["queued", "precomputing", "training", "done"]
+        assert history["phase_seconds"] == {"precompute": 31.6, "training": 48.2}
+        for name in ("files", "spec", "history", "metrics.csv"):
+            assert http.get(f"/v1/jobs/9/{name}").json()["error"] == "there is no job 9"
+
+
+def test_metrics_as_csv_have_every_line_and_every_column(made: Home) -> None:
+    job = homes.add_done(made)
+    with (made.job(job.id) / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 13, "loss": NaN, "odd, one": null}\nbroken\n')
+    with serving(made), talking(made) as http:
+        reply = http.get("/v1/jobs/1/metrics.csv")
+        assert reply.headers["content-disposition"] == 'attachment; filename="metrics-1.csv"'
+        rows = list(csv.DictReader(io.StringIO(reply.text)))
+    assert len(rows) == 12 + 2 + 1
+    assert (rows[0]["step"], float(rows[0]["loss"]), rows[0]["eval_loss"]) == ("1", 0.6931 - 0.025, "")
+    assert (rows[-1]["step"], rows[-1]["loss"], rows[-1]["odd, one"]) == ("13", "", "")
 
 
 def test_ten_thousand_jobs_are_listed_while_others_are_answered(made: Home) -> None:

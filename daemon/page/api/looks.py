@@ -1,0 +1,128 @@
+"""The endpoints that look at a spec while it is written: what it would need, its rows as they will be trained on, a loss's curve.
+
+A look child of this process answers them (worker_tasks/look_child.py). A newer question of a kind ends the one before it, which is
+answered 409: whoever types asks again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from prefd.daemon.control.api.endpoint import Endpoint, Query, Refusal, read_query, respond
+from prefd.daemon.control.api.posted_spec import MEDIA, PostedSpec, PostedSpecQuery
+from prefd.daemon.home.layout import Home
+from prefd.daemon.specs.catalog_listing import load_catalog
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.reading import read_specs
+from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.worker_tasks.look_child import LookChild
+from prefd.daemon.worker_tasks.looks import (
+    MOST_POINTS,
+    MOST_ROWS,
+    CurveQuestion,
+    JobNeeds,
+    LossCurve,
+    NeedsQuestion,
+    RowsPage,
+    RowsQuestion,
+    Shown,
+)
+
+REFUSALS = {
+    409: "a newer question of the same kind took its place",
+    413: "the spec is too large",
+    415: "the spec is of an unknown type",
+    422: "the spec cannot be a job, or its data cannot be read: `lines` says why",
+    503: "the worker that looks at it ended, and why; the next question starts another",
+}
+
+
+class SpecQuery(PostedSpecQuery):
+    """SpecQuery holds the parameters of a spec that is posted to be looked at."""
+
+    job: int = Field(1, ge=1)
+    """Of a sweep, the job to look at."""
+
+
+class PreviewQuery(SpecQuery):
+    """PreviewQuery holds the parameters of a page of rows."""
+
+    show: Shown = "all"
+    """Which rows: all, those with a pair, those that are cut at max_length, those without a pair, or those held out."""
+    offset: int = Field(0, ge=0)
+    """How many of them to pass over."""
+    limit: int = Field(20, ge=0, le=MOST_ROWS)
+    """How many of them to show."""
+
+
+class CurveQuery(Query):
+    """CurveQuery holds the range of a curve; every other parameter is one of the loss's own: `beta=0.3`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+
+    low: float = Field(-10.0, alias="from", allow_inf_nan=False)
+    """The first z."""
+    high: float = Field(10.0, alias="to", allow_inf_nan=False)
+    """The last z."""
+    points: int = Field(121, ge=2, le=MOST_POINTS)
+    """How many z, evenly spaced."""
+
+
+def list_endpoints(home: Home, child: LookChild) -> Sequence[Endpoint]:
+    """Lists the endpoints that `child` answers."""
+
+    async def explain(request: Request) -> Response:
+        spec = await _read_posted(home, request, read_query(request, SpecQuery))
+        return respond((await child.ask(NeedsQuestion(spec=spec), JobNeeds)).to_json())
+
+    async def preview(request: Request) -> Response:
+        query = read_query(request, PreviewQuery)
+        spec = await _read_posted(home, request, query)
+        question = RowsQuestion(spec=spec, show=query.show, offset=query.offset, limit=query.limit)
+        return respond((await child.ask(question, RowsPage)).to_json())
+
+    async def curve(request: Request) -> Response:
+        query = read_query(request, CurveQuery)
+        question = CurveQuestion(
+            name=request.path_params["name"],
+            params=query.model_extra or {},
+            low=query.low,
+            high=query.high,
+            points=query.points,
+        )
+        return respond((await child.ask(question, LossCurve)).to_json())
+
+    def of_spec(path: str, summary: str, handle: Any, answer: Any, query: type[Query]) -> Endpoint:
+        return Endpoint(
+            "POST", path, summary, handle, answer, query=query, body=MEDIA, errors=REFUSALS, of_daemon=False
+        )
+
+    return [
+        of_spec("/v1/explain", "What a spec's job would need: cache, time, memory", explain, JobNeeds, SpecQuery),
+        of_spec("/v1/preview", "A spec's rows as they would be trained on", preview, RowsPage, PreviewQuery),
+        Endpoint(
+            "GET",
+            "/v1/losses/{name}/curve",
+            "A loss and its slope over z, how much more the policy prefers the chosen answer",
+            curve,
+            LossCurve,
+            query=CurveQuery,
+            errors={status: REFUSALS[status] for status in (409, 503)} | {422: "no such loss, or a parameter is wrong"},
+        ),
+    ]
+
+
+async def _read_posted(home: Home, request: Request, query: SpecQuery) -> JobSpec:
+    """Reads the spec that is posted, as a file in `jobs/` is read. Raises Refusal, SpecError, CatalogError."""
+    posted = await PostedSpec.read(request, query, MAX_BYTES)
+    catalog = await asyncio.to_thread(load_catalog, home)
+    file = await asyncio.to_thread(read_specs, posted.data, posted.name, catalog, home.jobs)
+    if query.job > len(file.specs):
+        raise Refusal(422, f"job: there is no job {query.job} of {len(file.specs)}")
+    return file.specs[query.job - 1]

@@ -1,0 +1,38 @@
+/** Says how far a running job is, how fast, and how long yet. */
+import type { Job, Progress } from "../api/shapes";
+import { formatDuration } from "../text/times";
+import { formatShort } from "../text/numbers";
+
+const PHASES: Readonly<Record<string, string>> = { precomputing: "precompute", training: "training" };
+
+export interface Pace {
+  share: number;
+  done: number;
+  total: number;
+  unit: string;
+  rate: string;
+  left: string;
+}
+
+/** The pace of the phase that runs; null where it has not reported yet. `now`: Unix time. */
+export function readPace(state: Job["state"], progress: Progress | null, now: number): Pace | null {
+  if (!progress || progress.phase !== PHASES[state]) return null;
+  const { done, total, unit, rate, eta_s, updated_at } = progress;
+  const left = eta_s === null ? null : Math.max(0, eta_s - (updated_at ? Math.max(0, now - updated_at) : 0));
+  return {
+    share: total ? done / total : 0,
+    done,
+    total,
+    unit,
+    rate: rate ? `${formatShort(rate)} ${unit}/s` : "",
+    left: left === null ? "" : left < 1 ? "almost done" : `${formatDuration(left)} left`,
+  };
+}
+
+/** How long a job has worked or works, in seconds; null where it has not begun. */
+export function timeTaken(job: Job, now: number): number | null {
+  const spent = Object.values(job.phase_seconds).reduce((sum, seconds) => sum + seconds, 0);
+  if (job.started_at === null) return spent || null;
+  if (job.finished_at === null && PHASES[job.state]) return Math.max(now - job.started_at, spent);
+  return spent || (job.finished_at === null ? null : job.finished_at - job.started_at);
+}

@@ -1,0 +1,86 @@
+/** The charts of a run: is it learning, overfitting, forgetting both sides, diverging. */
+import { useMemo } from "preact/hooks";
+import { readNumber, useAddress } from "../address";
+import type { JobDocument, Series } from "../api/shapes";
+import { ChartCard } from "../charts/card";
+import { makeCurves, MOST_SMOOTHING, USUAL_SMOOTHING } from "../charts/curves";
+import { choosePanels } from "../charts/panels";
+import { Button } from "../parts/button";
+import { Empty } from "../parts/empty";
+import { useKeys } from "../shell/keys";
+import { formatCount } from "../text/numbers";
+
+export function useSmoothing(): [number, (value: number) => void] {
+  const { query, change } = useAddress();
+  const value = Math.max(0, Math.min(MOST_SMOOTHING, readNumber(query["smooth"]) ?? USUAL_SMOOTHING));
+  const set = (next: number) => change({ smooth: next === USUAL_SMOOTHING ? null : Math.max(0, Math.min(MOST_SMOOTHING, next)) });
+  return [value, set];
+}
+
+export function ChartsTab({ run, series }: { run: JobDocument; series: Series | null }) {
+  const { query, change } = useAddress();
+  const [smoothing, setSmoothing] = useSmoothing();
+  const [from, to] = [readNumber(query["from"]), readNumber(query["to"])];
+  const zoom = (first: number | null, last: number | null) => change({ from: first, to: last });
+  const drawn = useMemo(() => (series ? choosePanels(series).map((panel) => ({ panel, curves: makeCurves(series, panel, smoothing) })) : []), [series, smoothing]);
+  useKeys("Charts", [
+    { keys: "[", text: "smooth less", act: () => setSmoothing(smoothing - 1) },
+    { keys: "]", text: "smooth more", act: () => setSmoothing(smoothing + 1) },
+    { keys: "0", text: "all steps again (a drag over a chart zooms)", act: () => zoom(null, null) },
+  ]);
+  if (!series) return null;
+  if (!drawn.length) return <NoCurves run={run} zoomed={from !== null || to !== null} onReset={() => zoom(null, null)} />;
+  return (
+    <div class="charts">
+      {drawn.map(({ panel, curves }) => (
+        <ChartCard key={panel.id} panel={panel} curves={curves} range={{ from, to }} onZoom={zoom} />
+      ))}
+    </div>
+  );
+}
+
+/** What stands beside the tabs: the smoothing, how many steps a point stands for, and the way back from a zoom. */
+export function ChartTools({ series }: { series: Series | null }) {
+  const { query, change } = useAddress();
+  const [smoothing, setSmoothing] = useSmoothing();
+  const zoomed = query["from"] !== undefined || query["to"] !== undefined;
+  return (
+    <div class="chart-tools soft number">
+      {zoomed && (
+        <Button onClick={() => change({ from: null, to: null })}>
+          steps {query["from"] ?? "…"} to {query["to"] ?? "…"} <kbd>0</kbd>
+        </Button>
+      )}
+      <label>
+        smoothing
+        <input type="range" min="0" max={MOST_SMOOTHING} value={smoothing} onInput={(event) => setSmoothing(Number(event.currentTarget.value))} />
+        <span class="smoothing">{smoothing}</span>
+      </label>
+      {series && series.bucket > 1 && <span>{formatCount(series.bucket)} steps a point</span>}
+    </div>
+  );
+}
+
+function NoCurves({ run, zoomed, onReset }: { run: JobDocument; zoomed: boolean; onReset: () => void }) {
+  const text = zoomed
+    ? "No step was reported in this range."
+    : run.job.state === "queued"
+      ? "The job waits for its turn; curves come with its first step."
+      : run.job.state === "precomputing"
+        ? "The reference is scoring; curves come with the first step of training."
+        : run.run_gone
+          ? "The job's folder was removed by hand."
+          : "It ended before its first step.";
+  return (
+    <div class="card below">
+      <Empty title="No curves">
+        <p>{text}</p>
+        {zoomed && (
+          <p class="empty-action">
+            <Button onClick={onReset}>All steps</Button>
+          </p>
+        )}
+      </Empty>
+    </div>
+  );
+}

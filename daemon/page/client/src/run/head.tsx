@@ -1,0 +1,93 @@
+/** The head of a run: its name, state and loss, what can be done with it, and how far it is. */
+import { useState } from "preact/hooks";
+import { useAddress } from "../address";
+import type { JobDocument } from "../api/shapes";
+import { ACTIONS, act, fitsAll } from "../jobs/actions";
+import { Loss } from "../jobs/loss";
+import { readPace } from "../jobs/pace";
+import { Bar } from "../parts/bar";
+import { Button } from "../parts/button";
+import { StateMark } from "../parts/state";
+import { SCREENS } from "../screens";
+import { now } from "../stores/clock";
+import { formatCount } from "../text/numbers";
+import { shortenModel } from "../text/losses";
+import { EditDialog } from "./edit";
+import { readLosses, readModel } from "./spec";
+
+export function RunHead({ run }: { run: JobDocument }) {
+  const { job } = run;
+  const model = readModel(run.spec);
+  return (
+    <header class="run-head">
+      <p class="crumbs soft">
+        <a href="/">Jobs</a> / #{job.id}
+      </p>
+      <div class="run-title">
+        <h1>{job.name}</h1>
+        <StateMark state={job.state} />
+        <Loss parts={readLosses(run.spec)} />
+        {model && (
+          <span class="soft" title={model}>
+            {shortenModel(model)}
+          </span>
+        )}
+        {job.group && <span class="tag">{job.group}</span>}
+        {job.priority !== 0 && <span class="tag">priority {job.priority}</span>}
+        {job.attempt > 1 && <span class="tag">attempt {job.attempt}</span>}
+        <RunActions run={run} />
+      </div>
+      <RunLine run={run} />
+    </header>
+  );
+}
+
+function RunActions({ run }: { run: JobDocument }) {
+  const { go } = useAddress();
+  const [editing, setEditing] = useState(false);
+  const { job } = run;
+  const has = (path: string) => SCREENS.some((each) => each.path.startsWith(path));
+  const waits = job.state === "queued" || job.state === "paused";
+  return (
+    <div class="run-actions">
+      {ACTIONS.filter((action) => fitsAll(action, [job])).map((action) => (
+        <Button
+          key={action.name}
+          {...(action.icon && { icon: action.icon })}
+          onClick={() => void act(action, [job]).then((done) => done && action.name === "remove" && go("/"))}
+        >
+          {action.text}
+        </Button>
+      ))}
+      {waits && run.spec && <Button onClick={() => setEditing(true)}>Edit</Button>}
+      {has("/train") && <Button onClick={() => go(`/train?from=${job.id}`)}>Duplicate</Button>}
+      {has("/compare") && <Button onClick={() => go(`/compare?ids=${job.id}`)}>Compare</Button>}
+      {editing && <EditDialog run={run} onClose={() => setEditing(false)} />}
+    </div>
+  );
+}
+
+/** The bar of a phase that runs; else why the job waits, or how it ended. */
+function RunLine({ run }: { run: JobDocument }) {
+  const { job } = run;
+  const pace = readPace(job.state, run.progress, now.value);
+  if (pace)
+    return (
+      <div class="pace number">
+        <Bar share={pace.share} label={`${Math.floor(pace.share * 100)} % of the ${run.progress!.phase}`} />
+        <span>
+          <b>{formatCount(pace.done)}</b> <span class="soft">/ {formatCount(pace.total)} {pace.unit}</span>
+        </span>
+        {pace.rate && <span class="soft">{pace.rate}</span>}
+        {pace.left && <span>{pace.left}</span>}
+      </div>
+    );
+  const text = job.state === "queued" && job.waiting ? job.waiting : job.reason;
+  if (!text) return null;
+  if (job.state !== "failed") return <p class="soft run-reason">{text}</p>;
+  return (
+    <div class="notice error">
+      <pre>{text}</pre>
+    </div>
+  );
+}

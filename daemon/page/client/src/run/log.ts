@@ -1,0 +1,50 @@
+/** Reads a job's log: its end first, then what is written after it, while the job runs and the tab is seen. */
+import { useEffect, useState } from "preact/hooks";
+import { explain, get } from "../api/client";
+
+interface LogAnswer {
+  log: string;
+  lines: string[];
+  /** The byte to go on from. */
+  next?: number | null;
+}
+
+interface LogState {
+  lines: readonly string[];
+  path: string;
+  trouble: string;
+}
+
+const LAST = 5_000;
+const EVERY = 1_000;
+
+export function useLog(job: number, runs: boolean): LogState {
+  const [state, setState] = useState<LogState>({ lines: [], path: "", trouble: "" });
+  useEffect(() => {
+    const abort = new AbortController();
+    let next: number | null = null;
+    let asking = false;
+
+    const ask = async () => {
+      if (asking || (next !== null && document.hidden)) return;
+      asking = true;
+      try {
+        const answer = await get<LogAnswer>(`/v1/jobs/${job}/log`, next === null ? { last: LAST } : { after: next }, abort.signal);
+        const goesOn = next !== null;
+        next = answer.next ?? null;
+        setState((known) => ({ lines: goesOn ? [...known.lines, ...answer.lines].slice(-2 * LAST) : answer.lines, path: answer.log, trouble: "" }));
+      } catch (error) {
+        if (!abort.signal.aborted) setState((known) => ({ ...known, trouble: explain(error) }));
+      } finally {
+        asking = false;
+      }
+    };
+    void ask();
+    const timer = runs ? setInterval(() => void ask(), EVERY) : undefined;
+    return () => {
+      abort.abort();
+      clearInterval(timer);
+    };
+  }, [job, runs]);
+  return state;
+}

@@ -1,0 +1,99 @@
+/** One run, by its number in the address: numbers, charts, pairs, data, spec, log and history. */
+import { useRoute } from "preact-iso";
+import { useEffect, useMemo } from "preact/hooks";
+import { readNumber, useAddress } from "../address";
+import type { JobDocument, Series } from "../api/shapes";
+import { Empty, Trouble } from "../parts/empty";
+import { Tabs } from "../parts/tabs";
+import { useKeys } from "../shell/keys";
+import { followRun } from "../stores/run";
+import { followSeries } from "../stores/series";
+import { ChartsTab, ChartTools } from "./charts_tab";
+import { DataTab } from "./data_tab";
+import { RunHead } from "./head";
+import { HistoryTab } from "./history_tab";
+import { LogTab } from "./log_tab";
+import { PairsTab } from "./pairs_tab";
+import { SpecTab } from "./spec_tab";
+import { readTab, TABS, type TabName } from "./tabs";
+import { Tiles } from "./tiles";
+import { Warnings } from "./warnings";
+
+const POINTS = 800;
+
+export function RunScreen() {
+  const { params } = useRoute();
+  const { query, go } = useAddress();
+  const id = Number(params["id"]);
+  const tab = readTab(params["tab"]);
+  const [from, to] = [readNumber(query["from"]), readNumber(query["to"])];
+  const run = useMemo(() => followRun(id), [id]);
+  const curves = useMemo(() => followSeries(id, POINTS, { from, to }), [id]);
+  useEffect(() => run.end, [run]);
+  useEffect(() => curves.end, [curves]);
+  useEffect(() => curves.zoom({ from, to }), [curves, from, to]);
+  useEffect(() => {
+    const name = run.document.value?.job.name;
+    document.title = name ? `${name} · prefd` : "prefd";
+    return () => void (document.title = "prefd");
+  }, [run.document.value?.job.name]);
+  useKeys("Run", [
+    ...TABS.map((name, index) => ({ keys: String(index + 1), text: name, act: () => go(linkToTab(id, name, query)) })),
+    { keys: "u", text: "back to the jobs", act: () => go("/") },
+  ]);
+
+  const known = run.document.value;
+  if (run.missing.value) return <NoJob id={id} />;
+  if (!known) return <Trouble text={run.trouble.value} />;
+  return (
+    <>
+      <RunHead run={known} />
+      <Trouble text={run.trouble.value || curves.trouble.value} />
+      <Tiles run={known} series={curves.series.value} />
+      <Warnings run={known} />
+      <Tabs label="Of this run" tabs={TABS.map((name) => ({ name, href: linkToTab(id, name, query) }))} current={tab}>
+        {tab === "charts" && <ChartTools series={curves.series.value} />}
+      </Tabs>
+      <Tab tab={tab} run={known} series={curves.series.value} />
+    </>
+  );
+}
+
+function Tab({ tab, run, series }: { tab: TabName; run: JobDocument; series: Series | null }) {
+  switch (tab) {
+    case "charts":
+      return <ChartsTab run={run} series={series} />;
+    case "pairs":
+      return <PairsTab run={run} />;
+    case "data":
+      return <DataTab run={run} />;
+    case "spec":
+      return <SpecTab run={run} />;
+    case "log":
+      return <LogTab run={run} />;
+    case "history":
+      return <HistoryTab run={run} />;
+  }
+}
+
+/** The address of a tab; smoothing and zoom go along. */
+function linkToTab(id: number, tab: TabName, query: Readonly<Record<string, string>>): string {
+  const kept = ["smooth", "from", "to"].filter((name) => query[name] !== undefined).map((name) => [name, query[name]!]);
+  const text = new URLSearchParams(kept).toString();
+  return `/jobs/${id}/${tab}${text && `?${text}`}`;
+}
+
+function NoJob({ id }: { id: number }) {
+  return (
+    <div class="card">
+      <Empty title={`There is no job ${id}`}>
+        <p>It was removed, or it is of another home.</p>
+        <p class="empty-action">
+          <a class="button" href="/">
+            To the jobs
+          </a>
+        </p>
+      </Empty>
+    </div>
+  );
+}

@@ -1,0 +1,62 @@
+"""Checks a spec's losses and their parameters against those that the plugins bring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from pydantic import ValidationError
+
+from prefd.daemon.specs.catalog import Catalog
+from prefd.daemon.specs.job_spec import JobSpec, LossSpec, WeightedLossSpec, losses_by_place
+from prefd.daemon.specs.spec_error import SpecError
+from prefd.daemon.text.text_fault import TextFault
+from prefd.daemon.text.unknown_losses import suggest_loss
+from prefd.daemon.text.validation_faults import limit_faults
+from prefd.daemon.text.wording import clip
+from prefd.plugins.schema import problems
+
+
+def check_loss(spec: JobSpec, catalog: Catalog) -> None:
+    """Checks the spec's losses. Raises SpecError for a loss that no plugin brings, or parameters that it does not take."""
+    if faults := faults_of_losses(spec.losses, catalog):
+        raise SpecError(*faults)
+
+
+def readable_losses(value: Any) -> dict[str, LossSpec]:
+    """Reads the losses in a spec's raw `loss:` that can be read; the faults of the rest are told with the spec's."""
+    kind = WeightedLossSpec if isinstance(value, list) else LossSpec
+    readable = {}
+    for place, each in losses_by_place(value).items():
+        with suppress(ValidationError):
+            readable[place] = kind.model_validate(each)
+    return readable
+
+
+def faults_of_losses(losses: Mapping[str, LossSpec], catalog: Catalog | None) -> list[TextFault]:
+    """Lists each thing wrong with a spec's losses, by place; none without a catalogue."""
+    if catalog is None:
+        return []
+    return limit_faults([fault for place, loss in losses.items() for fault in _faults_of_loss(place, loss, catalog)])
+
+
+def faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[TextFault]:
+    """Refuses `batch_tokens` for a loss that looks across its batch, which must not be cut."""
+    if catalog is None or spec.training is None or spec.training.batch_tokens is None:
+        return []
+    indivisible = [loss.name for loss in spec.losses.values() if not catalog.losses[loss.name].batch_independent]
+    reason = "looks across its batch, which is training.batch_size pairs and is never cut; leave it out"
+    return [TextFault(f"{name} {reason}", "training.batch_tokens") for name in indivisible[:1]]
+
+
+def _faults_of_loss(place: str, loss: LossSpec, catalog: Catalog) -> list[TextFault]:
+    info = catalog.losses.get(loss.name)
+    if info is not None:
+        faults = problems(info.params, loss.params)
+        return [TextFault(f"{clip(message, 300)} ({info.name})", f"{place}.{clip(name)}") for name, message in faults]
+    suggestion = suggest_loss(clip(loss.name), catalog.losses)
+    hint = f"{suggestion}{' ' if suggestion.endswith('?') else '; '}" if suggestion else ""
+    failures = [f"plugin {plugin.name} failed: {plugin.error}" for plugin in catalog.plugins if plugin.error]
+    hint += f"known: {', '.join(sorted(catalog.losses))}" + "".join(f" ({clip(each, 200)})" for each in failures)
+    return [TextFault(f"no loss is called {clip(loss.name)!r}; {hint}", f"{place}.name")]

@@ -1,0 +1,78 @@
+"""Sizes a training before it runs: the batches that fit this machine, and the memory that they are estimated to take.
+
+No weight is read for it, so a spec that is still being written is sized in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlx.optimizers import Optimizer
+
+from prefd.daemon.runs.batch_record import BatchSettings
+from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.training_spec import TrainingSpec
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.job import SpecifiedJob
+from prefd.daemon.worker.objective import Objective
+from prefd.daemon.worker.scoring.scorer import Options
+from prefd.daemon.worker.training import memory
+from prefd.daemon.worker.training.batch_settings import EstimateFor, choose_fitting, find_usual_settings
+from prefd.daemon.worker.training.optimizer import make_optimizer
+from prefd.daemon.worker.training.plan import plan_training
+from prefd.daemon.worker.training.policy import Policy
+from prefd.daemon.worker.training.schedule import Batching, Schedule
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """Sizing holds how a training would be cut here, and what it would take."""
+
+    schedule: Schedule
+    settings: BatchSettings
+    usual: bool
+    """Whether the settings are what the spec and the device's defaults say."""
+    estimate: memory.Estimate
+    warning: str | None
+    """Why it may not fit, None where it does."""
+
+
+def size_training(job: SpecifiedJob) -> Sizing:
+    """Size the training of `job`, as its worker will; on a slow GPU that may choose shorter passes, once it has measured a layer.
+
+    Raises `JobError` for what cannot be trained.
+    """
+    training, schedule = plan_training(job)
+    policy = Policy.build(job, training, schedule.total_steps)
+    optimizer = make_optimizer(training, schedule.total_steps, policy.model)
+    optimizer.init(policy.model.trainable_parameters())
+    estimate_for = make_estimator(job, training, policy, optimizer)
+    usual = find_usual_settings(training)
+    settings = choose_fitting(training, usual, estimate_for, job.parallel)
+    estimate = estimate_for(settings)
+    try:
+        warning = memory.check(estimate, training)
+    except JobError as error:
+        warning = str(error)
+    return Sizing(schedule, settings, settings == usual, estimate, warning)
+
+
+def make_estimator(job: SpecifiedJob, training: TrainingSpec, policy: Policy, optimizer: Optimizer) -> EstimateFor:
+    """Make the function that estimates what training takes with given batch settings."""
+
+    def estimate_for(settings: BatchSettings) -> memory.Estimate:
+        batching, options = make_batching(training, job.loss, settings), make_options(job.spec, settings)
+        return memory.estimate(policy.model, optimizer.state, job.examples, batching, options, policy.qat.nbytes)
+
+    return estimate_for
+
+
+def make_batching(training: TrainingSpec, loss: Objective, settings: BatchSettings) -> Batching:
+    """Make micro-batches of bounded tokens, or the pairs as they come where `loss` looks across its batch."""
+    return Batching(training.batch_size, settings.batch_tokens if loss.batch_independent else None)
+
+
+def make_options(spec: JobSpec, settings: BatchSettings) -> Options:
+    """Make the options of the policy's passes."""
+    longer = spec.data.max_length > settings.chunk_tokens
+    return Options(chunk_tokens=settings.chunk_tokens if longer else None, checkpoint_layers=settings.grad_checkpoint)
