@@ -11,8 +11,8 @@ from prefd.daemon.worker.training.schedule import Batching, count_tokens
 
 
 @dataclass(frozen=True)
-class Span:
-    """Span is tokens that run at once."""
+class TokenRun:
+    """TokenRun is tokens that run at once."""
 
     tokens: float
     scores: float
@@ -29,12 +29,12 @@ class LargestBatch:
     """Tokens of the longest sequence."""
     logit_rows: int
     """Tokens whose logits are computed."""
-    prompts: Span
+    prompts: TokenRun
     """All prompts but their last tokens, each once."""
-    answers: Span
+    answers: TokenRun
     """All answers, with their padding: they run after their prompts."""
-    longest_prompt: Span
-    longest_answer: Span
+    longest_prompt: TokenRun
+    longest_answer: TokenRun
 
     @classmethod
     def of(cls, examples: Sequence[Example], batching: Batching) -> LargestBatch:
@@ -57,21 +57,21 @@ class LargestBatch:
             max(every_answer, key=lambda span: span.scores),
         )
 
-    def list_spans(self, alone: bool) -> tuple[Span, Span]:
+    def list_spans(self, alone: bool) -> tuple[TokenRun, TokenRun]:
         """List what runs at once: of prompts and of answers, the longest where each is `alone`, else all."""
         return (self.longest_prompt, self.longest_answer) if alone else (self.prompts, self.answers)
 
 
-def _measure_prompt(example: Example) -> Span:
+def _measure_prompt(example: Example) -> TokenRun:
     tokens = example.chosen.start - 1
-    return Span(tokens, tokens**2)
+    return TokenRun(tokens, tokens**2)
 
 
-def _measure_answers(example: Example) -> list[Span]:
+def _measure_answers(example: Example) -> list[TokenRun]:
     sizes = [(side, count_segment_tokens(side)) for side in (example.chosen, example.rejected)]
-    return [Span(tokens, tokens * (side.start - 1 + tokens)) for side, tokens in sizes]
+    return [TokenRun(tokens, tokens * (side.start - 1 + tokens)) for side, tokens in sizes]
 
 
-def _add(spans: Sequence[Span], share: float) -> Span:
+def _add(spans: Sequence[TokenRun], share: float) -> TokenRun:
     """Add up a share of `spans`."""
-    return Span(share * sum(span.tokens for span in spans), share * sum(span.scores for span in spans))
+    return TokenRun(share * sum(span.tokens for span in spans), share * sum(span.scores for span in spans))

@@ -23,7 +23,7 @@ from prefd.daemon.worker.scoring.plan import count_segment_tokens
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.activations import estimate_activations
-from prefd.daemon.worker.training.largest_batch import LargestBatch, Span
+from prefd.daemon.worker.training.largest_batch import LargestBatch, TokenRun
 from prefd.daemon.worker.training.memory import Estimate, check, estimate
 from prefd.daemon.worker.training.schedule import Batching
 
@@ -123,10 +123,10 @@ def test_the_tokens_and_scores_of_a_batch_are_those_of_its_attention() -> None:
     assert batch.longest == 74
     chosen, rejected = (count_segment_tokens(side) for side in (one.chosen, one.rejected))
     assert batch.list_spans(alone=False) == (
-        Span(9, 81),
-        Span(chosen + rejected, chosen * (9 + chosen) + rejected * (9 + rejected)),
+        TokenRun(9, 81),
+        TokenRun(chosen + rejected, chosen * (9 + chosen) + rejected * (9 + rejected)),
     )
-    assert batch.list_spans(alone=True) == (Span(9, 81), Span(chosen, chosen * (9 + chosen)))
+    assert batch.list_spans(alone=True) == (TokenRun(9, 81), TokenRun(chosen, chosen * (9 + chosen)))
     assert batch.tokens == 10 + chosen + rejected
 
 
