@@ -22,8 +22,10 @@ from prefd.daemon.runs.run_folder import Progress
 
 MISSING = {404: "there is no such job"}
 """The error of every endpoint of one job."""
-DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)
-"""Of every type in the OpenAPI document: their docstrings are the document's."""
+DOCUMENTED = ConfigDict(
+    use_attribute_docstrings=True, defer_build=True, json_schema_serialization_defaults_required=True
+)
+"""Of every type in the OpenAPI document: their docstrings are the document's, and what has a default is answered all the same."""
 STATUS_KINDS = [each for each in vars(status).values() if isinstance(each, type) and is_dataclass(each)]
 ANSWER_KINDS = (answers.Queued, answers.Acted, answers.Edited)
 for _kind in (*STATUS_KINDS, *ANSWER_KINDS, Job, Progress, WatchHealth, *KINDS.values()):
