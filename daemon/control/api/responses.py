@@ -63,7 +63,7 @@ class Readable(Answer):
     """Why not, in words that go on after the path; null where it can, or where there is nothing."""
 
 
-@with_config(DOCUMENTED)
+@with_config(DOCUMENTED | ConfigDict(json_schema_serialization_defaults_required=False))  # a summary is asked for
 @dataclass(frozen=True)
 class ListedJob(Job):
     """ListedJob is a job of a list."""
