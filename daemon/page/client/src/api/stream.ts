@@ -86,6 +86,7 @@ async function read(abort: AbortSignal): Promise<void> {
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
+    lastId ||= /^id: (.+)$/m.exec(value)?.[1] ?? ""; // the place where it begins comes without an event, which a parser passes over
     parser.feed(value);
   }
 }
