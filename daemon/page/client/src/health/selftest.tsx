@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { get } from "../api/client";
-import type { KeptCheck } from "../api/shapes";
+import type { KeptCheck, KeptChecks } from "../api/shapes";
 import { formatClock } from "../text/times";
 
 const TONES: Readonly<Record<KeptCheck["outcome"], string>> = { ok: "good", failed: "bad", skipped: "soft" };
@@ -10,7 +10,7 @@ const TONES: Readonly<Record<KeptCheck["outcome"], string>> = { ok: "good", fail
 export function SelfTest() {
   const checks = useSignal<readonly KeptCheck[]>([]);
   useEffect(() => {
-    get<{ checks: KeptCheck[] }>("/v1/selftest").then(
+    get<KeptChecks>("/v1/selftest").then(
       (found) => (checks.value = found.checks),
       () => undefined, // the command below says how to make them
     );
