@@ -70,7 +70,7 @@ export function CacheScreen() {
         <ReferenceCard key={each.fingerprint} reference={each} open={shown.length === 1 && Boolean(params["fingerprint"])} />
       ))}
       {all.length > 0 && (
-        <section class="card block" aria-label="Upkeep">
+        <section class="card block below" aria-label="Upkeep">
           <h2>Upkeep</h2>
           <p class="soft">To be typed where prefd runs: each says first what it would do, with --dry-run or by its nature.</p>
           <div class="commands">
