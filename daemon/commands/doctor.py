@@ -57,7 +57,7 @@ def measure_model(model: str, timing: Timing, as_json: bool) -> Exit:
     from prefd.daemon.health.selftest.running import OF_A_MODEL, run_model_check
 
     found = (run_model_check(name, model, timing) for name in OF_A_MODEL)
-    results = list(found if as_json else print_results(found))
+    results = list(found if as_json else print_results(found, OF_A_MODEL))
     if as_json:
         render.emit_json({"model": model, "checks": [result.to_json() for result in results]})
     return choose_exit(results)
