@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.machine.processes import describe_exit
 from prefd.daemon.specs.catalog import CatalogError
-from prefd.daemon.specs.plugin_listing import run_child
+from prefd.daemon.specs.listing_child import run_child
 
 
 def find_worker_fault(command: Sequence[str], cancelled: threading.Event) -> str | None:
