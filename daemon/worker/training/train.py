@@ -24,6 +24,7 @@ from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.outputs import outputs
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.scoring.choose import fastest_scorer
+from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.batch_settings import choose_batches
@@ -34,7 +35,7 @@ from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.run import Run
 from prefd.daemon.worker.training.schedule import count_tokens
 from prefd.daemon.worker.training.selection import Selection
-from prefd.daemon.worker.training.sizing import make_batching, make_estimator, make_options
+from prefd.daemon.worker.training.sizing import make_batching, make_estimator
 from prefd.daemon.worker.training.start_check import StartDrift
 from prefd.daemon.worker.training.trainer import Trainer, pad_rows
 from prefd.plugins.conformance.kinks import jumps_at_reference
@@ -74,7 +75,8 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     batches = choose_batches(
         training, job.run.batches, estimate_for, job.parallel, lambda tokens: bound_tokens(model, tokens)
     )
-    batching, options = make_batching(training, job.loss, batches.settings), make_options(job.spec, batches.settings)
+    batching = make_batching(training, job.loss, batches.settings)
+    options = Options.from_spec(job.spec, batches.settings)
     estimate = estimate_for(batches.settings)
     log.info("memory: %s", estimate)
     memory_warning = memory.check(estimate, training)
