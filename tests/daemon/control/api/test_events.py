@@ -75,8 +75,7 @@ def test_only_the_newest_progress_is_told_and_has_no_id_of_its_own(made: Home) -
         assert isinstance(progress := second.data, ProgressEvent)
         assert (progress.job, progress.done, progress.total) == (job.id, 4, homes.STEPS)
         RunDir(made.job(job.id)).write_progress(Progress("training", 9, homes.STEPS, "steps"))
-<<<<<<< HEAD
-        assert next(event for event in events if event.kind == "progress").data["done"] == 9
+        assert next(event for event in events if event.kind == "progress").document["done"] == 9
         events.close()
 
 
@@ -86,22 +85,19 @@ def test_how_queue_and_daemon_stand_is_told_at_once_and_when_it_changes(made: Ho
         events = Client(made).events()
         standing = {event.kind: event for event in itertools.islice(events, 3)}
         assert {event.id for event in standing.values()} == {"4"}
-        assert standing["queue"].data == {"paused_at": None}
-        assert standing["daemon"].data["pid"] == os.getpid()
-        assert standing["daemon"].data["jobs"]["done"] == 1
+        assert standing["queue"].document == {"paused_at": None}
+        assert standing["daemon"].document["pid"] == os.getpid()
+        assert standing["daemon"].document["jobs"]["done"] == 1
         daemon.act_on_queue("pause")
         changed = next(events)
-        assert (changed.kind, changed.data["paused_at"] is None) == ("queue", False)
+        assert (changed.kind, changed.document["paused_at"] is None) == ("queue", False)
         homes.add_queued(made, name="next")
         counted = next(event for event in events if event.kind == "daemon")
-        assert counted.data["jobs"]["queued"] == 1
+        assert counted.document["jobs"]["queued"] == 1
         of_one_job = Client(made).events("0", 1)
         assert not {event.kind for event in itertools.islice(of_one_job, 6)} & set(STANDING)
         for stream in (events, of_one_job):
             stream.close()
-=======
-        assert next(events).document["done"] == 9
-        events.close()
 
 
 def test_an_event_of_another_version_of_the_daemon_is_read_as_far_as_this_client_knows_it() -> None:
@@ -110,7 +106,6 @@ def test_an_event_of_another_version_of_the_daemon_is_read_as_far_as_this_client
     assert Received("1", "weather", {"wind": 7}).data is None
     with pytest.raises(ControlError, match="the daemon's reset event has no reason that this prefd can read"):
         _ = Received("1", "reset", {}).data
->>>>>>> main
 
 
 def test_the_header_that_browsers_send_goes_before_the_url(made: Home) -> None:
