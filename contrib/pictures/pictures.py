@@ -27,7 +27,11 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"
 PAIRS = ROOT / "contrib" / "demo" / "pairs.jsonl"
 DOCS = ROOT / "docs" / "pictures"
-BROWSERS = ("/usr/bin/chromium", "/usr/bin/google-chrome", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+BROWSERS = (
+    "/usr/bin/chromium",
+    "/usr/bin/google-chrome",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -204,7 +208,7 @@ def running_page(home: Path) -> Iterator[str]:
 def run_prefd(home: Path, *arguments: str, stdin: str | None = None) -> str:
     """Run a command, and return what it prints. Raises SystemExit where it fails."""
     command = [sys.executable, "-m", "prefd.daemon.cli", "--home", str(home), *arguments]
-    result: Any = subprocess.run(command, input=stdin, capture_output=True, text=True)
+    result: Any = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True)
     if result.returncode:
         raise SystemExit(f"{' '.join(arguments)}: {result.stderr.strip()}")
     return str(result.stdout)
