@@ -51,7 +51,7 @@ class ChildEnd:
 
     @property
     def was_killed(self) -> bool:
-        """Whether someone else has killed it, for its memory, say: that shows nothing wrong with a plugin."""
+        """Say whether someone else has killed it, for its memory, say: that shows nothing wrong with a plugin."""
         return self.returncode == -signal.SIGKILL and not self.overdue
 
     @property
