@@ -28,6 +28,12 @@ class Timing:
 
     removal_wait: float = 2.0
     """For what was removed to be deleted, before it is answered that it is gone: the rest is deleted afterwards."""
+    plugin_start: float = 120.0
+    """For MLX, and prefd's own plugins, to be imported from a cold disk by the process that lists the plugins."""
+    plugin_import: float = 10.0
+    """For any other plugin to be imported there and to register what it brings."""
+    plugin_suspicion: float = 1.0
+    """After which a plugin that is being imported may hang, so that those behind it are tried too."""
     first_listing_retry: float = 5.0
     """Before the losses are listed again that could not be, though nothing has changed; twice as long each time."""
     last_listing_retry: float = 60.0
@@ -71,6 +77,13 @@ class Timing:
     """Between two looks at whether there are events for the streams."""
     events_heartbeat: float = 15.0
     """Between two comments on a stream that has nothing to tell."""
+
+    first_page_retry: float = 1.0
+    """Before a page that has died is served again; twice as long each time."""
+    last_page_retry: float = 60.0
+    """The longest time before that; a page that was served longer has died for the first time."""
+    page_end: float = 5.0
+    """For the page's process to end after SIGTERM."""
 
     notify_look: float = 0.5
     """Between two looks at whether a job has ended that `notify.command` is to be told of."""

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.control.records import RecordError, read_record
 from prefd.daemon.control.status import Queue, Status
+from prefd.daemon.jobs.event_kinds import KINDS, EventData
 from prefd.daemon.jobs.job import Job
 
 T = TypeVar("T")
@@ -69,6 +70,12 @@ def parse_queued(document: Mapping[str, Any]) -> Queued:
 def parse_edited(document: Mapping[str, Any]) -> list[Job]:
     """Parses the jobs of which settings were changed. Raises ControlError as `parse_status` does."""
     return _parse(Edited, document, "answer").jobs
+
+
+def parse_event(kind: str, document: Mapping[str, Any]) -> EventData | None:
+    """Parses an event; None for a kind that this prefd does not know. Raises ControlError as `parse_status` does."""
+    event = KINDS.get(kind)
+    return None if event is None else _parse(event, document, f"{kind} event")
 
 
 def _parse(kind: type[T], document: Mapping[str, Any], subject: str) -> T:

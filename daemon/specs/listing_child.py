@@ -1,7 +1,7 @@
 """`run_child` runs one child that lists the plugins, and notes with which plugin it begins, and how it ends.
 
-The child says which plugin it begins with before it imports it. So when it dies, or says nothing for PLUGIN_SECONDS, that
-plugin is the culprit.
+The child says which plugin it begins with before it imports it. So when it dies, or says nothing for
+`Timing.plugin_import`, that plugin is the culprit.
 """
 
 from __future__ import annotations
@@ -20,13 +20,8 @@ from typing import Any
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.machine.processes import UTF8_STREAMS, describe_exit, find_last_words, signal_group
 from prefd.daemon.specs.catalog import CatalogError
+from prefd.daemon.timing import USUAL, Timing
 
-START_SECONDS = 120.0
-"""For MLX, and prefd's own plugins, to be imported from a cold disk."""
-PLUGIN_SECONDS = 10.0
-"""For any other plugin to be imported and to register what it brings."""
-SUSPECT_SECONDS = 1.0
-"""A plugin that takes longer may hang."""
 LOOK_SECONDS = 0.2
 TAIL_BYTES = 20_000
 
@@ -41,8 +36,8 @@ class ChildEnd:
     """The key of the plugin that it had begun with last, prefd's own excepted."""
     following: tuple[str, ...] = ()
     """The keys of those that it had still to begin with."""
-    overdue: bool = False
-    """Whether it was killed because it took too long."""
+    overdue: float | None = None
+    """The seconds of silence after which it was killed; None where it was not."""
     returncode: int | None = 0
     """None of one that has closed its output and goes on."""
     output: bytes = b""
@@ -52,13 +47,13 @@ class ChildEnd:
     @property
     def was_killed(self) -> bool:
         """Say whether someone else has killed it, for its memory, say: that shows nothing wrong with a plugin."""
-        return self.returncode == -signal.SIGKILL and not self.overdue
+        return self.returncode == -signal.SIGKILL and self.overdue is None
 
     @property
     def cause(self) -> str:
         """Say how it ended, in words, for the plugin that it had begun with."""
-        if self.overdue:
-            return f"importing it takes longer than {PLUGIN_SECONDS:g} s: does it hang?"
+        if self.overdue is not None:
+            return f"importing it takes longer than {self.overdue:g} s: does it hang?"
         if self.returncode is None:
             return "it ends the process that imports it, or closes its output"
         return f"it ends the process that imports it ({describe_exit(self.returncode)})"
@@ -74,10 +69,11 @@ def run_child(
     settings: HandedSettings,
     cancelled: threading.Event,
     notice_silence: Callable[[ChildEnd], None] = lambda end: None,
+    timing: Timing = USUAL,
 ) -> ChildEnd:
     """Run one child to its answer or its end; none of it is left afterwards. Raises CatalogError.
 
-    `notice_silence`: called, at each look, while a plugin takes longer than SUSPECT_SECONDS.
+    `notice_silence`: called, at each look, while a plugin takes longer than `Timing.plugin_suspicion`.
     """
     try:
         child = subprocess.Popen(
@@ -92,7 +88,7 @@ def run_child(
         raise CatalogError(f"cannot run {command[0]}: {error.strerror or error}") from error
     with child:
         try:
-            return _Listener(child, notice_silence).listen(cancelled)
+            return _Listener(child, notice_silence, timing).listen(cancelled)
         finally:
             signal_group(child.pid, signal.SIGKILL)
             child.kill()  # where the group is not there yet
@@ -101,8 +97,11 @@ def run_child(
 class _Listener:
     """Reads what a listing child says, until it has answered or ended, or is overdue."""
 
-    def __init__(self, child: subprocess.Popen[bytes], notice_silence: Callable[[ChildEnd], None]) -> None:
+    def __init__(
+        self, child: subprocess.Popen[bytes], notice_silence: Callable[[ChildEnd], None], timing: Timing
+    ) -> None:
         self.child = child
+        self.timing = timing
         self.end = ChildEnd()
         self.notice_silence = notice_silence
         self._begun_at = time.monotonic()
@@ -119,8 +118,8 @@ class _Listener:
             while is_open and self.end.answer is None:
                 if cancelled.is_set():
                     raise CatalogError("listing the plugins was broken off")
-                if self._is_overdue():
-                    self.end.overdue = True
+                if (patience := self._find_exceeded_patience()) is not None:
+                    self.end.overdue = patience
                     return self.end
                 for key, _ in selector.select(LOOK_SECONDS):
                     if data := os.read(key.fd, 65536):
@@ -133,14 +132,16 @@ class _Listener:
             self._read_end()
         return self.end
 
-    def _is_overdue(self) -> bool:
-        """Return whether the child has been silent for too long; one that is silent for long is noticed."""
+    def _find_exceeded_patience(self) -> float | None:
+        """Return the seconds that the child might be silent, and has been longer, else None. One that may hang is noticed."""
         silence = time.monotonic() - self._begun_at
         if self.end.begun is None:
-            return silence > START_SECONDS
-        if silence > SUSPECT_SECONDS:
-            self.notice_silence(self.end)
-        return silence > PLUGIN_SECONDS
+            patience = self.timing.plugin_start
+        else:
+            patience = self.timing.plugin_import
+            if silence > self.timing.plugin_suspicion:
+                self.notice_silence(self.end)
+        return patience if silence > patience else None
 
     def _take_stderr(self, data: bytes) -> None:
         self.end.stderr = (self.end.stderr + data)[-TAIL_BYTES:]

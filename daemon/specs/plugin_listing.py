@@ -14,15 +14,21 @@ from typing import Any
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.machine.processes import describe_exit
 from prefd.daemon.specs.catalog import CatalogError
-from prefd.daemon.specs.listing_child import START_SECONDS, ChildEnd, run_child
+from prefd.daemon.specs.listing_child import ChildEnd, run_child
 from prefd.daemon.specs.plugin_trials import PluginTrials
 from prefd.daemon.text.wording import clip
+from prefd.daemon.timing import USUAL, Timing
 
 TRIES = 3
 """A child that was killed (for its memory, say) has shown nothing wrong with the plugins: it is asked again, so often in all."""
 
 
-def list_plugins(command: Sequence[str], settings: HandedSettings, cancelled: threading.Event | None = None) -> Any:
+def list_plugins(
+    command: Sequence[str],
+    settings: HandedSettings,
+    cancelled: threading.Event | None = None,
+    timing: Timing = USUAL,
+) -> Any:
     """Return the catalogue as the child prints it. Raises CatalogError where none can be had, or once `cancelled` is set.
 
     `command`: that of the child.
@@ -34,7 +40,7 @@ def list_plugins(command: Sequence[str], settings: HandedSettings, cancelled: th
 
     def try_plugin(key: str, ended: threading.Event) -> ChildEnd:
         others = dict.fromkeys((each for each in keys if each != key), "another one is tried")
-        return run_child(command, replace(settings, excluded=others | excluded), ended)
+        return run_child(command, replace(settings, excluded=others | excluded), ended, timing=timing)
 
     def suspect(end: ChildEnd) -> None:
         note_keys(end)
@@ -45,7 +51,7 @@ def list_plugins(command: Sequence[str], settings: HandedSettings, cancelled: th
 
     with PluginTrials(try_plugin) as trials:
         while True:
-            end = run_child(command, replace(settings, excluded=excluded), cancelled, suspect)
+            end = run_child(command, replace(settings, excluded=excluded), cancelled, suspect, timing)
             if end.answer is not None:
                 return _read_answer(end)
             if end.was_killed and (kills := kills + 1) < TRIES:
@@ -68,8 +74,8 @@ def _read_answer(end: ChildEnd) -> Any:
 
 def _explain_failure(end: ChildEnd) -> str:
     """Say how a child failed that had not begun with any plugin."""
-    if end.overdue:
-        return f"listing the plugins took longer than {START_SECONDS:g} s: does one hang?"
+    if end.overdue is not None:
+        return f"listing the plugins took longer than {end.overdue:g} s: does one hang?"
     if end.returncode:
         return f"listing the plugins failed ({describe_exit(end.returncode)}): {end.last_words}"
     text = end.output.decode("utf-8", "replace").strip()

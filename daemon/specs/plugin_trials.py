@@ -1,7 +1,7 @@
 """PluginTrials imports plugins each in a child of its own, at the same time, to tell which of them end or hang it.
 
-A listing goes through the plugins one after the other, and each that hangs would hold it up for PLUGIN_SECONDS. So once one
-of them may, those behind it are tried too, while it has its time.
+A listing goes through the plugins one after the other, and each that hangs would hold it up for `Timing.plugin_import`. So once
+one of them may, those behind it are tried too, while it has its time.
 """
 
 from __future__ import annotations

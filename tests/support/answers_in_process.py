@@ -17,6 +17,7 @@ from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.specs import listing_child, plugin_listing
 from prefd.daemon.specs.listing_child import ChildEnd
+from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker.__main__ import ANSWERS, main
 
 
@@ -45,10 +46,11 @@ def answer_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         command: Sequence[str],
         settings: HandedSettings,
         cancelled: threading.Event,
-        *noticing: Callable[[ChildEnd], None],
+        notice_silence: Callable[[ChildEnd], None] = lambda end: None,
+        timing: Timing = USUAL,
     ) -> ChildEnd:
         if tuple(command[: len(WORKER)]) != WORKER:
-            return listing_child.run_child(command, settings, cancelled, *noticing)
+            return listing_child.run_child(command, settings, cancelled, notice_silence, timing)
         with monkeypatch.context() as patch, redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
             for name, value in settings.environment().items():
                 patch.setenv(name, value)
