@@ -1,6 +1,7 @@
 /** One pair with its whole texts and numbers. */
 import type { ScoredPair } from "../api/shapes";
 import { Dialog } from "../parts/dialog";
+import { TokensText } from "../parts/tokens_text";
 import { formatNumber, formatShort } from "../text/numbers";
 import { difference } from "./pair_row";
 
@@ -29,7 +30,9 @@ function Text({ title, note, text, tone = "" }: { title: string; note: string; t
       <h3>
         {title} <span class="soft number">{note}</span>
       </h3>
-      <p class="prose">{text}</p>
+      <p class="prose">
+        <TokensText text={text} />
+      </p>
     </section>
   );
 }

@@ -1,5 +1,6 @@
 /** One pair in the list: its margin to either side of zero, and the beginning of its texts. */
 import type { ScoredPair } from "../api/shapes";
+import { shortenText } from "../parts/tokens_text";
 import { formatShort } from "../text/numbers";
 
 interface RowProps {
@@ -19,9 +20,9 @@ export function PairRow({ pair, largest, onOpen }: RowProps) {
         <MarginBar share={(pair.margin ?? 0) / largest} />
         {formatShort(pair.margin)}
       </span>
-      <span role="cell" class="pair-text cut">{pair.prompt}</span>
-      <span role="cell" class="pair-text cut">{pair.chosen_text}</span>
-      <span role="cell" class="pair-text cut">{pair.rejected_text}</span>
+      <span role="cell" class="pair-text cut">{shortenText(pair.prompt)}</span>
+      <span role="cell" class="pair-text cut">{shortenText(pair.chosen_text)}</span>
+      <span role="cell" class="pair-text cut">{shortenText(pair.rejected_text)}</span>
       <span role="cell" class="pair-delta number">{formatShort(difference(pair, "chosen"))}</span>
       <span role="cell" class="pair-delta number">{formatShort(difference(pair, "rejected"))}</span>
     </div>
