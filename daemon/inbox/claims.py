@@ -67,7 +67,7 @@ class Claimed:
 
     @property
     def source(self) -> str:
-        """The file's name in the job table."""
+        """Return the file's name in the job table."""
         return self.path.name
 
     def read(self, limit: int) -> bytes:
@@ -102,7 +102,7 @@ class Inbox:
 
     @property
     def left_alone(self) -> dict[str, str]:
-        """The reasons why files in the folder are no jobs, by printable name."""
+        """Return the reasons why files in the folder are no jobs, by printable name."""
         return {clip(repr(name), 120): reason for name, reason in list(self._reported.items())}
 
     def due_in(self, now: float | None = None) -> float | None:

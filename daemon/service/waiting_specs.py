@@ -27,7 +27,7 @@ class WaitingSpec:
 
     @cached_property
     def specs(self) -> list[JobSpec]:
-        """The specs of the jobs that the file will become, several of a sweep; none where it will be rejected.
+        """Return the specs of the jobs that the file will become, several of a sweep; none where it will be rejected.
 
         The file is read at the first use.
         """
