@@ -42,11 +42,16 @@ def is_on_metal() -> bool:
     return is_on_gpu() and mx.metal.is_available()
 
 
+def choose_slack() -> Slack:
+    """Choose which sequences share a batch on this device."""
+    return plan.METAL if is_on_metal() else plan.CUDA if is_on_gpu() else plan.CPU
+
+
 @dataclass(frozen=True)
 class Options:
     """Options says how a scorer runs the model; nothing here changes a number by more than rounding."""
 
-    slack: Slack = field(default_factory=lambda: plan.GPU if is_on_gpu() else plan.CPU)
+    slack: Slack = field(default_factory=lambda: choose_slack())
     """Which sequences are batched. `plan.CPU` is narrowed to what changes no bit, where there is such a part of it."""
     lazily: bool = field(default_factory=lambda: is_on_gpu())
     """Forward and backward pass as one graph; else the head is computed at once, between the trunk's two passes."""

@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 
 from prefd.cache.reference import MissingEntry
+from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
@@ -30,6 +31,7 @@ from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.batch_settings import choose_batches
 from prefd.daemon.worker.training.checkpoint import Checkpoints
 from prefd.daemon.worker.training.optimizer import make_optimizer
+from prefd.daemon.worker.training.pass_sizes import PassSizes
 from prefd.daemon.worker.training.plan import plan_training
 from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.run import Run
@@ -92,6 +94,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
         training.seed,
         training.max_grad_norm,
         pace=Pace.from_environment(loading.device()),
+        passes=watch_passes(job, model, batches.settings),
     )
     run = Run(
         job,
@@ -112,6 +115,11 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     run.run_steps(stop)
     run.publish()
     return run.make_outcome(time.monotonic() - began)
+
+
+def watch_passes(job: RunningJob, model: Any, settings: BatchSettings) -> PassSizes | None:
+    """Make what measures the passes of this run; None on a CPU, where nothing waits for them."""
+    return None if loading.device() == "cpu" else PassSizes(job.run.batches, settings, len(model.layers))
 
 
 def _compare_start_with_reference(job: SpecifiedJob, run: Run, policy: Policy) -> None:
