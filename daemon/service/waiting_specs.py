@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import Claimed
+from prefd.daemon.inbox.claimed_file import Claimed
 from prefd.daemon.inbox.non_specs import explain_name
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import SUFFIXES, read_specs
