@@ -31,7 +31,7 @@ from prefd.daemon.jobs.job import (
 )
 from prefd.daemon.jobs.new_jobs import NewJobs
 from prefd.daemon.jobs.removals import JobRemovals
-from prefd.daemon.jobs.requests import FEW_JOBS, JobRequests
+from prefd.daemon.jobs.requested_changes import FEW_JOBS, RequestedChanges
 from prefd.daemon.jobs.states import State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
@@ -53,7 +53,7 @@ __all__ = [  # the table, and the types and errors that its users need with it
 ]
 
 
-class JobTable(NewJobs, JobRequests, JobRemovals, Edits, FolderSizes):
+class JobTable(NewJobs, RequestedChanges, JobRemovals, Edits, FolderSizes):
     """JobTable holds the queries of an open job database, and the transactions that change it. Used from one thread."""
 
     def set_waiting_reasons(self, reasons: Mapping[int, str]) -> None:

@@ -1,4 +1,4 @@
-"""JobRequests are the transactions by which people cancel, pause, resume and retry jobs, and hold the queue.
+"""RequestedChanges are the transactions by which people cancel, pause, resume and retry jobs, and hold the queue.
 
 A job that waits is changed at once. Of one that runs, its row notes the request, and its supervisor carries it out.
 """
@@ -30,8 +30,8 @@ FEW_JOBS = 50
 """So many jobs are changed one by one; of more, the rows are changed together, and their records are written afterwards."""
 
 
-class JobRequests(Transitions):
-    """JobRequests notes what was asked of jobs, and carries it out for those that wait."""
+class RequestedChanges(Transitions):
+    """RequestedChanges notes what was asked of jobs, and carries it out for those that wait."""
 
     def request_cancel(self, job_id: int) -> Job:
         """Cancel a queued or paused job now, a running one when its worker has stopped. No effect on an ended one."""
