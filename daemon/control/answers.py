@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prefd.daemon.control.api.responses import Acted, Queued
     from prefd.daemon.control.status import Status
     from prefd.daemon.jobs.job import Job
+    from prefd.daemon.runs.pair_answers import PairsState
 
 T = TypeVar("T")
 
@@ -58,6 +59,13 @@ def parse_edited(document: Mapping[str, Any]) -> list[Job]:
     from prefd.daemon.control.api.responses import Edited
 
     return _parse(Edited, document, "answer").jobs
+
+
+def parse_pairs_state(document: Mapping[str, Any]) -> PairsState:
+    """Parses how the scoring of a job's pairs stands. Raises ControlError as `parse_status` does."""
+    from prefd.daemon.runs.pair_answers import PairsState
+
+    return _parse(PairsState, document, "answer")
 
 
 def _make_parser(kind: type[T]) -> TypeAdapter[T]:

@@ -55,7 +55,7 @@ class PairFiles:
 
     def read_head(self) -> PairsHead | None:
         """Read the head; None where nothing was scored, the table is not the head's, or either is another job's."""
-        document = read_json(self._head)
+        document: Any = read_json(self._head)
         try:
             head = PairsHead.model_validate(document)
             is_whole = self.table.stat().st_size == document["table_bytes"]
