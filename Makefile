@@ -12,6 +12,8 @@ ARGS ?=
 WHICH ?=
 TAG ?=
 EXTRAS := $(if $(filter Darwin,$(shell uname -s)),dev,$(PREFD_EXTRA)-dev)
+# On a GPU the demo trains what is trained there: a model in half precision.
+HALVED := $(if $(filter Darwin cuda,$(shell uname -s) $(PREFD_EXTRA)),.models/SmolLM2-135M-Instruct-bf16)
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
 PAGES := README.md $(wildcard docs/*.md)
 COG := $(VENV)/bin/cog -I contrib/docs
@@ -28,7 +30,8 @@ help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 demo: blas model ## train SmolLM2 twice from one reference cache, and show what came of it
-	$(PY) contrib/demo/demo.py $(ARGS)
+	@$(if $(HALVED),$(PY) contrib/smollm2/halve.py --out $(HALVED))
+	$(PY) contrib/demo/demo.py $(if $(HALVED),--model $(HALVED)) $(ARGS)
 
 # A run starts some hundred processes of Python: without files of bytecode each would compile what it imports.
 test test-all test-fast test-as-mac coverage: export PYTHONDONTWRITEBYTECODE :=

@@ -97,7 +97,10 @@ def measure(name: str, lengths: str, dtype: str, recompute: bool, lazily: bool, 
     options = Options(slack=plan.GPU if lazily else plan.CPU, lazily=lazily, checkpoint_layers=recompute)
     examples = make_pairs([LENGTHS[lengths]] * PAIRS)
     batching = Batching(PAIRS, None)
-    guess = memory.estimate(model, {}, examples, batching, options).activations
+    estimate = memory.estimate(model, {}, examples, batching, options)
+    guess = (
+        estimate.activations + estimate.gradients // 2
+    )  # a pass makes one set of gradients; the sum of a step is the other
     scorer = fastest_scorer(model, options)
     sides = [example.chosen for example in examples] + [example.rejected for example in examples]
     mx.clear_cache()

@@ -1,7 +1,8 @@
 """Reads a loss's parameters off the loss itself, and checks the values that a spec gives them.
 
 A dataclass's fields, or a function's keyword-only arguments, are the schema: name, type, default and, through
-`Annotated[float, Range(above=0)]`, bounds. As JSON it reaches the daemon, which has neither mlx nor plugins.
+`Annotated[float, Range(above=0), "how strong it is"]`, bounds and a description. As JSON it reaches the daemon, which has
+neither mlx nor plugins.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ BOUNDS: dict[str, tuple[Callable[[float, float], bool], str]] = {
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds of a loss parameter, as in `beta: Annotated[float, Range(above=0)] = 0.1`."""
+    """Bounds of a loss parameter, as in `beta: Annotated[float, Range(above=0), "how strong it is"] = 0.1`."""
 
     above: float | None = None
     below: float | None = None
@@ -61,11 +62,13 @@ class LossSchema:
     """LossSchema says what a spec's `loss:` block may say for one loss."""
 
     params: Mapping[str, Mapping[str, Any]]
-    """For each parameter, a JSON Schema of one value: `type`, `default` and bounds."""
+    """For each parameter, a JSON Schema of one value: `type`, `default`, bounds and, where it says one, `description`."""
     needs_reference: bool
     doc: str
     batch_independent: bool = True
     preference: bool = True
+    purpose: str = ""
+    """When to use the loss, in a few words; empty where it does not say."""
 
     @property
     def summary(self) -> str:
@@ -90,7 +93,7 @@ def schema_of(name: str, loss: Callable[..., Any]) -> LossSchema:
     declared = {
         name: bool(getattr(loss, name, True)) for name in ("needs_reference", "batch_independent", "preference")
     }
-    return LossSchema(params, doc=doc, **declared)
+    return LossSchema(params, doc=doc, purpose=str(getattr(loss, "purpose", "")), **declared)
 
 
 @dataclass(frozen=True)
@@ -159,15 +162,17 @@ def _describe_parameter(loss: str, parameter: _Parameter) -> dict[str, Any]:
         raise LossDefinitionError(f"{where}: the spec's `loss:` block uses {name!r} itself; choose another word")
     hint = kind = _resolve_annotation(where, parameter)
     bounds: dict[str, float] = {}
+    description: dict[str, str] = {}
     if typing.get_origin(hint) is typing.Annotated:
         kind, *notes = typing.get_args(hint)
         for note in notes:
             bounds |= note.to_json() if isinstance(note, Range) else {}
+            description |= {"description": note} if isinstance(note, str) else {}
     if kind not in TYPES:
         raise LossDefinitionError(f"{where}: its type must be one of float, int, bool, str; got {hint!r}")
     if default in (dataclasses.MISSING, inspect.Parameter.empty):
         raise LossDefinitionError(f"{where}: it needs a default, so that a spec may leave it out")
-    param = {"type": TYPES[kind], "default": default} | bounds
+    param = {"type": TYPES[kind], "default": default} | bounds | description
     is_unbounded = kind is float and isinstance(default, float) and math.isinf(default)  # it means: no limit
     if fault := _find_fault_in_bounds(param, default) if is_unbounded else _find_fault(param, default):
         raise LossDefinitionError(f"{where}: the default of {name} {fault}")

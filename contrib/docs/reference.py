@@ -294,10 +294,12 @@ def losses() -> str:
 def _loss(name: str, loss: RegisteredLoss) -> str:
     text = inspect.cleandoc(loss.schema.doc)
     rows = [
-        (f"`{param}`", each["type"], code(each["default"]), " and ".join(bounds(each)))
+        (f"`{param}`", each["type"], code(each["default"]), " and ".join(bounds(each)), each.get("description", ""))
         for param, each in loss.schema.params.items()
     ]
-    parameters = table(["parameter", "type", "default", "range"], rows) if rows else "It has no parameters.\n"
+    parameters = (
+        table(["parameter", "type", "default", "range", "what it does"], rows) if rows else "It has no parameters.\n"
+    )
     return f"### `{name}`\n\n{text}\n\n{parameters}"
 
 

@@ -19,7 +19,7 @@ from prefd.daemon.terminal import render
 from prefd.daemon.text.wording import pluralize
 
 if TYPE_CHECKING:
-    from prefd.daemon.control.api.responses import Acted
+    from prefd.daemon.control.answers import Acted
     from prefd.daemon.jobs.job import Brief
 
 PLACE = HelpPlace(Section.JOBS, 100)
@@ -252,7 +252,7 @@ def ask_queue(home: Home, action: str) -> Acted:
     try:
         return Client(home).act_on_queue(action)
     except DaemonNotRunning:
-        from prefd.daemon.control.api.responses import Acted
+        from prefd.daemon.control.answers import Acted
         from prefd.daemon.control.status import Queue
 
         with open_table_alone(home) as table:

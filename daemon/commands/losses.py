@@ -66,14 +66,9 @@ def losses(home: Home, name: str | None, as_json: bool) -> None:
 
 def report_unknown_loss(name: str, loss_names: Iterable[str], plugin_errors: Mapping[str, str]) -> Failure:
     """Makes the failure of an unknown loss. `plugin_errors`: why plugins could not be loaded; the loss may be one of theirs."""
-    from prefd.daemon.text.unknown_losses import suggest_loss
+    from prefd.daemon.text.unknown_losses import explain_unknown_loss
 
-    hints = [
-        *filter(None, [suggest_loss(name, loss_names)]),
-        f"there are: {', '.join(sorted(loss_names))}",
-        *(f"plugin {plugin} could not be loaded: {error}" for plugin, error in plugin_errors.items()),
-    ]
-    return Failure("\n".join([f"no loss is called {name!r}", *hints]), Exit.NOT_FOUND)
+    return Failure("\n".join(explain_unknown_loss(name, loss_names, plugin_errors)), Exit.NOT_FOUND)
 
 
 def format_defaults(params: Params, separator: str) -> str:
@@ -103,11 +98,11 @@ def show_loss(name: str, loss: LossInfo) -> None:
     console.print(render.make_facts(facts))
     if loss.params:
         rows = [
-            (param, spec["type"], format_default(spec.get("default")), format_bounds(spec))
+            (param, spec["type"], format_default(spec.get("default")), format_bounds(spec), spec.get("description", ""))
             for param, spec in loss.params.items()
         ]
         console.print()
-        console.print(render.make_table(["parameter", "type", "default", "range"], rows))
+        console.print(render.make_table(["parameter", "type", "default", "range", "what it does"], rows))
     console.print()
     console.print(reflow_docstring(loss.doc))
 

@@ -130,11 +130,8 @@ def queue_facts(paused_at: float | None, waits_for: str | None = None) -> list[t
 
 def settings_facts(settings: SettingsInForce) -> list[tuple[str, str]]:
     """Lists how the settings that the daemon goes by differ from the defaults."""
-    from prefd.daemon.home.changed_settings import list_changed_settings  # here: it brings pydantic
-
-    changed = list_changed_settings(settings.values)
     since = f"of {format_clock(settings.read_at)}" if settings.error else ""
-    facts = " ".join(part for part in (since, ", ".join(changed)) if part)
+    facts = " ".join(part for part in (since, ", ".join(settings.changed)) if part)
     return [("settings", facts)] if facts else []
 
 

@@ -1,93 +1,100 @@
-"""Parses what the daemon answers into the types that the commands read.
+"""The answers to what a command asks the daemon for, and what reads each of them.
 
-A newer daemon may say more, which is passed over. pydantic is imported when there is an answer to parse: it takes longer
-than most commands.
+A newer daemon may say more, which is passed over.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefd.daemon.control.control_error import ControlError
+from prefd.daemon.control.records import RecordError, read_record
+from prefd.daemon.control.status import Queue, Status
+from prefd.daemon.jobs.job import Job
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
-    from prefd.daemon.control.api.responses import Acted, Queued
-    from prefd.daemon.control.status import Status
-    from prefd.daemon.jobs.job import Job
     from prefd.daemon.runs.pair_answers import PairsState
 
 T = TypeVar("T")
 
-_PARSERS: dict[type, TypeAdapter[Any]] = {}
-_PARSERS_LOCK = threading.Lock()
+
+@dataclass(frozen=True)
+class Queued:
+    """Queued holds the jobs that a spec has become."""
+
+    jobs: list[Job]
+    """The spec's job, or those of its sweep."""
+
+
+@dataclass(frozen=True)
+class Acted:
+    """Acted holds the queue and its jobs after an action."""
+
+    queue: Queue
+    jobs: list[Job]
+    """Those acted on."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns every field, as plain JSON values."""
+        return {"queue": asdict(self.queue), "jobs": [job.to_json() for job in self.jobs]}
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Edited holds the jobs of which settings were changed, as they are now."""
+
+    jobs: list[Job]
+    """In the order in which they were named."""
 
 
 def parse_status(document: Mapping[str, Any]) -> Status:
     """Parses a status. Raises ControlError for one of another version of the daemon that this one cannot read."""
-    from prefd.daemon.control.status import Status
-
     return _parse(Status, document, "status")
 
 
 def parse_job(document: Mapping[str, Any]) -> Job:
     """Parses a job that was acted on. Raises ControlError as `parse_status` does."""
-    from prefd.daemon.jobs.job import Job
-
     return _parse(Job, document, "answer")
 
 
 def parse_acted(document: Mapping[str, Any]) -> Acted:
     """Parses the queue and the jobs that were acted on. Raises ControlError as `parse_status` does."""
-    from prefd.daemon.control.api.responses import Acted
-
     return _parse(Acted, document, "answer")
 
 
 def parse_queued(document: Mapping[str, Any]) -> Queued:
     """Parses the jobs that a spec has become. Raises ControlError as `parse_status` does."""
-    from prefd.daemon.control.api.responses import Queued
-
     return _parse(Queued, document, "answer")
 
 
 def parse_edited(document: Mapping[str, Any]) -> list[Job]:
     """Parses the jobs of which settings were changed. Raises ControlError as `parse_status` does."""
-    from prefd.daemon.control.api.responses import Edited
-
     return _parse(Edited, document, "answer").jobs
 
 
 def parse_pairs_state(document: Mapping[str, Any]) -> PairsState:
     """Parses how the scoring of a job's pairs stands. Raises ControlError as `parse_status` does."""
+    from pydantic import ValidationError
+
     from prefd.daemon.runs.pair_answers import PairsState
 
-    return _parse(PairsState, document, "answer")
-
-
-def _make_parser(kind: type[T]) -> TypeAdapter[T]:
-    """Make the parser of a type, once: it reads the type's source, and threads may not do so at the same time."""
-    from pydantic import TypeAdapter
-
-    with _PARSERS_LOCK:
-        if kind not in _PARSERS:
-            _PARSERS[kind] = TypeAdapter(kind)
-            _PARSERS[kind].rebuild()  # now, and not when a document is read
-        return _PARSERS[kind]
+    try:
+        return PairsState.model_validate(document)
+    except ValidationError as error:
+        raise _make_version_error("answer", ".".join(map(str, error.errors()[0]["loc"]))) from None
 
 
 def _parse(kind: type[T], document: Mapping[str, Any], subject: str) -> T:
-    from pydantic import ValidationError
-
     try:
-        parsed: T = _make_parser(kind).validate_python(document)
-        return parsed
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise ControlError(
-            502,
-            f"the daemon's {subject} has no {place} that this prefd can read: restart the daemon, it is of another version",
-        ) from None
+        return read_record(kind, document)
+    except RecordError as error:
+        raise _make_version_error(subject, error.place) from None
+
+
+def _make_version_error(subject: str, place: str) -> ControlError:
+    return ControlError(
+        502,
+        f"the daemon's {subject} has no {place} that this prefd can read: restart the daemon, it is of another version",
+    )

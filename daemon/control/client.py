@@ -23,7 +23,7 @@ from prefd.daemon.home.lock import Holder, is_held, read_announcement
 if TYPE_CHECKING:
     import httpx
 
-    from prefd.daemon.control.api.responses import Acted
+    from prefd.daemon.control.answers import Acted
     from prefd.daemon.control.status import Status
     from prefd.daemon.jobs.job import Job
     from prefd.daemon.runs.pair_answers import PairsState
@@ -58,6 +58,8 @@ class Client:
         self.timeout = timeout
         self._ours: str | None = None
         """The socket whose daemon has named this home."""
+        self._greeting: dict[str, Any] | None = None
+        """The status by which it has just named it."""
 
     def status(self) -> Status:
         """Asks what the daemon does now."""
@@ -65,7 +67,9 @@ class Client:
 
     def status_document(self) -> dict[str, Any]:
         """Asks for the status as the JSON that the daemon wrote, also fields of a newer daemon that `Status` has not."""
-        return self._ask("GET", "/v1/status")
+        with self._http() as (http, httpx):
+            status, self._greeting = self._greeting, None
+            return status or self._request(http, httpx, "GET", "/v1/status")
 
     def explain_unreadable(self, path: Path) -> str | None:
         """Asks whether the daemon itself can read `path`; returns why not, None where it can or is of an earlier version."""
@@ -160,11 +164,16 @@ class Client:
             transport = httpx.HTTPTransport(uds=path, verify=False, trust_env=False)
             options: dict[str, Any] = {"base_url": "http://prefd", "timeout": self.timeout, "trust_env": False}
             with httpx.Client(transport=transport, **options) as http:
-                if path == self._ours or is_served_by(self._request(http, httpx, "GET", "/v1/status"), self.home.root):
+                if path == self._ours or self._is_ours(http, httpx):
                     self._ours = path
                     yield http, httpx
                     return
         raise find_foreign_daemon(self.home) or self._silent(announcement)
+
+    def _is_ours(self, http: httpx.Client, library: ModuleType) -> bool:
+        """Asks a daemon for its status, and returns whether it serves this home."""
+        self._greeting = self._request(http, library, "GET", "/v1/status")
+        return is_served_by(self._greeting, self.home.root)
 
     def relay(self, method: str, target: str, content: bytes, media: str) -> httpx.Response:
         """Hands on a request as it came, and returns the daemon's answer as it is, also where that is a refusal."""

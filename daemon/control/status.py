@@ -1,31 +1,21 @@
-"""Status is what the daemon does, as it answers to `GET /v1/status` and the commands read it."""
+"""Status is what the daemon does, as it answers to `GET /v1/status` and the commands read it.
+
+These are plain dataclasses: commands that ask the daemon do without pydantic, which takes longer than they do.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, with_config
-
 from prefd.daemon.inbox.health import WatchHealth
-from prefd.daemon.jobs.event_kinds import KINDS
+from prefd.daemon.jobs.job import Job
 from prefd.daemon.jobs.states import State
-from prefd.daemon.jobs.table import Job
 from prefd.daemon.runs.run_folder import Progress
 
-DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)
-"""Of every type in the OpenAPI document: their docstrings are the document's."""
-for _kind in (Job, Progress, WatchHealth, *KINDS.values()):
-    with_config(DOCUMENTED)(_kind)
 
-
-class StatusPart(BaseModel):
-    """StatusPart is the base of the status and of what it is made of."""
-
-    model_config = DOCUMENTED | ConfigDict(frozen=True)
-
-
-class Queue(StatusPart):
+@dataclass(frozen=True, kw_only=True)
+class Queue:
     """Queue says whether the queue is paused."""
 
     paused_at: float | None
@@ -34,25 +24,29 @@ class Queue(StatusPart):
     """What the queue, or some of its jobs, wait for on this machine: settings, losses, a worker that starts, the hub."""
 
 
-class CatalogHealth(StatusPart):
+@dataclass(frozen=True, kw_only=True)
+class CatalogHealth:
     """CatalogHealth says whether the losses can be listed."""
 
     error: str | None
     """Why the losses cannot be listed."""
     losses: int
-    failed_plugins: dict[str, str] = {}
+    failed_plugins: dict[str, str] = field(default_factory=dict)
     """Why plugins cannot be loaded, by their names or paths."""
 
 
-class SettingsInForce(StatusPart):
+@dataclass(frozen=True, kw_only=True)
+class SettingsInForce:
     """SettingsInForce holds the settings that the daemon goes by."""
 
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = field(default_factory=dict)
     """All of them, as config.toml would have them."""
     read_at: float = 0.0
     """When they were read (Unix time)."""
     error: str | None = None
     """Why config.toml cannot be read now; the values are those of before then."""
+    changed: list[str] = field(default_factory=list)
+    """Each setting that is not the default, in words: `parallel 2`."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,8 @@ class ActiveJob(Job):
         return cls(**vars(job), progress=progress)
 
 
-class Worker(StatusPart):
+@dataclass(frozen=True, kw_only=True)
+class Worker:
     """Worker says what each job's worker may take; 0 and "" are no limit."""
 
     cpus: int
@@ -77,7 +72,8 @@ class Worker(StatusPart):
     """In words; empty where there are none."""
 
 
-class Power(StatusPart):
+@dataclass(frozen=True, kw_only=True)
+class Power:
     """Power says what the machine's battery, sleep and heat do to jobs; null is what the system does not tell."""
 
     kept_awake: str = ""
@@ -92,7 +88,8 @@ class Power(StatusPart):
     """How short of memory it is: high, critical; empty for not at all."""
 
 
-class Status(StatusPart):
+@dataclass(frozen=True, kw_only=True)
+class Status:
     """Status says what the daemon does now."""
 
     pid: int
@@ -105,7 +102,7 @@ class Status(StatusPart):
     """The id of the home that the daemon serves."""
     home_folder: tuple[int, int] | None = None
     """Device and inode of the home's folder: a copy of the home has others."""
-    notes: list[str] = []
+    notes: list[str] = field(default_factory=list)
     """What this daemon found of its home when it started that its user should know."""
     socket: str
     stopping: bool
@@ -116,12 +113,12 @@ class Status(StatusPart):
     watcher: WatchHealth
     catalog: CatalogHealth
     worker: Worker
-    settings: SettingsInForce = SettingsInForce()
-    versions: dict[str, str] = {}
+    settings: SettingsInForce = field(default_factory=SettingsInForce)
+    versions: dict[str, str] = field(default_factory=dict)
     """The versions that were installed when the daemon started, of prefd and the model libraries."""
     memory_rss_bytes: int
-    power: Power = Power()
+    power: Power = field(default_factory=Power)
 
     def to_json(self) -> dict[str, Any]:
         """Returns every field, as plain JSON values."""
-        return self.model_dump()
+        return asdict(self)

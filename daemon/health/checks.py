@@ -22,7 +22,7 @@ from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.health.home_checks import check_disk, check_home
 from prefd.daemon.health.machine_checks import check_limits, check_service, check_socket, check_watch
 from prefd.daemon.home import lock
-from prefd.daemon.home.changed_settings import describe_differences, list_changed_settings
+from prefd.daemon.home.changed_settings import describe_differences
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
@@ -259,7 +259,7 @@ def check_settings_in_force(home: Home, settings: SettingsInForce) -> Iterator[H
         detail = f"{home.config} is not taken up yet: {'; '.join(differences)}"
         yield HealthFinding("warn", "settings", detail, "wait some seconds, or send the daemon SIGHUP")
     else:
-        changed = ", ".join(list_changed_settings(settings.values))
+        changed = ", ".join(settings.changed)
         yield HealthFinding("ok", "settings", f"the daemon goes by {changed or 'the defaults'}")
 
 

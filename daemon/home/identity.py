@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ulid import ULID
-
 from prefd.daemon.machine.birth import read_birth
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.machine.mounts import find_mount
@@ -105,7 +103,7 @@ def read_identity(root: Path) -> HomeIdentity | None:
 
 def begin_identity(root: Path) -> HomeIdentity:
     """Give a home that has no id a new one, and return it. Raises OSError."""
-    identity = HomeIdentity(str(ULID()), HomePlace.find(root))
+    identity = HomeIdentity(_make_id(), HomePlace.find(root))
     identity.write(root)
     return identity
 
@@ -118,9 +116,16 @@ def renew_identity(root: Path, old: HomeIdentity, watched: Path) -> HomeIdentity
     specs: dict[str, int] = {}
     with suppress(FileNotFoundError), os.scandir(watched) as entries:
         specs = {entry.name: entry.inode() for entry in entries if entry.is_file(follow_symlinks=False)}
-    identity = HomeIdentity(str(ULID()), HomePlace.find(root), old.ids, old.place.root, settled=False, specs=specs)
+    identity = HomeIdentity(_make_id(), HomePlace.find(root), old.ids, old.place.root, settled=False, specs=specs)
     identity.write(root)
     return identity
+
+
+def _make_id() -> str:
+    """Make the id of a new home."""
+    from ulid import ULID  # here: reading an id needs none of it
+
+    return str(ULID())
 
 
 def original_lives(copy: HomeIdentity) -> bool:

@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.identity import read_folder_id
 from prefd.daemon.home.layout import Home, HomeUnusable
@@ -46,6 +44,8 @@ class AlreadyRunning(PrefdError):
 @contextmanager
 def hold_lock(home: Home) -> Iterator[None]:
     """Hold the home's lock inside the block. Raises AlreadyRunning, and HomeUnusable where it cannot be locked."""
+    from filelock import FileLock, Timeout  # here: asking whether the lock is held needs none of it
+
     _refuse_lockless(home)
     lock = FileLock(home.lock, timeout=PATIENCE_SECONDS, poll_interval=0.05)
     try:

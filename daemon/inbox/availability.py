@@ -18,6 +18,7 @@ from ulid import ULID
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.machine.files import read_json, write_json
+from prefd.daemon.machine.host import find_host_id
 from prefd.daemon.machine.mounts import Mount, find_mount, is_mounted
 from prefd.daemon.text.wording import clip
 
@@ -105,12 +106,13 @@ class WatchedFolder:
     def _mark_folder(self, home_id: str) -> None:
         """Mark the folder as this home's: another's claims without a row there would be taken for those of a crash."""
         mark = self.home.accepted / ".home"
-        ours = {"id": home_id, "home": str(self.home.root), "host": platform.node()}
+        ours = {"id": home_id, "home": str(self.home.root), "host": platform.node(), "host_id": find_host_id()}
         theirs = read_json(mark)
         if theirs is None:
             write_json(mark, ours)
         elif isinstance(theirs, dict) and theirs.get("id") != home_id:
-            if (theirs.get("home"), theirs.get("host")) != (ours["home"], ours["host"]):
+            key = "host_id" if "host_id" in theirs else "host"
+            if (theirs.get("home"), theirs.get(key)) != (ours["home"], ours[key]):
                 other_home = clip(f"{theirs.get('home')} on {theirs.get('host')}", 300)
                 raise FolderUnusable(
                     f"{self.home.jobs} is watched for {other_home}; if it is not any more, delete {mark}"

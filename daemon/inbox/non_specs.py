@@ -31,8 +31,8 @@ CONFLICT = "looks like the copy that {} makes of a file which was changed in two
 DATA = "is data, and is left alone: a spec names it as data.path"
 
 KINDS: Sequence[Kind] = (
-    # What editors write beside a file: vim, emacs, nano, JetBrains, Kate, gedit, sed and patch.
-    Kind((r"\..*", r".*~", r"#.*#", r".*\.sw[a-px]", r".*\.save(\.\d+)?", r".*___jb_(tmp|old|bak)___", r"\d{4,6}")),
+    # What editors write beside a file: vim, emacs, nano, JetBrains, Kate, gedit, sed, patch, and programs in macOS's sandbox.
+    Kind((r"\..*", r".*~", r"#.*#", r".*\.sw[a-px]", r".*\.save(\.\d+)?", r".*___jb_(tmp|old|bak)___", r".*\.sb-[0-9a-f]{8}-\w{6}", r"\d{4,6}")),
     Kind((r".*\.(tmp|temp|bak|orig|old|rej|lock|lck|kate-swp|vsctmp)", r".*\.tmp[-.][\w.-]+", r"sed\w{6}")),
     # What browsers, transfers and sync clients call a file that is not whole: WinSCP, Firefox, Chrome, Safari, Opera, aria2, Resilio.
     Kind((r".*\.(filepart|part|partial|download|crdownload|opdownload|aria2|bts|!\w{2,4}|unfinished|incomplete)",)),

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 import sqlite3
 
-from ulid import ULID
-
 CLAIM = re.compile(r"([0-9A-HJKMNP-TV-Z]{26})-.+", re.DOTALL)
 """A claimed file's name in `jobs/accepted/`: a ULID, and the name as it was dropped."""
 
 
 def make_job_ulid(source: str, part: int = 0) -> str:
     """Return the ULID of the job that is number `part` of a claimed file; a new one for what was not claimed."""
+    from ulid import ULID  # here: it takes as long to import as a list of jobs to read
+
     if (match := CLAIM.fullmatch(source)) is None:
         return str(ULID())
     try:

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 LIBRARY = "/usr/lib/libSystem.B.dylib"
 RUSAGE_INFO_V0 = 0
-BOOT_ID_BYTES = 64
-"""Room for `kern.bootsessionuuid`, which has 37."""
+TEXT_BYTES = 64
+"""Room for an id of the kernel's, which has 37."""
 
 
 class ProcessUsage(ctypes.Structure):
@@ -97,10 +97,15 @@ def read_facts(pid: int) -> ProcessFacts | None:
 
 def read_boot_id() -> str:
     """Return the id that the kernel gave to this boot; "" where it does not tell."""
+    return read_text(b"kern.bootsessionuuid")
+
+
+def read_text(name: bytes) -> str:
+    """Return a setting of the kernel that is a short text; "" where it does not tell."""
     library = load_library()
-    value = ctypes.create_string_buffer(BOOT_ID_BYTES)
-    size = ctypes.c_size_t(BOOT_ID_BYTES)
-    if library is None or library.sysctlbyname(b"kern.bootsessionuuid", value, ctypes.byref(size), None, 0):
+    value = ctypes.create_string_buffer(TEXT_BYTES)
+    size = ctypes.c_size_t(TEXT_BYTES)
+    if library is None or library.sysctlbyname(name, value, ctypes.byref(size), None, 0):
         return ""
     return value.value.decode("ascii", "replace")
 

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 SILENT = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|afpfs|ncpfs|ceph|glusterfs|lustre|gpfs|beegfs|ocfs2|gfs2?|coda|webdav|davfs2?"
     r"|vboxsf|vmhgfs|prl_fs|virtiofs|drvfs|fakeowner|fuse(\..+)?|fusefs(_.+)?|fuse-t|macfuse|osxfuse|lifs"
@@ -58,6 +56,8 @@ def list_mounts() -> list[Mount]:
     Only the kernel's list is read, so a mount that hangs does not block.
     """
     try:
+        import psutil  # here: most commands never ask
+
         partitions = psutil.disk_partitions(all=True)
     except OSError:  # no /proc, in a chroot
         return []

@@ -19,10 +19,13 @@ from prefd.daemon.control.api.endpoint import Controlled, Endpoint
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.control.api.openapi import describe_endpoints
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.page.api.own_endpoints import list_own_endpoints
 from prefd.daemon.page.guard import ApiGuard, HostGuard
 from prefd.daemon.page.relay import Relay
 from prefd.daemon.page.shell import STATIC, make_shell
+from prefd.daemon.specs.catalog import Catalog
+from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.text.parsed import MAX_BYTES
 
 MAX_LIST_BYTES = 4 * 2**20
@@ -36,6 +39,10 @@ class Reader:
     home: Home
     max_spec_bytes: int = MAX_BYTES
     max_list_bytes: int = MAX_LIST_BYTES
+
+    async def catalog(self) -> Catalog:
+        """Returns the losses and plugins as a child lists them now, which is asked again when they may have changed. Raises CatalogError."""
+        return await run_in_thread(load_catalog, self.home)
 
 
 def list_endpoints(home: Home, hub: Hub) -> list[Endpoint]:

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prefd.daemon.control.api.endpoint import respond_refusal
-from prefd.daemon.control.api.jobs import SUFFIXES
+from prefd.daemon.control.api.posted_spec import SUFFIXES
 from prefd.daemon.page.headers import ALWAYS, DEFAULTS
 
 SAME_SITE = {"same-origin", "none"}

@@ -78,6 +78,8 @@ class TrainingSummary(DocumentModel):
     """The step that the adapter is of: the last, or the best."""
     peak_memory_gb: float | None = None
     """The peak of memory that MLX reports, in 10^9 bytes."""
+    machine: str = ""
+    """What it ran on, in words: the device, its memory, the system, and how much was swapped out when it ended."""
     log_ratio_noise: float = 0.0
     """Nats for one token that are rounding in a log-ratio; it grows with the root of the number of tokens."""
     data: DataSummary | None = None

@@ -19,13 +19,15 @@ from typing import Any
 import psutil
 
 from prefd.daemon.control import server
-from prefd.daemon.control.api.responses import Acted
+from prefd.daemon.control.answers import Acted
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Power, Queue, SettingsInForce, Status, Worker
 from prefd.daemon.home import lock
+from prefd.daemon.home.changed_settings import list_changed_settings
 from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.live_settings import LiveSettings
 from prefd.daemon.home.settings import Config, LogConfig
+from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.inbox.intake import Intake
@@ -51,6 +53,7 @@ from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
+from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import USUAL, Timing
@@ -211,9 +214,12 @@ class Service:
                 losses=len(catalog.losses) if catalog else 0,
                 failed_plugins=catalog.failures if catalog else {},
             ),
-            worker=Worker(**self.config.worker.model_dump(), limits=self.config.worker.describe()),
+            worker=_describe_worker_limits(self.config.worker),
             settings=SettingsInForce(
-                values=self.config.model_dump(), read_at=self.settings.read_at, error=self.settings.error
+                values=self.config.model_dump(),
+                read_at=self.settings.read_at,
+                error=self.settings.error,
+                changed=list_changed_settings(self.config.model_dump()),
             ),
             versions=self.versions,
             memory_rss_bytes=process.memory_info().rss,
@@ -283,6 +289,10 @@ class Service:
         self.runner.queued.set()
         return Acted(queue=Queue(paused_at=self.table.queue_paused_at()), jobs=jobs)
 
+    async def catalog(self) -> Catalog:
+        """Return the losses and plugins as they are now. Raises CatalogError."""
+        return await self.losses.now()
+
     async def submit(self, data: bytes, name: str) -> list[Job]:
         """Make jobs of a posted spec file, as `Admission.submit` does."""
         return await self.admission.submit(data, name)
@@ -341,6 +351,11 @@ class Service:
         self._beat(FOLDER, 0)
         await self.losses.list_ahead()  # so that the first drop need not wait for it
         await self.intake.run()
+
+
+def _describe_worker_limits(limits: WorkerLimits) -> Worker:
+    """Say what each worker may take."""
+    return Worker(cpus=limits.cpus, memory=limits.memory, nice=limits.nice, limits=limits.describe())
 
 
 def _measure_power(prevents_sleep: bool) -> Power:

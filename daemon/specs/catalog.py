@@ -21,13 +21,15 @@ class LossInfo:
 
     name: str
     params: Mapping[str, Mapping[str, Any]]
-    """parameter → {"type", "default", "exclusiveMinimum"?, "exclusiveMaximum"?, "minimum"?, "maximum"?}"""
+    """parameter → {"type", "default", "exclusiveMinimum"?, "exclusiveMaximum"?, "minimum"?, "maximum"?, "description"?}"""
     needs_reference: bool
     batch_independent: bool
     """False where a pair's loss depends on the other pairs it is computed with."""
     summary: str
     doc: str
     plugin: str
+    purpose: str = ""
+    """When to use it, in a few words; empty where it does not say."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Catalog:
                     summary=each["summary"],
                     doc=each["doc"],
                     plugin=each["plugin"],
+                    purpose=each.get("purpose", ""),
                 )
                 for name, each in value["losses"].items()
             }

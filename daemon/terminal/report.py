@@ -83,6 +83,9 @@ def training_facts(summary: TrainingSummary, parts: Sequence[str]) -> list[Fact]
     facts = _list_facts("training", ["; ".join([*parts, *steps]), *training_lines(summary)]) + held_out_facts(
         summary.eval
     )
+    if summary.machine:
+        peak = f"{summary.peak_memory_gb:.1f} GB of memory at most; " if summary.peak_memory_gb else ""
+        facts.append(("machine", f"{peak}{summary.machine}"))
     if summary.fused_check is not None and summary.fused_check.line:
         facts.append(("fusing", summary.fused_check.line))
     return facts + best_facts(summary.best)

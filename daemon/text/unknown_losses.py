@@ -64,3 +64,13 @@ def suggest_loss(name: str, loss_names: Iterable[str]) -> str:
 def _changed_acronym(name: str, other: str) -> bool:
     changed = set(name.split("_")) ^ set(other.split("_"))
     return any(ACRONYM.fullmatch(part) for part in changed)
+
+
+def explain_unknown_loss(name: str, loss_names: Iterable[str], plugin_errors: Mapping[str, str]) -> list[str]:
+    """Says that no loss is called `name`, what may be meant, and which plugins could not be loaded that may bring it."""
+    return [
+        f"no loss is called {name!r}",
+        *filter(None, [suggest_loss(name, loss_names)]),
+        f"there are: {', '.join(sorted(loss_names))}",
+        *(f"plugin {plugin} could not be loaded: {error}" for plugin, error in plugin_errors.items()),
+    ]

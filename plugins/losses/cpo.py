@@ -13,9 +13,11 @@ from typing import ClassVar
 import mlx.core as mx
 
 from prefd.plugins.losses.logits import (
-    Beta,
     Delta,
     LabelSmoothing,
+    LengthNormalize,
+    LooseBeta,
+    TargetBeta,
     Weight,
     hinge_loss,
     ipo_loss,
@@ -40,7 +42,7 @@ class CPO:
     believed to be the wrong way round: −(1−ε) log σ(β z) − ε log σ(−β z).
     """
 
-    beta: Beta = 0.1
+    beta: LooseBeta = 0.1
     label_smoothing: LabelSmoothing = 0.0
     nll_weight: Weight = 0.0
     purpose: ClassVar[str] = "with no reference pass at all"
@@ -63,7 +65,7 @@ class CPOHinge:
     aggressive; start at 0.05. `nll_weight` adds the chosen answer's negative log-likelihood per token, as in `cpo`.
     """
 
-    beta: Beta = 0.1
+    beta: LooseBeta = 0.1
     nll_weight: Weight = 0.0
     needs_reference: ClassVar[bool] = False
 
@@ -83,8 +85,8 @@ class CPOIPO:
     `nll_weight` adds the chosen answer's negative log-likelihood per token, as in `cpo`.
     """
 
-    beta: Beta = 0.1
-    length_normalize: bool = True
+    beta: TargetBeta = 0.1
+    length_normalize: LengthNormalize = True
     nll_weight: Weight = 0.0
     needs_reference: ClassVar[bool] = False
 
@@ -105,7 +107,7 @@ class CPODPOP:
     `nll_weight` adds the chosen answer's negative log-likelihood per token, as in `cpo`.
     """
 
-    beta: Beta = 0.1
+    beta: LooseBeta = 0.1
     delta: Delta = 50.0
     nll_weight: Weight = 0.0
     needs_reference: ClassVar[bool] = False

@@ -15,6 +15,8 @@ from prefd.plugins.losses.logits import (
     Beta,
     Delta,
     LabelSmoothing,
+    LengthNormalize,
+    TargetBeta,
     beyond,
     hinge_loss,
     ipo_loss,
@@ -93,8 +95,8 @@ class IPO:
     log-ratio per token, as its authors advise; False gives the formula as written.
     """
 
-    beta: Beta = 0.1
-    length_normalize: bool = True
+    beta: TargetBeta = 0.1
+    length_normalize: LengthNormalize = True
     purpose: ClassVar[str] = "for noisy or contradictory labels"
     needs_reference: ClassVar[bool] = True
 

@@ -12,10 +12,23 @@ import mlx.core as mx
 from prefd.plugins.schema import Range
 from prefd.plugins.types import Logprobs, LossOutput
 
-Beta = Annotated[float, Range(above=0)]
-Delta = Annotated[float, Range(at_least=0)]
-Weight = Annotated[float, Range(at_least=0)]
-LabelSmoothing = Annotated[float, Range(at_least=0, below=0.5)]
+Beta = Annotated[float, Range(above=0), "how hard a pair is pulled apart: the larger, the more aggressive"]
+LooseBeta = Annotated[
+    Beta, "how hard a pair is pulled apart: the larger, the more aggressive; begin with 0.05, for no reference holds it"
+]
+TargetBeta = Annotated[Beta, "sets the margin that is aimed at, 1/(2β): the larger, the smaller the margin"]
+Delta = Annotated[
+    float,
+    Range(at_least=0),
+    "how hard a chosen answer is punished that becomes less likely; if it is unstable, take 10 first",
+]
+Weight = Annotated[
+    float, Range(at_least=0), "adds so much of the chosen answer's negative log-likelihood per token; 0 leaves it out"
+]
+LabelSmoothing = Annotated[
+    float, Range(at_least=0, below=0.5), "the share of labels believed to be the wrong way round"
+]
+LengthNormalize = Annotated[bool, "the mean log-ratio of an answer's tokens, as the authors advise; false: their sum"]
 
 
 MOST_NOISE = 0.1

@@ -15,6 +15,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from support import contrib_module
 
 build = contrib_module.load("smollm2/build.py")
+halve = contrib_module.load("smollm2/halve.py")
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +105,14 @@ def test_dequantised_reads_the_bit_width_off_the_shapes(bits: int) -> None:
     found = build.dequantised(named, "blk.0.ffn_up")
     assert found.dtype == mx.float32
     assert mx.array_equal(found, mx.dequantize(*packed, group_size=32, bits=bits))
+
+
+def test_the_bfloat16_copy_is_the_model_in_another_type(tiny_model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tiny-bf16"
+    assert halve.halve(tiny_model, out)
+    assert not halve.halve(tiny_model, out), "it is there already"
+    whole, halved = (mx.load(str(folder / "model.safetensors")) for folder in (tiny_model, out))
+    assert whole.keys() == halved.keys()
+    assert all(mx.array_equal(whole[name].astype(mx.bfloat16), halved[name]) for name in whole)
+    assert json.loads((out / "config.json").read_text())["torch_dtype"] == "bfloat16"
+    assert {path.name for path in out.iterdir()} == {path.name for path in tiny_model.iterdir()}

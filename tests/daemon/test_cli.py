@@ -21,6 +21,7 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import owners
 from support import homes
+from support.control_server import serving
 from support.pseudo_terminal import on_terminal
 
 PROMISED = [
@@ -147,6 +148,20 @@ def test_starting_up_imports_nothing_heavy(tmp_path: Path, arguments: list[str])
         f"print('HEAVY', *[name for name in {heavy!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "HEAVY"
+
+
+@pytest.mark.parametrize("command", ["status", "pause"])
+def test_asking_the_daemon_takes_no_pydantic(made: Home, command: str) -> None:
+    code = (
+        "import sys\nfrom prefd.daemon.cli import cli\n"
+        f"try: cli({['--home', str(made.root), command]!r})\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print('HEAVY', *[name for name in ('pydantic', 'filelock', 'ulid') if name in sys.modules])"
+    )
+    with serving(made):
+        done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY"
 

@@ -19,6 +19,7 @@ PARTS = {
     "AdapterError": "goes on behind the folder's name",
     "BadHeader": "goes on behind the file's name",
     "ParseError": "goes on behind the file's name",
+    "RecordError": "becomes a ControlError that names the field",
     "SweepError": "becomes a line of a SpecError",
     "InvalidLogprobs": "goes on behind the row or the export that it is of",
     "DamagedEntry": "is reported, and scored again",

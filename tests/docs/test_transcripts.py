@@ -18,7 +18,7 @@ from prefd.cache.store import ReferenceCache
 from prefd.daemon.cli import cli
 from prefd.daemon.commands import start_stop, watch
 from prefd.daemon.commands.cache import explain
-from prefd.daemon.control.status import Status
+from prefd.daemon.control.answers import parse_status
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.table import Job, JobTable
@@ -224,11 +224,11 @@ def test_status_prints_what_the_page_shows(made: Home) -> None:
             table.transition(job.id, "training")
             table.transition(job.id, "done")
     with serving(made) as daemon:
-        document = daemon.status().model_dump()
+        document = daemon.status().to_json()
         moments = dict.fromkeys(("last_event", "last_rescan"), time.time())
         document |= {"home": str(made.root), "pid": os.getpid(), "version": version("prefd"), "uptime_s": 320.0}
         document |= {"watcher": document["watcher"] | moments, "catalog": {"error": None, "losses": 10}}
-        daemon.answer = Status.model_validate(document)
+        daemon.answer = parse_status(document)
         lines = without_sizes(printed(made, "prefd status"))
     assert [line.replace(f"pid {os.getpid()}", "pid 31806") for line in lines] == without_sizes(
         transcript("prefd status")

@@ -51,6 +51,24 @@ def test_keyword_only_arguments_of_a_function_are_the_schema() -> None:
     assert not schema.needs_reference
 
 
+def test_a_text_beside_the_type_describes_a_parameter_and_the_last_one_counts() -> None:
+    strength = Annotated[float, Range(above=0), "how strong it is"]
+    kinds = [
+        ("beta", strength, 0.1),
+        ("gamma", Annotated[strength, "how late it is"], 1.0),
+        ("soft", Annotated[bool, "whether"], True),
+    ]
+    made = make_dataclass("Made", kinds, namespace={"__doc__": "A loss.", "purpose": "to test"})
+    schema = schema_of("made", made)
+    assert {name: param["description"] for name, param in schema.params.items()} == {
+        "beta": "how strong it is",
+        "gamma": "how late it is",
+        "soft": "whether",
+    }
+    assert schema.params["gamma"]["exclusiveMinimum"] == 0
+    assert (schema.purpose, schema_of("fancy", Fancy).purpose) == ("to test", "")
+
+
 @pytest.mark.parametrize(
     ("given", "parameter", "message"),
     [

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from prefd.daemon.control.api.responses import Acted
+from prefd.daemon.control.answers import Acted
 from prefd.daemon.control.server import listening, serve_control
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, Status, Worker
 from prefd.daemon.home.layout import Home
@@ -24,9 +24,11 @@ from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.runs.pair_answers import PairsState
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import Timing
+from support import fake_worker
 from support.quick_timing import QUICK_TIMING
 from support.sockets import find_socket
 
@@ -101,6 +103,9 @@ class FakeDaemon:
         with JobTable.open(self.home.database) as table:
             jobs = QUEUE_ACTIONS[action](table)
             return Acted(queue=Queue(paused_at=table.queue_paused_at()), jobs=jobs)
+
+    async def catalog(self) -> Catalog:
+        return fake_worker.catalog()
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         self.posted.append((data, name))

@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from prefd.daemon.control.answers import Edited
 from prefd.daemon.control.api import responses
 from prefd.daemon.control.api.endpoint import Body, Controlled, Endpoint, read_body, read_job_id, respond
 from prefd.daemon.control.api.responses import MISSING
@@ -80,7 +81,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             "/v1/jobs/edit",
             "Change the same settings of jobs that wait",
             edit_settings,
-            responses.Edited,
+            Edited,
             request=ChosenSettings,
             errors={
                 **MISSING,

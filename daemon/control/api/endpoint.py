@@ -17,12 +17,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prefd.daemon.control.api.responses import Acted
+from prefd.daemon.control.answers import Acted
 from prefd.daemon.control.status import Status
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import Job, JobNotFound
 from prefd.daemon.runs.pair_answers import PairsState
+from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest
 from prefd.daemon.text.json_output import dump_compact
 
@@ -84,6 +85,10 @@ class Controlled(Protocol):
         """Does one of QUEUE_ACTIONS, and returns the queue as it is now and the jobs acted on."""
         ...
 
+    async def catalog(self) -> Catalog:
+        """Returns the losses and plugins as they are now. Raises CatalogError."""
+        ...
+
     async def submit(self, data: bytes, name: str) -> list[Job]:
         """Queues the jobs of a spec file's bytes; its name has the suffix. Raises SpecError, CatalogError, OSError."""
         ...
@@ -120,7 +125,7 @@ class Endpoint:
 
     method: Literal["GET", "POST"]
     path: str
-    """`{job_id}` stands for a job's number."""
+    """`{job_id}` stands for a job's number; a parameter of another name, one of openapi.PARAMETERS, for text without a slash."""
     summary: str
     handle: Handler
     answer: Any

@@ -8,38 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from prefd.daemon.control.answers import Queued
 from prefd.daemon.control.api import job_files, job_list, responses
 from prefd.daemon.control.api.endpoint import (
     Controlled,
     Endpoint,
-    Query,
-    Refusal,
-    read_bytes,
     read_job_id,
     read_query,
     respond,
 )
+from prefd.daemon.control.api.posted_spec import MEDIA, PostedSpec, PostedSpecQuery
 from prefd.daemon.control.api.responses import MISSING
 from prefd.daemon.control.api.table_reading import read_table
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOB_SUMMARIES
 from prefd.daemon.jobs.details import JobDetails
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.runs.run_folder import RunDir
-
-MAX_NAME = 200
-
-SUFFIXES = {"application/json": ".json", "application/yaml": ".yaml", "application/toml": ".toml"}
-
-
-class SubmitQuery(Query):
-    """SubmitQuery holds the parameters of a spec that is posted."""
-
-    name: str = Field("posted", min_length=1, max_length=MAX_NAME)
-    """The spec file's name; the job's, where the spec gives none."""
 
 
 def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
@@ -52,13 +39,8 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         return respond(await read_table(home, lambda table: JobDetails.read(table, job_id, run).to_json()))
 
     async def submit(request: Request) -> Response:
-        query = read_query(request, SubmitQuery)
-        media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-        if media not in SUFFIXES:
-            raise Refusal(415, f"a spec is posted as {', '.join(SUFFIXES)}, not as {media[:100]!r}")
-        if not query.name.isprintable() or "/" in query.name:
-            raise Refusal(422, f"name: must be a file's name without a folder, got {query.name!r}")
-        queued = await daemon.submit(await read_bytes(request, daemon.max_spec_bytes), query.name + SUFFIXES[media])
+        posted = await PostedSpec.read(request, read_query(request, PostedSpecQuery), daemon.max_spec_bytes)
+        queued = await daemon.submit(posted.data, posted.name)
         return respond({"jobs": [job.to_json() for job in queued]}, 202)
 
     def of_job(action: str) -> Endpoint:
@@ -82,10 +64,10 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
             "/v1/jobs",
             "Hand in a spec: checked as a dropped file is, and queued before the answer",
             submit,
-            responses.Queued,
+            Queued,
             status=202,
-            query=SubmitQuery,
-            body=tuple(SUFFIXES),
+            query=PostedSpecQuery,
+            body=MEDIA,
             errors={
                 413: "it is too large",
                 415: "of an unknown type",

@@ -21,13 +21,15 @@ DESCRIPTION = """HTTP over the Unix socket `<home>/run/prefd.sock`, for the user
 
 Fields may be added under /v1; none is taken away or changes its meaning. Every error is an Error."""
 ALWAYS = {400: "not a request", 422: "a parameter is wrong", 500: "a fault of the daemon's"}
-JOB_ID = {
-    "name": "job_id",
-    "in": "path",
-    "required": True,
-    "description": "The job's number.",
-    "schema": {"type": "integer", "minimum": 0},
+PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+    "job_id": {"description": "The job's number.", "schema": {"type": "integer", "minimum": 0}},
+    "name": {"description": "The loss's name.", "schema": {"type": "string"}},
+    "fingerprint": {
+        "description": "The reference's fingerprint, or the first digits of it.",
+        "schema": {"type": "string"},
+    },
 }
+"""What stands in paths."""
 
 
 def describe_endpoints(endpoints: Sequence[Endpoint]) -> Endpoint:
@@ -104,8 +106,7 @@ def _describe_operation(endpoint: Endpoint, schemas: Mapping[Any, Mapping[str, A
 def _describe_path(path: str) -> list[dict[str, Any]]:
     """Describes the parts of a path that stand for something: a job's number, or a name."""
     return [
-        JOB_ID if name == "job_id" else {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"\{(\w+)\}", path)
+        {"name": name, "in": "path", "required": True, **PARAMETERS[name]} for name in re.findall(r"\{(\w+)\}", path)
     ]
 
 
@@ -128,5 +129,5 @@ def _describe_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
 
 def _name_operation(endpoint: Endpoint) -> str:
     """Names an operation: `postJobsCancel` for `POST /v1/jobs/{job_id}/cancel`."""
-    words = re.findall(r"[a-z]+", re.sub(r"\{.*?\}|\.json|^/v1/", " ", endpoint.path.replace("{job_id}", "job")))
+    words = re.findall(r"[a-z]+", re.sub(r"_id\}|\.json|^/v1/", " ", endpoint.path))
     return endpoint.method.lower() + "".join(word.capitalize() for word in words)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
-from prefd.daemon.control.api import responses
+from prefd.daemon.control.answers import Acted
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint, respond
 from prefd.daemon.jobs.actions import QUEUE_ACTIONS, QUEUE_SUMMARIES
 
@@ -19,6 +19,6 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         async def act(request: Request) -> Response:
             return respond(daemon.act_on_queue(action).to_json(), 202)
 
-        return Endpoint("POST", f"/v1/queue/{action}", QUEUE_SUMMARIES[action], act, responses.Acted, status=202)
+        return Endpoint("POST", f"/v1/queue/{action}", QUEUE_SUMMARIES[action], act, Acted, status=202)
 
     return [of_queue(action) for action in QUEUE_ACTIONS]

@@ -5,12 +5,14 @@ Fields may be added under `/v1`; none is taken away or changes its meaning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, with_config
+from pydantic import BaseModel, ConfigDict, Field, with_config
 
-from prefd.daemon.control.status import DOCUMENTED, Queue
+from prefd.daemon.control import answers, status
+from prefd.daemon.inbox.health import WatchHealth
+from prefd.daemon.jobs.event_kinds import KINDS
 from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.summaries import JobSummary, LossPart, Task
 from prefd.daemon.jobs.table import Job
@@ -20,6 +22,12 @@ from prefd.daemon.runs.run_folder import Progress
 
 MISSING = {404: "there is no such job"}
 """The error of every endpoint of one job."""
+DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)
+"""Of every type in the OpenAPI document: their docstrings are the document's."""
+STATUS_KINDS = [each for each in vars(status).values() if isinstance(each, type) and is_dataclass(each)]
+ANSWER_KINDS = (answers.Queued, answers.Acted, answers.Edited)
+for _kind in (*STATUS_KINDS, *ANSWER_KINDS, Job, Progress, WatchHealth, *KINDS.values()):
+    with_config(DOCUMENTED)(_kind)
 for _kind in (CheckpointFolder, ClaimedSpec, JobSummary, LossPart, RunFiles, RunPart, Task):
     with_config(DOCUMENTED)(_kind)
 
@@ -71,37 +79,11 @@ class Jobs(Answer):
     """Whether there are older ones: ask again with `before` set to the first one's id."""
 
 
-class Queued(Answer):
-    """Queued holds the jobs that a spec has become."""
-
-    jobs: list[Job]
-    """The spec's job, or those of its sweep."""
-
-
-class Acted(Answer):
-    """Acted holds the queue and its jobs after an action."""
-
-    queue: Queue
-    jobs: list[Job]
-    """Those acted on."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns every field, as plain JSON values."""
-        return {"queue": self.queue.model_dump(), "jobs": [job.to_json() for job in self.jobs]}
-
-
 class ActedOn(Answer):
     """ActedOn holds the jobs that were acted on."""
 
     jobs: list[int]
     """Their numbers."""
-
-
-class Edited(Answer):
-    """Edited holds the jobs of which settings were changed, as they are now."""
-
-    jobs: list[Job]
-    """In the order in which they were named."""
 
 
 class Outcome(Answer):

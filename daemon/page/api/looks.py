@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from prefd.daemon.control.api.endpoint import Endpoint, Query, Refusal, read_bytes, read_query, respond
-from prefd.daemon.control.api.jobs import MAX_NAME, SUFFIXES
+from prefd.daemon.control.api.endpoint import Endpoint, Query, Refusal, read_query, respond
+from prefd.daemon.control.api.posted_spec import MEDIA, PostedSpec, PostedSpecQuery
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.specs.job_spec import JobSpec
@@ -44,11 +43,9 @@ REFUSALS = {
 }
 
 
-class SpecQuery(Query):
+class SpecQuery(PostedSpecQuery):
     """SpecQuery holds the parameters of a spec that is posted to be looked at."""
 
-    name: str = Field("posted", min_length=1, max_length=MAX_NAME)
-    """The spec file's name; the job's, where the spec gives none."""
     job: int = Field(1, ge=1)
     """Of a sweep, the job to look at."""
 
@@ -102,7 +99,9 @@ def list_endpoints(home: Home, child: LookChild) -> Sequence[Endpoint]:
         return respond((await child.ask(question, LossCurve)).to_json())
 
     def of_spec(path: str, summary: str, handle: Any, answer: Any, query: type[Query]) -> Endpoint:
-        return Endpoint("POST", path, summary, handle, answer, query=query, body=tuple(SUFFIXES), errors=REFUSALS)
+        return Endpoint(
+            "POST", path, summary, handle, answer, query=query, body=MEDIA, errors=REFUSALS, of_daemon=False
+        )
 
     return [
         of_spec("/v1/explain", "What a spec's job would need: cache, time, memory", explain, JobNeeds, SpecQuery),
@@ -121,13 +120,9 @@ def list_endpoints(home: Home, child: LookChild) -> Sequence[Endpoint]:
 
 async def _read_posted(home: Home, request: Request, query: SpecQuery) -> JobSpec:
     """Reads the spec that is posted, as a file in `jobs/` is read. Raises Refusal, SpecError, CatalogError."""
-    media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if media not in SUFFIXES:
-        raise Refusal(415, f"a spec is posted as {', '.join(SUFFIXES)}, not as {media[:100]!r}")
-    data = await read_bytes(request, MAX_BYTES)
+    posted = await PostedSpec.read(request, query, MAX_BYTES)
     catalog = await asyncio.to_thread(load_catalog, home)
-    name = Path(query.name).name + SUFFIXES[media]
-    file = await asyncio.to_thread(read_specs, data, name, catalog, home.jobs)
+    file = await asyncio.to_thread(read_specs, posted.data, posted.name, catalog, home.jobs)
     if query.job > len(file.specs):
         raise Refusal(422, f"job: there is no job {query.job} of {len(file.specs)}")
     return file.specs[query.job - 1]

@@ -20,6 +20,7 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.reference.needed_completions import Needs
@@ -70,12 +71,13 @@ def _score_missing(
     """Score and commit `missing`; return the seconds that the forward passes and commits took, loading left out."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
-    scorer = fastest_scorer(loading.load(job.reference).freeze(), Options.from_spec(job.spec))
+    network = loading.load(job.reference).freeze()
+    scorer = fastest_scorer(network, Options.from_spec(job.spec))
     log.info("scoring: %s", scorer.describe())
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}
     began = flushed = time.monotonic()
-    max_tokens = max(1, BATCH_TOKENS[loading.device()] >> job.run.batches.halvings)
+    max_tokens = max(1, bound_tokens(network, BATCH_TOKENS[loading.device()]) >> job.run.batches.halvings)
     pace = Pace.from_environment(loading.device())
     for batch in batch_by_key(missing, max_tokens):
         batch_began = time.monotonic()

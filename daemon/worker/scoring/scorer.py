@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
 from mlx import nn
-from mlx.utils import tree_map_with_path
+from mlx.utils import tree_map, tree_map_with_path
 
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.training_spec import TrainingSpec
@@ -97,6 +97,26 @@ class _PlannedBatch:
         return Logprobs(padded_values[mx.array(positions)], mx.array(mask.astype(np.float32)))
 
 
+class _TracedTrunk(NamedTuple):
+    """The trunk's hidden states of one stem, and its gradient, not computed yet."""
+
+    states: mx.array
+    """(n, D) the hidden states that predict the stem's targets."""
+    cotangents: mx.array
+    """(n, D) float32: zeros, in whose place the gradient in `states` is to be written before `gradients` are computed."""
+    gradients: Any
+    """A tree of arrays, one for each trainable parameter."""
+
+
+def _list_independent(stems: Sequence[Stem]) -> list[Stem]:
+    """List the stems, those without a prompt cut into their branches: nothing binds these together."""
+    return [
+        part
+        for stem in stems
+        for part in ([stem] if stem.tokens.size else [replace(stem, branches=[each]) for each in stem.branches])
+    ]
+
+
 @dataclass(frozen=True)
 class Scorer:
     """Scores completions under `model` as it is at the time of the call."""
@@ -175,22 +195,38 @@ class Scorer:
         """Trace the trunk's gradient with cotangents that are filled in when the head's are known.
 
         So the head can be computed outside of any trace, and the trunk's forward pass keeps only what its backward pass needs.
+        What shares no prompt is differentiated one after the other: a CPU gains nothing from more at once, which would take
+        the memory of as many.
         """
-
-        def trace_trunk() -> tuple[mx.array, tuple[mx.array, mx.array]]:
-            states = self._compute_states(work, gradients=True)
-            cotangents = mx.array(np.zeros(states.shape, np.float32))
-            return (states.astype(mx.float32) * cotangents).sum(), (states, cotangents)
-
-        (_, (states, cotangents)), gradients = nn.value_and_grad(self.model, trace_trunk)()
-        mx.eval(states, cotangents)
+        traces = [self._trace_trunk(stem) for stem in _list_independent(work.stems)]
+        states = mx.concatenate([trace.states for trace in traces])
         value, by_state, by_parameter = differentiate_now(
             self._make_head(), states, work.targets, lambda values: share(work.table(values))
         )
-        np.array(cotangents, copy=False)[:] = np.array(by_state)
+        slopes, end = np.array(by_state), len(states)
+        total: Any = None
+        while traces:
+            trace = traces.pop()  # and with it goes all that its forward pass has kept
+            begin = end - len(trace.states)
+            np.array(trace.cotangents, copy=False)[:] = slopes[begin:end]
+            total = trace.gradients if total is None else tree_map(mx.add, total, trace.gradients)
+            mx.eval(total)
+            end = begin
         return value, tree_map_with_path(
-            lambda name, slope: slope + by_parameter[name] if name in by_parameter else slope, gradients
+            lambda name, slope: slope + by_parameter[name] if name in by_parameter else slope, total
         )
+
+    def _trace_trunk(self, stem: Stem) -> _TracedTrunk:
+        """Run `stem` through the trunk, and trace its gradient."""
+
+        def trace() -> tuple[mx.array, tuple[mx.array, mx.array]]:
+            states = mx.concatenate(self._compute_hidden(stem, gradients=True))
+            cotangents = mx.array(np.zeros(states.shape, np.float32))
+            return (states.astype(mx.float32) * cotangents).sum(), (states, cotangents)
+
+        (_, (states, cotangents)), gradients = nn.value_and_grad(self.model, trace)()
+        mx.eval(states, cotangents)
+        return _TracedTrunk(states, cotangents, gradients)
 
     def _plan(self, completions: Sequence[Completion]) -> _PlannedBatch:
         if self.shares_prompts:

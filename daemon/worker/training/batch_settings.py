@@ -39,22 +39,28 @@ class ChosenBatches:
 
 
 def choose_batches(
-    training: TrainingSpec, record: BatchRecord, estimate: EstimateFor, parallel: int = 1
+    training: TrainingSpec,
+    record: BatchRecord,
+    estimate: EstimateFor,
+    parallel: int = 1,
+    bound: Callable[[int], int] = lambda tokens: tokens,
 ) -> ChosenBatches:
     """Choose the first settings, of those that the spec leaves open, whose estimate fits; `parallel` jobs share the memory.
 
-    What was chosen for this run before is kept, and each halving since, for want of memory, is carried out.
+    `bound` is as in `find_usual_settings`. What was chosen for this run before is kept, and each halving since, for want of memory, is
+    carried out.
     """
     usual = find_usual_settings(training)
     chosen = record.read_choice()
     if chosen is None:
-        chosen = choose_fitting(training, estimate, parallel)
+        usual = find_usual_settings(training, bound)
+        chosen = choose_fitting(training, usual, estimate, parallel)
         record.write_choice(chosen)
     settings = chosen
     for _ in range(record.halvings):
         settings = halve(settings)
     log.info("batches: %s", settings.describe())
-    if settings == usual:
+    if settings == usual or (not record.halvings and estimate(usual).total <= count_room(parallel)):
         return ChosenBatches(settings)
     cause = f"estimated at {format_gib(estimate(usual).total)} with {usual.describe()}"
     if record.halvings:
@@ -77,16 +83,25 @@ def halve(settings: BatchSettings) -> BatchSettings:
     )
 
 
-def find_usual_settings(training: TrainingSpec) -> BatchSettings:
-    """Find the settings that the spec and the device's defaults say, whatever memory there is."""
-    batch_tokens = training.batch_tokens or BATCH_TOKENS[loading.device()]
+def find_usual_settings(training: TrainingSpec, bound: Callable[[int], int] = lambda tokens: tokens) -> BatchSettings:
+    """Find the settings that the spec and the device's defaults say, whatever memory there is.
+
+    `bound`: a number of tokens → how many of them the device may compute at once; the spec's own number is left alone.
+    """
+    batch_tokens = training.batch_tokens or bound(BATCH_TOKENS[loading.device()])
     return BatchSettings(batch_tokens, training.grad_checkpoint, training.chunk_tokens)
 
 
-def choose_fitting(training: TrainingSpec, estimate: EstimateFor, parallel: int = 1) -> BatchSettings:
-    """Return the first settings whose estimate fits, where `parallel` jobs share the memory; the smallest where none does."""
-    room = int(SHARE_OF_MEMORY * machine()[0] / parallel)
-    settings = usual = find_usual_settings(training)
+def count_room(parallel: int = 1) -> int:
+    """Return the bytes that a job may be estimated to take, where `parallel` jobs share the memory."""
+    return int(SHARE_OF_MEMORY * machine()[0] / parallel)
+
+
+def choose_fitting(
+    training: TrainingSpec, usual: BatchSettings, estimate: EstimateFor, parallel: int = 1
+) -> BatchSettings:
+    """Return the first settings from `usual` on whose estimate fits, where `parallel` jobs share the memory; the smallest where none does."""
+    room, settings = count_room(parallel), usual
     for settings in _list_settings(training, usual):
         if estimate(settings).total <= room:
             return settings

@@ -11,19 +11,30 @@ from prefd.daemon.worker.training.schedule import Batching, count_tokens
 
 
 @dataclass(frozen=True)
+class Span:
+    """Span is tokens that run at once."""
+
+    tokens: float
+    scores: float
+    """Attention scores of one head: for each token, the tokens that it is compared with."""
+
+
+@dataclass(frozen=True)
 class LargestBatch:
     """The sizes of the largest micro-batch that decide how much memory it takes."""
 
     tokens: int
     """Tokens that run, padding included."""
-    scores: float
-    """Attention scores of one head: for each token, the tokens that it is compared with."""
-    answers: int
-    """Tokens whose logits are computed."""
     longest: int
     """Tokens of the longest sequence."""
-    prompts: int = 0
-    """Tokens of all prompts, each once."""
+    logit_rows: int
+    """Tokens whose logits are computed."""
+    prompts: Span
+    """All prompts but their last tokens, each once."""
+    answers: Span
+    """All answers, with their padding: they run after their prompts."""
+    longest_prompt: Span
+    longest_answer: Span
 
     @classmethod
     def of(cls, examples: Sequence[Example], batching: Batching) -> LargestBatch:
@@ -31,11 +42,36 @@ class LargestBatch:
         largest = sorted(examples, key=count_tokens, reverse=True)[: batching.pairs]
         tokens = batching.count_most_tokens(examples)
         share = min(1.0, tokens / sum(map(count_tokens, largest)))  # of these pairs, as many as fit
+        prompts = [_measure_prompt(example) for example in largest]
+        answers = [span for example in largest for span in _measure_answers(example)]
+        every_prompt = [_measure_prompt(example) for example in examples]
+        every_answer = [span for example in examples for span in _measure_answers(example)]
         sides = [side for example in largest for side in (example.chosen, example.rejected)]
-        scores = sum((example.chosen.start - 1) ** 2 for example in largest) + sum(
-            count_segment_tokens(side) * (side.start - 1 + count_segment_tokens(side)) for side in sides
+        return cls(
+            tokens,
+            max(len(side.ids) for example in examples for side in (example.chosen, example.rejected)),
+            int(share * sum(len(side.ids) - side.start for side in sides)),
+            _add(prompts, share),
+            _add(answers, share),
+            max(every_prompt, key=lambda span: span.scores),
+            max(every_answer, key=lambda span: span.scores),
         )
-        answers = sum(len(side.ids) - side.start for side in sides)
-        longest = max(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
-        prompts = sum(example.chosen.start - 1 for example in largest)
-        return cls(tokens, max(share * scores, longest), int(share * answers), longest, int(share * prompts))
+
+    def list_spans(self, alone: bool) -> tuple[Span, Span]:
+        """List what runs at once: of prompts and of answers, the longest where each is `alone`, else all."""
+        return (self.longest_prompt, self.longest_answer) if alone else (self.prompts, self.answers)
+
+
+def _measure_prompt(example: Example) -> Span:
+    tokens = example.chosen.start - 1
+    return Span(tokens, tokens**2)
+
+
+def _measure_answers(example: Example) -> list[Span]:
+    sizes = [(side, count_segment_tokens(side)) for side in (example.chosen, example.rejected)]
+    return [Span(tokens, tokens * (side.start - 1 + tokens)) for side, tokens in sizes]
+
+
+def _add(spans: Sequence[Span], share: float) -> Span:
+    """Add up a share of `spans`."""
+    return Span(share * sum(span.tokens for span in spans), share * sum(span.scores for span in spans))

@@ -21,6 +21,7 @@ from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import list_places
 from prefd.daemon.worker.errors import Interrupted, JobError, NotFinite, Stopped
 from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.outputs.adapter import save_adapter
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.progress import Reporter
@@ -286,6 +287,7 @@ class Run:
             adapter=str(self.job.run.adapter),
             adapter_step=self.adapter_step,
             peak_memory_gb=mx.get_peak_memory() / 1e9,
+            machine=describe_machine(),
             log_ratio_noise=self.trainer.start.noise,
             data=self.job.data.report.summarize(),
             pairs_sha256=self.data_sha256,

@@ -38,14 +38,17 @@ class Sizing:
 
 
 def size_training(job: SpecifiedJob) -> Sizing:
-    """Size the training of `job`, as its worker will. Raises `JobError` for what cannot be trained."""
+    """Size the training of `job`, as its worker will; on a slow GPU that may choose shorter passes, once it has measured a layer.
+
+    Raises `JobError` for what cannot be trained.
+    """
     training, schedule = plan_training(job)
     policy = Policy.build(job, training, schedule.total_steps)
     optimizer = make_optimizer(training, schedule.total_steps, policy.model)
     optimizer.init(policy.model.trainable_parameters())
     estimate_for = make_estimator(job, training, policy, optimizer)
     usual = find_usual_settings(training)
-    settings = choose_fitting(training, estimate_for, job.parallel)
+    settings = choose_fitting(training, usual, estimate_for, job.parallel)
     estimate = estimate_for(settings)
     try:
         warning = memory.check(estimate, training)

@@ -20,6 +20,7 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.outputs import outputs
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.scoring.choose import fastest_scorer
@@ -70,7 +71,9 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     optimizer.init(model.trainable_parameters())
 
     estimate_for = make_estimator(job, training, policy, optimizer)
-    batches = choose_batches(training, job.run.batches, estimate_for, job.parallel)
+    batches = choose_batches(
+        training, job.run.batches, estimate_for, job.parallel, lambda tokens: bound_tokens(model, tokens)
+    )
     batching, options = make_batching(training, job.loss, batches.settings), make_options(job.spec, batches.settings)
     estimate = estimate_for(batches.settings)
     log.info("memory: %s", estimate)

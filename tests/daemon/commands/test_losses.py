@@ -49,7 +49,12 @@ def test_losses_lists_the_built_in_ones_without_a_home(home: Path) -> None:
 
 def test_losses_json_is_the_schema_of_each(home: Path) -> None:
     losses = json.loads(invoke(Home(home), "losses", "--json").stdout)["losses"]
-    assert losses["ipo"]["params"]["length_normalize"] == {"type": "boolean", "default": True}
+    length_normalize = losses["ipo"]["params"]["length_normalize"]
+    assert {key: length_normalize[key] for key in ("type", "default")} == {"type": "boolean", "default": True}
+    assert losses["ipo"]["purpose"] == "for noisy or contradictory labels"
+    assert [
+        name for loss in losses.values() for name, param in loss["params"].items() if not param["description"]
+    ] == []
     assert losses["cpo_dpop"]["needs_reference"] is False
     assert list(json.loads(invoke(Home(home), "losses", "hinge", "--json").stdout)["losses"]) == ["hinge"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
@@ -47,6 +47,6 @@ def test_the_status_of_another_version_that_cannot_be_read_says_so(made: Home) -
 
 def test_a_frozen_status_is_not_changed(made: Home) -> None:
     status = FakeDaemon(made).status()
-    with pytest.raises(ValueError, match="frozen"):
+    with pytest.raises(FrozenInstanceError):
         status.pid = 43  # type: ignore[misc]
     assert replace(status.watcher, why="x") != status.watcher

@@ -204,7 +204,7 @@ def test_versions_that_have_changed_under_the_daemon_are_told_with_what_to_do() 
 
 
 def test_the_settings_that_the_daemon_goes_by_are_told_and_not_those_of_the_file_alone(there: Home) -> None:
-    in_force = SettingsInForce(values=Config(parallel=2).model_dump(), read_at=1763794998.5)
+    in_force = SettingsInForce(values=Config(parallel=2).model_dump(), read_at=1763794998.5, changed=["parallel 2"])
     there.config.write_text("parallel = 2\n")
     assert [each.detail for each in checks.check_settings_in_force(there, in_force)] == [
         "the daemon goes by parallel 2"

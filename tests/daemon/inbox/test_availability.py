@@ -1,5 +1,7 @@
 """What becomes of `jobs/` when it is deleted, replaced, or its mount goes away; tests/whole/test_folder_of_another_user.py has real mounts."""
 
+import platform
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,9 @@ from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.inbox import availability
 from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
 from prefd.daemon.inbox.submit import submit
-from prefd.daemon.machine import mounts
+from prefd.daemon.machine import darwin, mounts
 from prefd.daemon.machine.mounts import Mount
+from support.fake_libsystem import FakeLibrary, find_here
 
 
 @pytest.fixture
@@ -100,6 +103,24 @@ def test_a_folder_that_is_another_homes_is_left_to_it(made: Home, tmp_path: Path
     assert WatchedFolder(made).check(), "and by its place, whatever its id"
     (shared / "accepted" / ".home").unlink()
     assert WatchedFolder(other).check()
+
+
+def test_a_mac_is_known_whatever_the_network_calls_it(
+    made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.jobs.rename(tmp_path / "shared")
+    made.jobs.symlink_to(tmp_path / "shared")
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(darwin, "load_library", lambda: FakeLibrary(find_here, {b"kern.uuid": b"5A0E"}))
+    monkeypatch.setattr(platform, "node", lambda: "mbp.local")
+    WatchedFolder(made).check()
+    monkeypatch.setattr(platform, "node", lambda: "mbp.home")
+    (made.root / "watched.json").unlink()
+    assert WatchedFolder(made).check()
+    monkeypatch.setattr(darwin, "load_library", lambda: FakeLibrary(find_here, {b"kern.uuid": b"another"}))
+    (made.root / "watched.json").unlink()
+    with pytest.raises(FolderUnusable, match=r"is watched for .* on mbp\.home"):
+        WatchedFolder(made).check()
 
 
 def test_a_home_that_is_gone_is_not_made_again(made: Home, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ SETTLE = 0.5
 SILENT = [
     *("ipo.yaml.filepart", "ipo.yaml.download", "ipo.yaml.crdownload", "ipo.yaml.part", "ipo.yaml.opdownload", "ipo.yaml.!ut"),
     *("ipo.yaml.save", "ipo.yaml.save.1", "ipo.yaml___jb_tmp___", "ipo.yaml___jb_old___", "4913", "5036", "sedAbC1d2"),
+    *("ipo.yaml.sb-1a2b3c4d-AbC9x_", ".ipo.yaml.icloud"),
     *(".#ipo.yaml", "#ipo.yaml#", "ipo.yaml~", "ipo.yaml~1~", "~$ipo.yaml", ".ipo.yaml.swp", "ipo.yaml.swo", "ipo.yaml.tmp.4711.1732"),
     *("desktop.ini", "Desktop.ini", "Thumbs.db", "ehthumbs.db", ".DS_Store", "._ipo.yaml", "Icon\r", ".directory"),
     *(".stfolder", ".stversions", "~syncthing~ipo.yaml.tmp", ".syncthing.ipo.yaml.tmp", ".dropbox", ".owncloudsync.log"),

@@ -66,6 +66,6 @@ def test_without_a_list_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**_: object) -> None:
         raise FileNotFoundError(2, "No such file or directory", "/proc/filesystems")
 
-    monkeypatch.setattr(mounts.psutil, "disk_partitions", refuse)
+    monkeypatch.setattr("psutil.disk_partitions", refuse)
     assert mounts.list_mounts() == []
     assert find_mount(Path("/")) is None

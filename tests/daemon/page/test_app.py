@@ -9,14 +9,19 @@ from starlette.testclient import TestClient
 
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.home.layout import Home
+from prefd.daemon.page import app
+from prefd.daemon.page.api import looks
 from prefd.daemon.page.app import list_endpoints, make_page
 from prefd.daemon.page.shell import PageMissing
+from support import fake_worker
 from support.control_server import serving
 from support.page import OPEN, browse, write_static
 
 
 @pytest.fixture
-def page(four_jobs: Home, tmp_path: Path) -> TestClient:
+def page(four_jobs: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    for module in (app, looks):
+        monkeypatch.setattr(module, "load_catalog", lambda home: fake_worker.catalog())
     client = browse(four_jobs, write_static(tmp_path / "static"))
     client.headers.update(OPEN)
     return client

@@ -156,7 +156,9 @@ def test_an_editor_can_say_of_every_setting_what_it_is_and_its_default(known: Ca
     assert [each["properties"]["name"]["const"] for each in branches] == sorted(known.losses)
     assert all(each["description"] for each in branches)
     ipo = next(each for each in branches if each["title"] == "ipo")
-    assert ipo["properties"]["beta"] == {"title": "beta", "type": "number", "default": 0.1, "exclusiveMinimum": 0}
+    beta = ipo["properties"]["beta"]
+    assert "the margin that is aimed at" in beta.pop("description")
+    assert beta == {"title": "beta", "type": "number", "default": 0.1, "exclusiveMinimum": 0}
 
 
 def test_the_command_prints_it_with_the_losses_of_the_home(home: Path) -> None:

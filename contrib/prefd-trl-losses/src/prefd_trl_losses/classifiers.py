@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import mlx.core as mx
 
@@ -43,7 +43,7 @@ class BCOPair:
     """
 
     beta: Beta = 0.1
-    reward_shift: bool = True
+    reward_shift: Annotated[bool, "the mean reward of the batch is taken off each; false: δ is 0"] = True
     batch_independent: ClassVar[bool] = False
     unchecked: ClassVar[Mapping[str, str]] = {"gradient": "the mean reward is held constant in it, as in the paper"}
 

@@ -23,7 +23,7 @@ class DiscoPOP:
     """
 
     beta: Beta = 0.1
-    tau: Annotated[float, Range(above=0, at_most=1)] = 0.05
+    tau: Annotated[float, Range(above=0, at_most=1), "how fast the one loss gives way to the other"] = 0.05
 
     def __call__(self, x: LossInput) -> LossOutput:
         chosen, rejected = logratios(x)

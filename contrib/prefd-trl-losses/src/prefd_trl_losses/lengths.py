@@ -44,7 +44,7 @@ class LDSigmoid:
     """
 
     beta: Beta = 0.1
-    ld_alpha: Annotated[float, Range(at_least=0, at_most=1)] = 0.5
+    ld_alpha: Annotated[float, Range(at_least=0, at_most=1), "what the tokens beyond the shorter answer count"] = 0.5
 
     def __call__(self, x: LossInput) -> LossOutput:
         chosen, rejected = logratios(desensitized(x, self.ld_alpha))

@@ -45,7 +45,9 @@ class EXOPair:
     """
 
     beta: Beta = 0.1
-    label_smoothing: Annotated[float, Range(above=0, below=0.5)] = 1e-3
+    label_smoothing: Annotated[
+        float, Range(above=0, below=0.5), "the share of labels believed to be the wrong way round"
+    ] = 1e-3
 
     def __call__(self, x: LossInput) -> LossOutput:
         chosen, rejected = logratios(x)

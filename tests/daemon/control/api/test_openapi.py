@@ -122,6 +122,12 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
             assert "there is no job 99" in ask("GET", job + name, f"/v1/jobs/99{name}")["error"]
         ask("GET", "/v1/jobs", "/v1/jobs?with=summary")
         ask("GET", "/v1/openapi.json", "/v1/openapi.json")
+        for name in ("schema", "losses", "plugins"):
+            ask("GET", f"/v1/{name}", f"/v1/{name}")
+        ask("GET", "/v1/losses/{name}", "/v1/losses/dpop")
+        assert "no loss is called 'dpo'" in ask("GET", "/v1/losses/{name}", "/v1/losses/dpo")["error"]
+        assert ask("POST", "/v1/validate", "/v1/validate", content=spec)["ok"]
+        assert not ask("POST", "/v1/validate", "/v1/validate", content="{")["ok"]
         assert ask("GET", "/v1/readable", f"/v1/readable?path={place.folder}")["reason"] is None
         assert "must be absolute" in ask("GET", "/v1/readable", "/v1/readable?path=x")["error"]
         ask("GET", "/v1/metrics", "/v1/metrics")

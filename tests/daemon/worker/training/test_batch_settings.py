@@ -110,3 +110,19 @@ def test_a_damaged_record_is_chosen_anew(monkeypatch: pytest.MonkeyPatch, record
     assert json.loads((record.folder / CHOICE).read_text())["batch_tokens"] == 16384
     (record.folder / "halvings.json").write_text(text)
     assert record.halvings == 0
+
+
+def test_a_device_that_may_compute_fewer_tokens_at_once_is_kept_to_them_and_no_memory_is_blamed(
+    monkeypatch: pytest.MonkeyPatch, record: BatchRecord
+) -> None:
+    monkeypatch.setattr(batch_settings, "machine", lambda: (64 * GIB, 0))
+    first = choose_batches(TrainingSpec(), record, estimate, bound=lambda tokens: tokens // 4)
+    resumed = choose_batches(TrainingSpec(), record, estimate, bound=lambda tokens: tokens)
+    assert first.settings == resumed.settings == BatchSettings(4096, False, 4096)
+    assert (first.note, resumed.note) == (None, None)
+
+
+def test_tokens_that_the_spec_names_are_not_bounded(monkeypatch: pytest.MonkeyPatch, record: BatchRecord) -> None:
+    monkeypatch.setattr(batch_settings, "machine", lambda: (64 * GIB, 0))
+    spec = TrainingSpec(batch_tokens=16384)
+    assert choose_batches(spec, record, estimate, bound=lambda _: 1).settings.batch_tokens == 16384

@@ -1,0 +1,81 @@
+"""Estimates what a forward and backward pass keeps and works in, from what each layer keeps of a token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlx import nn
+
+from prefd.daemon.worker.models.loading import ADAPTER_LEAVES
+from prefd.daemon.worker.models.memory import count_numbers
+from prefd.daemon.worker.scoring.head import SLICE_LOGITS
+from prefd.daemon.worker.scoring.scorer import Options
+from prefd.daemon.worker.scoring.trunk import list_arrays
+from prefd.daemon.worker.training.largest_batch import LargestBatch
+from prefd.daemon.worker.training.layer_size import LayerSize, read_argument
+
+COPIES_OF_KEYS = 2
+"""Copies kept of a prompt's keys and values: one for each of its answers."""
+KEPT_OF_PIECES = 4
+"""Copies kept of a piece's keys and values: each of these, and its gradient."""
+SLICE_COPIES = {True: 5, False: 3}
+"""Whether a step is one graph → arrays of the size of a slice's logits: these, their exponentials and their gradients."""
+
+
+def estimate_activations(model: nn.Module, batch: LargestBatch, options: Options) -> int:
+    """Estimate the bytes that one forward and backward pass over `batch` keeps and works in.
+
+    All layers keep what their gradients need, or only their inputs, where they run again; and there is the work on one layer,
+    of the tokens that run at once. The head has done its work before the layers' gradients are computed.
+    """
+    arguments = getattr(model, "args", None)
+    layers: Any = model.layers
+    size = LayerSize.count(layers[0], arguments) if len(layers) else LayerSize(0, 0, 4)
+    in_pieces = options.chunk_tokens is not None and options.chunk_tokens < batch.longest
+    share = options.chunk_tokens / batch.longest if options.chunk_tokens is not None and in_pieces else 1.0
+    runs_alone = not options.lazily and batch.longest > options.slack.longest
+    at_once = max(batch.list_spans(runs_alone), key=size.count_kept_bytes)
+    if in_pieces:
+        kept_bytes, kept_tokens = len(layers) * share * size.count_kept_bytes(at_once), share * at_once.tokens
+    else:
+        kept_bytes = len(layers) * size.count_kept_bytes(batch.answers)
+        kept_bytes += (len(layers) - 1) * size.count_kept_bytes(
+            batch.prompts
+        )  # of its last, an answer needs the keys only
+        kept_tokens = batch.tokens
+    inputs_bytes = len(layers) * size.number_bytes * kept_tokens * read_argument(arguments, "hidden_size", "n_embd")
+    if options.checkpoint_layers:
+        kept_bytes, work_bytes = min(kept_bytes, inputs_bytes), share * size.count_recomputed_bytes(at_once)
+    else:
+        work_bytes = share * size.count_kept_bytes(at_once)  # a gradient of each of its arrays
+    copies = KEPT_OF_PIECES * batch.tokens if in_pieces else COPIES_OF_KEYS * batch.prompts.tokens
+    kept_bytes += len(layers) * copies * _count_key_bytes(arguments, size)
+    return int(
+        kept_bytes + max(work_bytes, _count_head_bytes(arguments, batch, options)) + _count_cast_bytes(model, size)
+    )
+
+
+def _count_key_bytes(arguments: Any, size: LayerSize) -> float:
+    """Count the bytes of a token's keys and values in one layer."""
+    heads = read_argument(arguments, "num_attention_heads", "n_head")
+    width = read_argument(arguments, "head_dim") or read_argument(arguments, "hidden_size", "n_embd") / max(heads, 1)
+    return 2 * size.number_bytes * (read_argument(arguments, "num_key_value_heads") or heads) * width
+
+
+def _count_head_bytes(arguments: Any, batch: LargestBatch, options: Options) -> int:
+    """Count the bytes that the output head works in, with a slice's logits."""
+    logits = min(SLICE_LOGITS, batch.logit_rows * read_argument(arguments, "vocab_size"))
+    cap = 2 if getattr(arguments, "final_logit_softcapping", None) else 0  # the logits before it, and their tanh
+    return 4 * logits * (SLICE_COPIES[options.lazily] + cap)
+
+
+def _count_cast_bytes(model: nn.Module, size: LayerSize) -> int:
+    """Count the bytes of trained weights and their gradients in half precision; the gradients in float32 are counted apart.
+
+    Adapters are float32, and cast.
+    """
+    if size.number_bytes == 4:
+        return 0
+    trained = model.trainable_parameters()
+    is_adapter = any(name.rpartition(".")[2] in ADAPTER_LEAVES for name, _ in list_arrays(trained))
+    return size.number_bytes * count_numbers(trained) * (2 if is_adapter else 1)

@@ -1,0 +1,90 @@
+"""What a layer keeps is counted from its shapes, near what MLX measures."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from mlx import nn
+from mlx_lm.models import gemma2, llama, qwen3
+from mlx_lm.tuner.utils import linear_to_lora_layers
+
+from prefd.daemon.worker.training.largest_batch import Span
+from prefd.daemon.worker.training.layer_size import LayerSize
+
+TOKENS = 192
+
+
+def build(module: Any, layers: int = 1, rank: int = 8) -> nn.Module:
+    settings = {
+        "model_type": module.__name__.rpartition(".")[2],
+        "hidden_size": 64,
+        "intermediate_size": 192,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 64,
+        "vocab_size": 32,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 512,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": True,
+    }
+    model: nn.Module = module.Model(module.ModelArgs.from_dict(settings))
+    model.freeze()
+    linear_to_lora_layers(model, -1, {"rank": rank, "scale": 20.0, "dropout": 0.0})
+    mx.eval(model.parameters())
+    return model
+
+
+def measure_kept(module: Any, layers: int) -> int:
+    """Measure the bytes that exist after a forward pass whose gradient is traced."""
+    model = build(module, layers)
+    tokens = mx.arange(TOKENS)[None] % 32
+
+    def run() -> tuple[mx.array, mx.array]:
+        hidden = model.model(tokens)
+        return hidden.sum(), hidden
+
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    (_, hidden), gradients = nn.value_and_grad(model, run)()
+    mx.eval(hidden)
+    kept = mx.get_active_memory() - before
+    assert gradients
+    return kept
+
+
+@pytest.mark.parametrize("module", [llama, qwen3, gemma2], ids=lambda module: module.__name__.rpartition(".")[2])
+def test_what_a_layer_keeps_is_what_mlx_holds_after_its_forward_pass(module: Any):
+    """Qwen3 has norms of queries and keys; Gemma 2 has GELU, two more norms, and a cap on the scores."""
+    found = (measure_kept(module, 3) - measure_kept(module, 1)) / 2
+    size = LayerSize.count(build(module).layers[0], build(module).args)
+    assert size.count_kept_bytes(Span(TOKENS, TOKENS**2)) == pytest.approx(found, rel=0.15)
+
+
+def test_the_arrays_of_a_llama_layer_add_up():
+    """Outputs 128 + 64 + 64 + 64 and 192 + 192 + 64, inputs 64 + 128 and 64 + 192, ranks 7 · 8, SiLU's 2 · 192."""
+    size = LayerSize.count(build(llama).layers[0], build(llama).args)
+    assert size.per_token == (320 + 448) + (192 + 256) + 56 + 384
+    assert (size.per_score, size.heads, size.between) == (2, 2, 192)
+
+
+def test_packed_weights_and_experts_count_by_what_goes_through_them():
+    layer = nn.Module()
+    layer.mlp = nn.Module()
+    layer.mlp.experts = nn.Module()
+    layer.mlp.experts.weight = mx.zeros((8, 96, 64))
+    layer.mlp.down = nn.QuantizedLinear(128, 64, bias=False)
+    size = LayerSize.count(layer, SimpleNamespace(num_experts_per_tok=2, num_attention_heads=1))
+    assert size.per_token == (2 * 96 + 64) + (2 * 64 + 128) + 2 * 128
+    assert size.number_bytes == 4
+
+
+def test_a_layer_that_runs_again_takes_more_than_it_keeps():
+    size = LayerSize(per_token=100, per_score=2, number_bytes=2, heads=2, between=30)
+    assert size.count_kept_bytes(Span(10, 100)) == 2 * (1000 + 200)
+    assert size.count_recomputed_bytes(Span(10, 100)) == 2400 + 2 * 13 * 30 * 10, "at the MLP's turn"
+    assert size.count_recomputed_bytes(Span(10, 10_000)) == 2 * 21_000 + 2 * (1000 + 40_000), "at attention's"
