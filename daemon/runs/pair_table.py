@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prefd.cache.segments.durable import flush
-from prefd.daemon.runs.pair_answers import PairsHead, PairsPage, PairsState, ScoredPair
+from prefd.daemon.runs.pair_answers import PairsHead, PairsOrder, PairsPage, PairsPart, PairsState, ScoredPair
 from prefd.daemon.runs.pair_files import PairFiles
 
 ROWS_OF_A_GROUP = 512
@@ -34,9 +34,6 @@ SCHEMA = pa.schema(
         *(pa.field(name, pa.string()) for name in ("prompt", "chosen_text", "rejected_text")),
     ]
 )
-PairsOrder = Literal["margin", "best", "loss", "row"]
-"""The smallest margin first, the largest first, the largest loss first, or as in the data."""
-PairsPart = Literal["wrong", "held_out", "train"]
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
