@@ -38,7 +38,7 @@ class PairFiles:
 
     @property
     def log(self) -> Path:
-        """What the worker that scored them wrote."""
+        """The log of the worker that scored them."""
         return self.folder / "worker.log"
 
     @property
