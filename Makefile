@@ -3,6 +3,7 @@
 #   make bench WHICH=train           benchmarks/bench_train.py
 #   make demo PREFD_EXTRA=cuda       MLX's CUDA backend on Linux instead of the CPU one
 #   make test PYTHON=python3.12      the Python to build .venv from
+#   make test PROCESSES=2            so many processes of pytest, of about 1 GB each
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -18,7 +19,9 @@ INSTALLED := $(VENV)/.installed-$(EXTRAS)
 PAGES := README.md $(wildcard docs/*.md)
 COG := $(VENV)/bin/cog -I contrib/docs
 BENCHMARKS := $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
-PYTEST := $(VENV)/bin/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+# One more than the cores, for many tests wait for a daemon or its worker; four at most, for each takes 1 GB.
+PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
+PYTEST = $(VENV)/bin/pytest --numprocesses=$(PROCESSES) --dist=worksteal
 AS_MAC := $(addprefix tests/daemon/,machine home control inbox queue health commands service runs jobs)
 comma := ,
 space := $(subst ,, )

@@ -94,7 +94,7 @@ def main() -> None:
 def measure(name: str, lengths: str, dtype: str, recompute: bool, lazily: bool, layers: int) -> tuple[int, int]:
     """Measure the bytes of one forward and backward pass at its peak, beside the estimate."""
     model = build(GEOMETRIES[name], dtype, layers)
-    options = Options(slack=plan.GPU if lazily else plan.CPU, lazily=lazily, checkpoint_layers=recompute)
+    options = Options(slack=plan.METAL if lazily else plan.CPU, lazily=lazily, checkpoint_layers=recompute)
     examples = make_pairs([LENGTHS[lengths]] * PAIRS)
     batching = Batching(PAIRS, None)
     estimate = memory.estimate(model, {}, examples, batching, options)
@@ -113,7 +113,7 @@ def measure(name: str, lengths: str, dtype: str, recompute: bool, lazily: bool, 
 def measure_cache(steps: int, bounded: bool) -> tuple[int, int]:
     """Measure the largest buffer cache and the peak, in MB, of `steps` passes over pairs of any length."""
     model = build(GEOMETRIES["Llama-3.2-1B"], "float32", 2)
-    scorer = fastest_scorer(model, Options(slack=plan.GPU, lazily=True))
+    scorer = fastest_scorer(model, Options(slack=plan.METAL, lazily=True))
     mx.clear_cache()
     former = mx.set_cache_limit(2**24 if bounded else 2**40)
     mx.reset_peak_memory()

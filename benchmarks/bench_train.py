@@ -41,6 +41,7 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.fine_tune import make_trainable
+from prefd.daemon.worker.models.tiers import find_tier
 from prefd.daemon.worker.reference.precompute import batch_by_key, score
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.plan import Slack
@@ -218,7 +219,7 @@ def trained(variant: str, job: RunningJob, examples: Sequence[Example]) -> dict[
         optimizer,
         job.loss,
         reference,
-        Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[loading.device()]),
+        Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[find_tier()]),
     )
     mx.reset_peak_memory()
     seconds, losses = [], []

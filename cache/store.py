@@ -44,6 +44,20 @@ class ReferenceInfo:
     bytes: int
     damaged: list[str]
 
+    def to_json(self) -> dict[str, Any]:
+        """Describes the reference as `prefd cache ls --json` prints it."""
+        return {
+            "fingerprint": self.fingerprint,
+            "model": self.provenance.get("model"),
+            "entries": self.entries,
+            "tokens": self.tokens,
+            "bytes": self.bytes,
+            "segments": self.segments,
+            "damaged": self.damaged,
+            "identity": dict(self.identity),
+            "provenance": dict(self.provenance),
+        }
+
 
 @dataclass(frozen=True)
 class ReferenceCache:

@@ -28,6 +28,12 @@ class Timing:
 
     removal_wait: float = 2.0
     """For what was removed to be deleted, before it is answered that it is gone: the rest is deleted afterwards."""
+    plugin_start: float = 120.0
+    """For MLX, and prefd's own plugins, to be imported from a cold disk by the process that lists the plugins."""
+    plugin_import: float = 10.0
+    """For any other plugin to be imported there and to register what it brings."""
+    plugin_suspicion: float = 1.0
+    """After which a plugin that is being imported may hang, so that those behind it are tried too."""
     first_listing_retry: float = 5.0
     """Before the losses are listed again that could not be, though nothing has changed; twice as long each time."""
     last_listing_retry: float = 60.0

@@ -6,7 +6,7 @@ losses, and nothing else. A name that two plugins claim is an error for the seco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
@@ -95,22 +95,27 @@ class Plugins:
 def load_plugins(
     files: Iterable[Path] = (),
     excluded: Mapping[str, str] | None = None,
-    announce: Callable[[Plugin], None] = lambda plugin: None,
+    announce: Callable[[Plugin, Sequence[Plugin]], None] = lambda plugin, following: None,
 ) -> Plugins:
     """Loads the built-ins, then every distribution with an entry point in `prefd`, then `files` from config.toml.
 
-    `excluded`: why a plugin is not to be loaded, by its `key`. `announce`: called with each plugin before it is loaded.
+    `excluded`: why a plugin is not to be loaded, by its `key`. `announce`: called with each plugin before it is loaded, and
+    with those that are to follow.
     """
-    plugins = Plugins()
-
-    def add(plugin: Plugin, load: Callable[[], object]) -> None:
-        if (reason := (excluded or {}).get(plugin.key)) is not None:
+    plugins, reasons = Plugins(), excluded or {}
+    loaders = list(_find_plugins(files))
+    for index, (plugin, load) in enumerate(loaders):
+        if (reason := reasons.get(plugin.key)) is not None:
             plugin.error = reason
             plugins.plugins.append(plugin)
-            return
-        announce(plugin)
+            continue
+        announce(plugin, [each for each, _ in loaders[index + 1 :] if each.key not in reasons])
         _add_plugin(plugins, plugin, load)
+    return plugins
 
+
+def _find_plugins(files: Iterable[Path]) -> Iterator[tuple[Plugin, Callable[[], object]]]:
+    """Yields every plugin, with what imports it, in the order in which they are loaded."""
     entry_points = sorted(metadata.entry_points(group=hookspecs.PROJECT), key=lambda each: each.name)
     for is_own in (True, False):  # prefd's own names are taken first, whatever the entry points' order
         for entry in entry_points:
@@ -118,10 +123,9 @@ def load_plugins(
             if (distribution == OWN) is is_own:
                 name = f"{distribution or 'unknown'}:{entry.name}"
                 version = entry.dist.version if entry.dist else None
-                add(Plugin(name, BUILT_IN if is_own else ENTRY_POINT, version), entry.load)
+                yield Plugin(name, BUILT_IN if is_own else ENTRY_POINT, version), entry.load
     for path in files:
-        add(Plugin(path.stem, str(path)), partial(import_file, path))
-    return plugins
+        yield Plugin(path.stem, str(path)), partial(import_file, path)
 
 
 def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,18 @@ from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
-from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.terminal import render
-from prefd.daemon.terminal.comparison import (
+from prefd.daemon.jobs.comparison import (
     MEASURES,
     ComparedJob,
+    describe_comparison,
     find_best,
     find_differences,
     gather_job,
     shorten_values,
     write_notes,
 )
+from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.terminal import render
 from prefd.daemon.terminal.pair_comparison import PairComparison, compare_pairs
 from prefd.daemon.text.wording import clip, format_number, pluralize
 from prefd.plugins.metrics import EVAL, POSITIONS
@@ -61,12 +62,15 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
     """
     if metrics and png is None:
         raise click.UsageError("--metric says what --plot draws: give --plot FILE too")
-    jobs = [gather_job(*each) for each in load_jobs(home, job_ids)]
+    jobs = [
+        gather_job(job, spec, run, rows=[] if png is None else list(run.read_metrics()))
+        for job, spec, run in load_jobs(home, job_ids)
+    ]
     if png is not None:
         draw_curves(png, jobs, metrics)
     pairs = compare_pairs(home, [job.id for job in jobs])
     if as_json:
-        render.emit_json({**describe_json(jobs), "pairs": None if pairs is None else pairs.to_json()})
+        render.emit_json({**describe_comparison(jobs), "pairs": None if pairs is None else pairs.to_json()})
         return
     if png is not None:
         render.print_note(f"drew {png}")
@@ -147,28 +151,6 @@ def show_pairs(pairs: PairComparison) -> None:
 def mark_best(cell: str, is_best: bool) -> Text:
     """Marks a cell that holds the best value of its row."""
     return Text(f"*{cell}", style="bold green") if is_best else Text(cell)
-
-
-def describe_json(jobs: Sequence[ComparedJob]) -> Mapping[str, Any]:
-    """Describes the comparison as `--json` prints it."""
-    names = find_differences(jobs)
-    return {
-        "jobs": [
-            {
-                "job": job.id,
-                "name": job.name,
-                "state": job.state,
-                "loss": None if job.settings is None else job.loss,
-                "settings": {name: (job.settings or {}).get(name) for name in names},
-                "evaluated_at_step": job.evaluated_at,
-                **job.numbers,
-            }
-            for job in jobs
-        ],
-        "differing": names,
-        "best": find_best(jobs),
-        "notes": write_notes(jobs),
-    }
 
 
 def draw_curves(png: Path, jobs: Sequence[ComparedJob], metrics: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -14,6 +15,9 @@ from prefd.daemon.commands.shared.options import json_option, pass_timing
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.terminal import render
 from prefd.daemon.timing import Timing
+
+if TYPE_CHECKING:
+    from prefd.daemon.home.layout import Home
 
 PLACE = HelpPlace(Section.DAEMON, 40)
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -36,7 +40,7 @@ def doctor(ctx: click.Context, timing: Timing, bench: str | None, as_json: bool)
     Each line says what to do where something is wrong; exit code 1 if a check fails. Takes a few seconds: the device's speed is measured. With --bench, MODEL, a folder or a hub id, is loaded and two checks of `prefd selftest` are made on it: exit code 6 if one fails.
     """
     if bench is not None:
-        ctx.exit(measure_model(bench, timing, as_json))
+        ctx.exit(measure_model(ctx.obj, bench, timing, as_json))
     from prefd.daemon.health.checks import run_checks
     from prefd.daemon.health.finding import HealthFinding
 
@@ -52,11 +56,13 @@ def doctor(ctx: click.Context, timing: Timing, bench: str | None, as_json: bool)
         ctx.exit(Exit.FAILED)
 
 
-def measure_model(model: str, timing: Timing, as_json: bool) -> Exit:
-    """Measures memory and speed of one model, and returns the exit code."""
+def measure_model(home: Home, model: str, timing: Timing, as_json: bool) -> Exit:
+    """Measures memory and speed of one model on the device that jobs compute on, and returns the exit code."""
     from prefd.daemon.health.selftest.running import OF_A_MODEL, run_model_check
+    from prefd.daemon.home.settings import Config
 
-    found = (run_model_check(name, model, timing) for name in OF_A_MODEL)
+    device = Config.load(home).worker.device
+    found = (run_model_check(name, model, timing, device) for name in OF_A_MODEL)
     results = list(found if as_json else print_results(found))
     if as_json:
         render.emit_json({"model": model, "checks": [result.to_json() for result in results]})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -52,7 +52,7 @@ def events(home: Home, timing: Timing, job_id: int | None, after: str | None, as
         for event in follow_events(home, timing, after, job_id):
             last_id = event.id
             if as_json:
-                record = add_schema({"id": event.id, "event": event.kind, "data": event.data})
+                record = add_schema({"id": event.id, "event": event.kind, "data": event.document})
                 click.echo(dump_compact(record))
             elif line := format_event(event):
                 click.echo(line)
@@ -82,18 +82,20 @@ def follow_events(home: Home, timing: Timing, after: str | None, job_id: int | N
 
 def format_event(event: Received) -> str:
     """Formats an event as one line; empty for what `prefd watch` shows better."""
-    data: dict[str, Any] = event.data
-    if event.kind == "job":
-        reason = (data["reason"].splitlines() or [""])[0]
-        state = f"{data['state']}: {reason}" if reason else data["state"]
-        return f"{format_clock(data['at'])}  job {data['job']} ({data['name']})  {state}"
-    if event.kind == "removed":
-        return f"{format_clock(data['at'])}  job {data['job']} ({data['name']})  {data['reason']}"
-    if event.kind == "metrics":
-        values = {key.removeprefix(EVAL): value for key, value in data["values"].items()}
-        held_out = "  held out:" if values.keys() != data["values"].keys() else ""
-        numbers = [f"{name} {format_number(values[key])}" for key, name in LABELS.items() if key in values]
-        return f"job {data['job']}  step {values.get('step', '-')}{held_out}  {'  '.join(numbers)}"
-    if event.kind == "reset":
-        return f"the events begin again: {data['reason']}"
+    from prefd.daemon.jobs.event_kinds import JobEvent, MetricsEvent, RemovedEvent, ResetEvent
+
+    match event.data:
+        case JobEvent() as change:
+            reason = (change.reason.splitlines() or [""])[0]
+            state = f"{change.state}: {reason}" if reason else change.state
+            return f"{format_clock(change.at)}  job {change.job} ({change.name})  {state}"
+        case RemovedEvent() as removal:
+            return f"{format_clock(removal.at)}  job {removal.job} ({removal.name})  {removal.reason}"
+        case MetricsEvent() as report:
+            values = {key.removeprefix(EVAL): value for key, value in report.values.items()}
+            held_out = "  held out:" if values.keys() != report.values.keys() else ""
+            numbers = [f"{name} {format_number(values[key])}" for key, name in LABELS.items() if key in values]
+            return f"job {report.job}  step {values.get('step', '-')}{held_out}  {'  '.join(numbers)}"
+        case ResetEvent() as reset:
+            return f"the events begin again: {reset.reason}"
     return ""

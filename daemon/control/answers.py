@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.control.records import RecordError, read_record
 from prefd.daemon.control.status import Queue, Status
+from prefd.daemon.jobs.event_kinds import KINDS, EventData
 from prefd.daemon.jobs.job import Job
 
 if TYPE_CHECKING:
@@ -84,6 +85,12 @@ def parse_pairs_state(document: Mapping[str, Any]) -> PairsState:
         return PairsState.model_validate(document)
     except ValidationError as error:
         raise _make_version_error("answer", ".".join(map(str, error.errors()[0]["loc"]))) from None
+
+
+def parse_event(kind: str, document: Mapping[str, Any]) -> EventData | None:
+    """Parses an event; None for a kind that this prefd does not know. Raises ControlError as `parse_status` does."""
+    event = KINDS.get(kind)
+    return None if event is None else _parse(event, document, f"{kind} event")
 
 
 def _parse(kind: type[T], document: Mapping[str, Any], subject: str) -> T:

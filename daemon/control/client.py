@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from prefd.daemon.control.answers import Acted
     from prefd.daemon.control.status import Status
+    from prefd.daemon.jobs.event_kinds import EventData
     from prefd.daemon.jobs.job import Job
     from prefd.daemon.runs.pair_answers import PairsState
 
@@ -225,7 +226,13 @@ class Received:
     id: str
     kind: str
     """`open`, or a kind of `prefd.daemon.jobs.event_kinds`."""
-    data: dict[str, Any]
+    document: Mapping[str, Any]
+    """What the daemon wrote, also fields of a newer daemon that `data` has not."""
+
+    @property
+    def data(self) -> EventData | None:
+        """Says what has happened; None for `open`, and for a kind that only a newer daemon knows. Raises ControlError."""
+        return answers.parse_event(self.kind, self.document)
 
 
 def read_events(reply: httpx.Response) -> Iterator[Received]:

@@ -23,6 +23,7 @@ from prefd.daemon.health.home_checks import check_disk, check_home
 from prefd.daemon.health.machine_checks import check_limits, check_service, check_socket, check_watch
 from prefd.daemon.home import lock
 from prefd.daemon.home.changed_settings import describe_differences
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
@@ -97,15 +98,23 @@ def check_packages(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding
         yield HealthFinding("ok", "packages", ", ".join(installed))
 
 
+CHOSEN = {name: f', by worker.device = "{name}" in config.toml' for name in ("cpu", "gpu")}
+"""What is said of a device that the settings name."""
+
+
 def check_device(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
-    """Measures the device, in a worker because that means importing mlx."""
+    """Measures the device that jobs compute on, in a worker because that means importing mlx."""
+    try:
+        settings = HandedSettings.from_config(Config.load(home), home)
+    except ConfigError:  # check_config tells of it
+        settings = HandedSettings()
     try:
         child = subprocess.run(
             [*WORKER, "device"],
             check=False,
             capture_output=True,
             encoding="utf-8",
-            env=os.environ | UTF8_STREAMS,
+            env=os.environ | UTF8_STREAMS | settings.environment(),
             timeout=timing.device_check,
             stdin=subprocess.DEVNULL,
         )
@@ -124,7 +133,9 @@ def check_device(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
         )
         return
     yield HealthFinding(
-        "ok", "device", f"{device.device} ({device.device_name}): {device.gflops:.0f} GFLOP/s in float32"
+        "ok",
+        "device",
+        f"{device.device} ({device.device_name}{CHOSEN.get(settings.device, '')}): {device.gflops:.0f} GFLOP/s in float32",
     )
     if not blas.is_wanted():
         return

@@ -1,10 +1,13 @@
-"""`open_cache` opens a home's cache: its own folder, or that folder as the mirror of a shared one (`cache_url`)."""
+"""`open_cache` opens a home's cache: its own folder, or that folder as the mirror of a shared one (`cache_url`).
+
+`read_references` only looks into it.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prefd.cache.store import ReferenceCache
+from prefd.cache.store import ReferenceCache, ReferenceInfo
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
@@ -31,3 +34,10 @@ def open_shared(home: Home) -> SharedCache | None:
 def open_own_folder(home: Home) -> ReferenceCache:
     """Open the home's cache folder alone, without connecting to the object store that it may be the mirror of."""
     return ReferenceCache.open(home.cache, mirror=bool(Config.load(home).cache_url))
+
+
+def read_references(home: Home) -> list[ReferenceInfo]:
+    """Read what the home's cache holds of each reference; nothing is made where there is none."""
+    if not home.has_cache:
+        return []  # open() would make a cache; reading makes nothing
+    return ReferenceCache.open(home.cache).references()

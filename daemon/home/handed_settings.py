@@ -31,12 +31,14 @@ class HandedSettings:
     """How many jobs share the machine's memory."""
     excluded: Mapping[str, str] = field(default_factory=dict)
     """Why a plugin is not to be loaded, by its key (`prefd.plugins.manager.Plugin.key`)."""
+    device: str = "auto"
+    """What to compute on: auto, cpu or gpu."""
 
     @classmethod
     def from_config(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
         """Make those of `config`, with these plugins left out."""
         plugins = tuple(map(str, config.plugin_files(home)))
-        return cls(plugins, config.cache_url, config.parallel, excluded or {})
+        return cls(plugins, config.cache_url, config.parallel, excluded or {}, config.worker.device)
 
     @classmethod
     def read(cls, home: Home) -> HandedSettings:
@@ -48,6 +50,11 @@ class HandedSettings:
             except ValidationError:  # of another version of prefd
                 pass
         return cls.from_config(Config.load(home), home)
+
+    @staticmethod
+    def are_handed() -> bool:
+        """Say whether the environment hands any over."""
+        return VARIABLE in os.environ
 
     @property
     def plugin_files(self) -> list[Path]:

@@ -7,6 +7,8 @@ that trains a two-layer model has 990 MB of that for the 130 MB that it holds.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import psutil
 from pydantic import Field, field_validator
 
@@ -18,7 +20,11 @@ from prefd.daemon.text.strict_model import SpecModel
 
 
 class WorkerLimits(SpecModel):
-    """WorkerLimits limits the cores, memory, niceness and share of the GPU of each worker, and says when none is to run."""
+    """WorkerLimits says what each worker computes on, with how many cores and how much memory, and when none is to run."""
+
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="what models compute on; auto: the GPU where MLX has one, else the CPU"
+    )
 
     cpus: int = Field(0, ge=0, description="processor cores that a worker uses; 0: all there are")
     memory: str = Field(
@@ -71,6 +77,7 @@ class WorkerLimits(SpecModel):
         limits += [f"at most {self.memory}"] if self.memory else []
         limits += [f"nice {self.nice}"] if self.nice else []
         limits += [f"{self.gpu_share} % of the GPU while the display is on"] if self.gpu_share < 100 else []
+        limits += [f"on the {self.device.upper()}"] if self.device != "auto" else []
         return ", ".join(limits)
 
     def explain_rest(self, is_running: bool) -> str | None:

@@ -1,8 +1,8 @@
 """BatchRecord keeps in a run folder what was decided about how much of a job runs at once.
 
-Two processes write one file each. The worker writes down what it chose for the memory that there is, so that a run that goes on
-cuts its batches alike, on which the last digits depend. The supervisor counts how often an end for want of memory has
-halved them.
+The worker writes down what it chose for the memory that there is, so that a run that goes on cuts its batches alike, on which the
+last digits depend; and from which step on passes that took long are shorter. The supervisor counts how often an end for want of
+memory has halved them.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from prefd.daemon.machine.files import read_json, write_json
 
-CHOICE, HALVINGS = "batch.json", "halvings.json"
+CHOICE, HALVINGS, SHORTER = "batch.json", "halvings.json", "shorter_passes.json"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ class BatchSettings:
 
 
 @dataclass(frozen=True)
+class ShorterPasses:
+    """ShorterPasses says in which sizes a run goes on after a step, because its passes took long."""
+
+    after_step: int
+    batch_tokens: int
+    chunk_tokens: int
+    seconds: float
+    """How long a layer took, in the pass that was too long."""
+
+
+@dataclass(frozen=True)
 class BatchRecord:
     """The files of one run folder."""
 
@@ -49,6 +62,17 @@ class BatchRecord:
     def write_choice(self, settings: BatchSettings) -> None:
         """Write down the settings that were chosen."""
         write_json(self.folder / CHOICE, asdict(settings))
+
+    def read_shorter_passes(self) -> list[ShorterPasses]:
+        """Return since when passes have been shorter, in the order of the steps; none where the file is damaged."""
+        try:
+            return TypeAdapter(list[ShorterPasses]).validate_python(read_json(self.folder / SHORTER) or [])
+        except ValidationError:
+            return []
+
+    def add_shorter_passes(self, entry: ShorterPasses) -> None:
+        """Write down that passes are shorter from the next step on."""
+        write_json(self.folder / SHORTER, [asdict(each) for each in [*self.read_shorter_passes(), entry]])
 
     @property
     def halvings(self) -> int:

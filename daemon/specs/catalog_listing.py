@@ -21,6 +21,7 @@ from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.plugin_listing import list_plugins
 from prefd.daemon.specs.remembered_losses import remember_losses
+from prefd.daemon.timing import USUAL, Timing
 
 Stamp = tuple[tuple[str, int, int], ...]
 """(path, mtime in ns, size) of everything a catalogue depends on."""
@@ -49,6 +50,7 @@ def load_catalog(
     settings: HandedSettings | None = None,
     cancelled: threading.Event | None = None,
     anew: bool = False,
+    timing: Timing = USUAL,
 ) -> Catalog:
     """List losses and plugins; this process asks the child again only when a plugin may have changed. Raises CatalogError.
 
@@ -66,7 +68,7 @@ def load_catalog(
         entry = _entries.get(key)
         if anew or entry is None or not _is_current(entry, settings, installed):
             began = time.time_ns()
-            value = list_plugins([*worker, "catalog", "--home", str(home.root)], settings, cancelled)
+            value = list_plugins([*worker, "catalog", "--home", str(home.root)], settings, cancelled, timing)
             catalog = Catalog.from_json(value)
             summaries = {name: loss.summary for name, loss in catalog.losses.items()}
             remember_losses(home, summaries, keep_earlier=bool(catalog.failures))

@@ -91,7 +91,7 @@ class Losses:
         if self.error is not None and not is_due and stamp == self._failed_with:
             raise CatalogError(self.error)
         self._failed_with = stamp
-        return load_catalog(self.home, self.worker, settings, self.cancelled, is_due)
+        return load_catalog(self.home, self.worker, settings, self.cancelled, is_due, self.timing)
 
     def _note_error(self, error: str, is_retry: bool) -> None:
         """Keep why there is no catalogue, and log it once."""

@@ -1,177 +1,82 @@
 """`list_plugins` asks a child for every loss and every plugin, and finds the plugins that end or hang the child.
 
-The child says which plugin it begins with before it imports it. When it dies, or says nothing for PLUGIN_SECONDS, that plugin
-is the culprit: it is named, and another child lists the rest without it. So each culprit costs one more child, and no plugin
-costs another one's losses. A child that fails before it has begun with any plugin shows that no worker can run here.
+The culprits are named, and another child lists the rest without them: no plugin costs another one's losses. Several are found
+at the same time, by trials. A child that fails before it has begun with any plugin shows that no worker can run here.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import selectors
-import signal
-import subprocess
 import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from prefd.daemon.home.handed_settings import HandedSettings
-from prefd.daemon.machine.processes import UTF8_STREAMS, describe_exit, find_last_words, signal_group
+from prefd.daemon.machine.processes import describe_exit
 from prefd.daemon.specs.catalog import CatalogError
+from prefd.daemon.specs.listing_child import ChildEnd, run_child
+from prefd.daemon.specs.plugin_trials import PluginTrials
 from prefd.daemon.text.wording import clip
+from prefd.daemon.timing import USUAL, Timing
 
-START_SECONDS = 120.0
-"""For MLX, and prefd's own plugins, to be imported from a cold disk."""
-PLUGIN_SECONDS = 12.0
-"""For any other plugin to be imported and to register what it brings."""
 TRIES = 3
 """A child that was killed (for its memory, say) has shown nothing wrong with the plugins: it is asked again, so often in all."""
-LOOK_SECONDS = 0.2
-TAIL_BYTES = 20_000
 
 
-@dataclass
-class ChildEnd:
-    """ChildEnd says how a listing child ended, and what it had said."""
-
-    answer: Any = None
-    """The catalogue, or the error, as it printed it; None where it printed neither."""
-    begun: str | None = None
-    """The key of the plugin that it had begun with last, prefd's own excepted."""
-    overdue: bool = False
-    """Whether it was killed because it took too long."""
-    returncode: int | None = 0
-    """None of one that has closed its output and goes on."""
-    output: bytes = b""
-    """What it printed and is none of its messages."""
-    stderr: bytes = b""
-
-    @property
-    def cause(self) -> str:
-        """Say how it ended, in words, for the plugin that it had begun with."""
-        if self.overdue:
-            return f"importing it takes longer than {PLUGIN_SECONDS:g} s: does it hang?"
-        if self.returncode is None:
-            return "it ends the process that imports it, or closes its output"
-        return f"it ends the process that imports it ({describe_exit(self.returncode)})"
-
-    @property
-    def last_words(self) -> str:
-        """The last line on its stderr that is no warning or note."""
-        return find_last_words(self.stderr.decode("utf-8", "replace")) or "it said nothing"
-
-
-def list_plugins(command: Sequence[str], settings: HandedSettings, cancelled: threading.Event | None = None) -> Any:
+def list_plugins(
+    command: Sequence[str],
+    settings: HandedSettings,
+    cancelled: threading.Event | None = None,
+    timing: Timing = USUAL,
+) -> Any:
     """Return the catalogue as the child prints it. Raises CatalogError where none can be had, or once `cancelled` is set.
 
     `command`: that of the child.
     """
+    cancelled = cancelled or threading.Event()
     excluded, kills = dict(settings.excluded), 0
-    while True:
-        end = run_child(command, replace(settings, excluded=excluded), cancelled or threading.Event())
-        if isinstance(end.answer, dict) and "error" in end.answer:
-            raise CatalogError(str(end.answer["error"]))
-        if end.answer is not None:
-            return end.answer
-        if end.returncode == -signal.SIGKILL and not end.overdue and (kills := kills + 1) < TRIES:
-            continue
-        if end.begun is not None and end.begun not in excluded:
-            excluded[end.begun], kills = end.cause, 0
-            continue
-        if end.overdue:
-            raise CatalogError(f"listing the plugins took longer than {START_SECONDS:g} s: does one hang?")
-        if end.returncode:
-            raise CatalogError(f"listing the plugins failed ({describe_exit(end.returncode)}): {end.last_words}")
-        text = end.output.decode("utf-8", "replace").strip()
-        raise CatalogError(f"listing the plugins gave no JSON: {clip(text, 200)!r}: does one print?")
+    keys: list[str] = []
+    """Every plugin of the listing, as the first child names them."""
+
+    def try_plugin(key: str, ended: threading.Event) -> ChildEnd:
+        others = dict.fromkeys((each for each in keys if each != key), "another one is tried")
+        return run_child(command, replace(settings, excluded=others | excluded), ended, timing=timing)
+
+    def suspect(end: ChildEnd) -> None:
+        note_keys(end)
+        trials.begin(end.following)
+
+    def note_keys(end: ChildEnd) -> None:
+        keys.extend(key for key in (end.begun, *end.following) if key is not None and key not in keys)
+
+    with PluginTrials(try_plugin) as trials:
+        while True:
+            end = run_child(command, replace(settings, excluded=excluded), cancelled, suspect, timing)
+            if end.answer is not None:
+                return _read_answer(end)
+            if end.was_killed and (kills := kills + 1) < TRIES:
+                continue
+            if end.begun is None or end.begun in excluded:
+                raise CatalogError(_explain_failure(end))
+            note_keys(end)
+            if excluded.keys() != settings.excluded.keys():  # it is not the only one
+                trials.begin(end.following)
+            excluded |= {end.begun: end.cause} | trials.find_culprits(cancelled)
+            kills = 0
 
 
-def run_child(command: Sequence[str], settings: HandedSettings, cancelled: threading.Event) -> ChildEnd:
-    """Run one child to its answer or its end; none of it is left afterwards. Raises CatalogError."""
-    try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # a Ctrl-C at the terminal is the daemon's to handle
-            env=os.environ | settings.environment() | UTF8_STREAMS | {"PREFD_PARENT": str(os.getpid())},
-        )
-    except OSError as error:
-        raise CatalogError(f"cannot run {command[0]}: {error.strerror or error}") from error
-    with child:
-        try:
-            return _Listener(child).listen(cancelled)
-        finally:
-            signal_group(child.pid, signal.SIGKILL)
-            child.kill()  # where the group is not there yet
+def _read_answer(end: ChildEnd) -> Any:
+    """Return the catalogue of a child that answered. Raises CatalogError where it could make none."""
+    if isinstance(end.answer, dict) and "error" in end.answer:
+        raise CatalogError(str(end.answer["error"]))
+    return end.answer
 
 
-class _Listener:
-    """Reads what a listing child says, until it has answered or ended, or is overdue."""
-
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
-        self.child = child
-        self.end = ChildEnd()
-        self._deadline = time.monotonic() + START_SECONDS
-        self._rest = b""
-
-    def listen(self, cancelled: threading.Event) -> ChildEnd:
-        """Return how the child ended. Raises CatalogError once `cancelled` is set."""
-        assert self.child.stdout is not None
-        assert self.child.stderr is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self.child.stdout, selectors.EVENT_READ, self._take_output)
-            selector.register(self.child.stderr, selectors.EVENT_READ, self._take_stderr)
-            is_open = True  # its stdout; whatever the child left running may hold its stderr open
-            while is_open and self.end.answer is None:
-                if cancelled.is_set():
-                    raise CatalogError("listing the plugins was broken off")
-                if time.monotonic() > self._deadline:
-                    self.end.overdue = True
-                    return self.end
-                for key, _ in selector.select(LOOK_SECONDS):
-                    if data := os.read(key.fd, 65536):
-                        key.data(data)
-                    else:
-                        selector.unregister(key.fileobj)
-                        is_open &= key.fileobj is not self.child.stdout
-        self._take_line(self._rest)
-        if self.end.answer is None:
-            self._read_end()
-        return self.end
-
-    def _take_stderr(self, data: bytes) -> None:
-        self.end.stderr = (self.end.stderr + data)[-TAIL_BYTES:]
-
-    def _take_output(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            self._take_line(line)
-
-    def _take_line(self, line: bytes) -> None:
-        """Note what a line of the child's output says."""
-        try:
-            value = json.loads(line)
-        except ValueError:
-            self.end.output = (self.end.output + line + b"\n")[-TAIL_BYTES:]
-            return
-        if isinstance(value, dict) and "begin" in value:
-            self.end.begun = value["begin"]
-            self._deadline = time.monotonic() + (START_SECONDS if self.end.begun is None else PLUGIN_SECONDS)
-        else:
-            self.end.answer = value
-
-    def _read_end(self) -> None:
-        """Note how a child ended that did not answer, and the last of its stderr."""
-        try:
-            self.end.returncode = self.child.wait(1.0)
-        except subprocess.TimeoutExpired:
-            self.end.returncode = None
-            return
-        assert self.child.stderr is not None
-        os.set_blocking(self.child.stderr.fileno(), False)
-        self._take_stderr(self.child.stderr.read() or b"")
+def _explain_failure(end: ChildEnd) -> str:
+    """Say how a child failed that had not begun with any plugin."""
+    if end.overdue is not None:
+        return f"listing the plugins took longer than {end.overdue:g} s: does one hang?"
+    if end.returncode:
+        return f"listing the plugins failed ({describe_exit(end.returncode)}): {end.last_words}"
+    text = end.output.decode("utf-8", "replace").strip()
+    return f"listing the plugins gave no JSON: {clip(text, 200)!r}: does one print?"

@@ -68,7 +68,7 @@ class TrainingSpec(SpecModel):
     batch_tokens: int | None = Field(
         None,
         ge=1,
-        description="tokens run at once; a step's pairs are cut to fit; default: 1,024 on a CPU, 16,384 on a GPU",
+        description="tokens run at once; a step's pairs are cut to fit; default: 1,024 on a CPU, 2,048 to 4,096 on a Mac, 16,384 on CUDA",
     )
     compute_dtype: Literal["model", "float32"] = Field(
         "model",

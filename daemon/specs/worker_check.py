@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.machine.processes import describe_exit
 from prefd.daemon.specs.catalog import CatalogError
-from prefd.daemon.specs.plugin_listing import run_child
+from prefd.daemon.specs.listing_child import run_child
 
 
 def find_worker_fault(command: Sequence[str], cancelled: threading.Event) -> str | None:
@@ -22,6 +22,6 @@ def find_worker_fault(command: Sequence[str], cancelled: threading.Event) -> str
         return str(error)
     if isinstance(end.answer, dict):
         return str(end.answer["error"]) if "error" in end.answer else None
-    if end.overdue:
-        return "it says nothing for two minutes"
+    if end.overdue is not None:
+        return f"it says nothing for {end.overdue:g} s"
     return end.last_words if end.stderr.strip() else f"it ended with {describe_exit(end.returncode or 0)}"

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from prefd.daemon.errors import EXPECTED, WorkerExit
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas, cpus, mlx_environment, open_files
 from prefd.daemon.runs.phases import PHASES
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.worker import stopping
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 Input = TypeVar("Input", bound="WorkerInput")
 
+NO_HOME = Path()
+"""In place of a home, for the tasks that need none."""
 LEAVE_SECONDS = 5.0
 """For threads and exit handlers to end, once all is written: a plugin's may never."""
 
@@ -39,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the task that the command line names, and return the process's exit code."""
     parser = argparse.ArgumentParser(prog="prefd.daemon.worker")
     parser.add_argument("task", choices=[*PHASES, "catalog", "look", *ANSWERS])
-    parser.add_argument("--home", type=Path, default=Path())
+    parser.add_argument("--home", type=Path, default=NO_HOME)
     parser.add_argument("--job", type=int, default=0)
     parser.add_argument("--idle", type=float, default=300.0, metavar="SECONDS")
     options = parser.parse_args(arguments)
@@ -47,13 +51,15 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     cpus.apply_limits()  # before there is a thread
     open_files.raise_limit()
-    mlx_environment.prepare()  # this and the next before anything imports mlx
+    halvings = RunDir(Home(options.home).job(options.job)).batches.halvings if options.task in PHASES else 0
+    mlx_environment.prepare(halvings)  # this and the next before anything imports mlx
     blas.preload()
     if options.task in PHASES:
         try:
+            choose_device(options.home)
             from prefd.daemon.worker.phases import run_phase
         except Exception as error:
-            log.exception("a worker cannot be imported")
+            log.exception("a worker cannot start")
             log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
             return WorkerExit.NOT_READY
 
@@ -62,11 +68,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
             if options.task == "look":
+                choose_device(options.home)
                 answer_questions(options.home, answers, options.idle)
                 return WorkerExit.DONE
             if options.task == "catalog":
                 answer = list_plugins(options.home, answers)
             else:
+                if options.home != NO_HOME or HandedSettings.are_handed():
+                    choose_device(options.home)
                 answer = ANSWERS[options.task](options.home)
     except EXPECTED as error:
         print(error, file=sys.stderr)
@@ -91,6 +100,15 @@ def run_process() -> None:
             stream.flush()
     stopping.leave_within(LEAVE_SECONDS, code)
     sys.exit(code)
+
+
+def choose_device(home: Path) -> None:
+    """Compute on what the settings of `home` name, or those that are handed over. Raises `NoGPU`, `ConfigError`."""
+    choice = HandedSettings.read(Home(home)).device
+    if choice != "auto":  # else nothing of MLX is imported yet
+        from prefd.daemon.worker.models.chosen_device import set_device
+
+        set_device(choice)
 
 
 def describe_device(_: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from typing import Any
@@ -25,18 +25,18 @@ MOST_FILES = 1000
 def catalog(home: Home, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """List losses with their schemas and docs, every plugin with what it brought or why it failed, and the plugins' files.
 
-    `tell`: called with {"begin": its key} before a plugin is imported, None for one of prefd's own. Raises `PluginError`
-    where prefd's own cannot be imported: then no worker can run.
+    `tell`: called with {"begin": its key, "following": the others'} before a plugin is imported, and with None as its key for
+    one of prefd's own. Raises `PluginError` where prefd's own cannot be imported: then no worker can run.
     """
     settings = HandedSettings.read(home)
     before = set[str]()
 
-    def announce(plugin: Plugin) -> None:
+    def announce(plugin: Plugin, following: Sequence[Plugin]) -> None:
         if plugin.source == BUILT_IN:
             tell({"begin": None})
             return
         before.update(before or sys.modules)
-        tell({"begin": plugin.key})
+        tell({"begin": plugin.key, "following": [each.key for each in following]})
 
     plugins = load_plugins(settings.plugin_files, settings.excluded, announce)
     tell({"begin": None})

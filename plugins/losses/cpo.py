@@ -67,6 +67,7 @@ class CPOHinge:
 
     beta: LooseBeta = 0.1
     nll_weight: Weight = 0.0
+    purpose: ClassVar[str] = "as hinge, with no reference pass"
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:
@@ -88,6 +89,7 @@ class CPOIPO:
     beta: TargetBeta = 0.1
     length_normalize: LengthNormalize = True
     nll_weight: Weight = 0.0
+    purpose: ClassVar[str] = "as ipo, with no reference pass"
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:
@@ -110,6 +112,7 @@ class CPODPOP:
     beta: LooseBeta = 0.1
     delta: Delta = 50.0
     nll_weight: Weight = 0.0
+    purpose: ClassVar[str] = "as dpop, with no reference pass"
     needs_reference: ClassVar[bool] = False
 
     def __call__(self, x: LossInput) -> LossOutput:

@@ -102,7 +102,7 @@ def test_every_hook_and_argument_is_documented() -> None:
 def test_a_plugin_that_is_left_out_is_listed_with_the_reason_and_not_imported(tmp_path: Path) -> None:
     path = local(tmp_path, "raise AssertionError")
     begun: list[str] = []
-    found = load_plugins([path], {str(path): "it died of SIGSEGV"}, lambda plugin: begun.append(plugin.key))
+    found = load_plugins([path], {str(path): "it died of SIGSEGV"}, lambda plugin, _: begun.append(plugin.key))
     assert found.plugins[-1].error == "it died of SIGSEGV"
     assert str(path) not in begun
     assert "prefd:losses" in begun

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import prefd.daemon
 from prefd.daemon.commands.metrics import COLUMNS, EVAL_COLUMNS
+from prefd.daemon.jobs.comparison import MEASURES
 from prefd.daemon.specs.optimizer import WatchedMetric
-from prefd.daemon.terminal.comparison import MEASURES
 from prefd.plugins.metrics import LABELS, METRICS, OF_PAIRS, TRAINERS_METRICS
 
 

@@ -80,7 +80,7 @@ from click.testing import CliRunner
 from prefd.daemon import cli
 from prefd.daemon.jobs.states import STATES, RUNNING
 from prefd.daemon.control.api.responses import Jobs
-from prefd.daemon.terminal.comparison import MEASURES
+from prefd.daemon.jobs.comparison import MEASURES
 from prefd.plugins.manager import load_plugins
 
 run = CliRunner().invoke

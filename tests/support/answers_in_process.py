@@ -15,8 +15,9 @@ import pytest
 
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.machine.processes import WORKER
-from prefd.daemon.specs import plugin_listing
-from prefd.daemon.specs.plugin_listing import ChildEnd
+from prefd.daemon.specs import listing_child, plugin_listing
+from prefd.daemon.specs.listing_child import ChildEnd
+from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker.__main__ import ANSWERS, main
 
 
@@ -40,11 +41,16 @@ def answer_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(command, code, *said)
 
     monkeypatch.setattr(subprocess, "run", run)
-    real_listing = plugin_listing.run_child
 
-    def list_here(command: Sequence[str], settings: HandedSettings, cancelled: threading.Event) -> ChildEnd:
+    def list_here(
+        command: Sequence[str],
+        settings: HandedSettings,
+        cancelled: threading.Event,
+        notice_silence: Callable[[ChildEnd], None] = lambda end: None,
+        timing: Timing = USUAL,
+    ) -> ChildEnd:
         if tuple(command[: len(WORKER)]) != WORKER:
-            return real_listing(command, settings, cancelled)
+            return listing_child.run_child(command, settings, cancelled, notice_silence, timing)
         with monkeypatch.context() as patch, redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()):
             for name, value in settings.environment().items():
                 patch.setenv(name, value)

@@ -18,10 +18,11 @@ from pathlib import PurePath
 def main() -> None:
     settings = json.loads(os.environ["PREFD_SETTINGS"])
     plugins = []
-    for path in settings["plugins"]:
+    for index, path in enumerate(settings["plugins"]):
+        following = [each for each in settings["plugins"][index + 1 :] if each not in settings["excluded"]]
         reason = settings["excluded"].get(path)
         if reason is None:
-            print(json.dumps({"begin": path}), flush=True)
+            print(json.dumps({"begin": path, "following": following}), flush=True)
             do(PurePath(path).stem)
         plugins.append(describe(path, reason))
     print(json.dumps({"losses": {}, "plugins": plugins, "files": []}), flush=True)
@@ -41,6 +42,8 @@ def do(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if name.startswith("exit"):
         os._exit(int(name.removeprefix("exit")))
+    if name.startswith("slow"):
+        time.sleep(1)
     if name.startswith("hang"):
         time.sleep(600)
     if name == "closed":

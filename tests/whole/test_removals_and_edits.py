@@ -112,7 +112,7 @@ def test_streams_tell_of_edits_and_removals(place: Place) -> None:
         client.act_on_jobs("remove", [1])
         kinds = []
         for event in client.events("0"):
-            kinds.append((event.kind, event.data.get("state"), event.data.get("reason")))
+            kinds.append((event.kind, event.document.get("state"), event.document.get("reason")))
             if event.kind == "removed":
                 break
         assert kinds[-1] == ("removed", None, "removed by you; it was cancelled")

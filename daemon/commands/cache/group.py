@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -60,9 +60,12 @@ def ls(home: Home, as_json: bool) -> None:
 
     For each one its model, the completions scored with it, and their size.
     """
+    from prefd.daemon.home.cache import read_references
+
+    require_home(home)
     references = read_references(home)
     if as_json:
-        render.emit_json({"cache": str(home.cache), "references": [to_document(info) for info in references]})
+        render.emit_json({"cache": str(home.cache), "references": [info.to_json() for info in references]})
         return
     if not references:
         render.print_note(f"the cache is empty: {home.cache}")
@@ -99,11 +102,14 @@ def show(home: Home, prefix: str, as_json: bool) -> None:
 
     Its identity, where it came from and what is stored; of every reference, or of those whose fingerprint starts so. Every field of the identity changes the numbers: two references that differ in one share nothing.
     """
+    from prefd.daemon.home.cache import read_references
+
+    require_home(home)
     matches = [info for info in read_references(home) if info.fingerprint.startswith(prefix.lower())]
     if prefix and not matches:
         raise Failure(f"no reference's fingerprint starts with {prefix!r}\nsee `prefd cache ls`", Exit.NOT_FOUND)
     if as_json:
-        render.emit_json({"cache": str(home.cache), "references": [to_document(info) for info in matches]})
+        render.emit_json({"cache": str(home.cache), "references": [info.to_json() for info in matches]})
         return
     if not matches:
         render.print_note(f"the cache is empty: {home.cache}")
@@ -113,31 +119,6 @@ def show(home: Home, prefix: str, as_json: bool) -> None:
         if number:
             console.print()
         console.print(render.make_facts(reference_facts(info)))
-
-
-def read_references(home: Home) -> list[ReferenceInfo]:
-    """Reads what the home's cache holds of each reference; nothing is made where there is none."""
-    from prefd.cache.store import ReferenceCache
-
-    require_home(home)
-    if not home.has_cache:
-        return []  # open() would make a cache; reading makes nothing
-    return ReferenceCache.open(home.cache).references()
-
-
-def to_document(info: ReferenceInfo) -> dict[str, Any]:
-    """Describes a reference as `--json` prints it."""
-    return {
-        "fingerprint": info.fingerprint,
-        "model": info.provenance.get("model"),
-        "entries": info.entries,
-        "tokens": info.tokens,
-        "bytes": info.bytes,
-        "segments": info.segments,
-        "damaged": info.damaged,
-        "identity": dict(info.identity),
-        "provenance": dict(info.provenance),
-    }
 
 
 def model_name(info: ReferenceInfo) -> str:

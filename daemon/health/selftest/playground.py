@@ -58,12 +58,12 @@ class Playground:
 
     @classmethod
     @contextmanager
-    def open(cls, timing: Timing, ask: Ask) -> Iterator[Playground]:
-        """Make a playground, which is ended and removed at the end; `ask` puts a task to a worker."""
+    def open(cls, timing: Timing, ask: Ask, device: str = "auto") -> Iterator[Playground]:
+        """Make a playground, whose jobs compute on `device`; it is removed at the end. `ask` puts a task to a worker."""
         with tempfile.TemporaryDirectory(prefix="prefd-selftest-", ignore_cleanup_errors=True) as folder:
             playground = cls(Path(folder).resolve(), timing, ask)
             playground.home.create()
-            playground.home.config.write_text(SETTINGS)
+            playground.home.config.write_text(f'{SETTINGS}[worker]\ndevice = "{device}"\n')
             try:
                 yield playground
             finally:

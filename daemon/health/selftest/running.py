@@ -13,6 +13,7 @@ from prefd.daemon.health.selftest import checks
 from prefd.daemon.health.selftest.playground import Playground
 from prefd.daemon.health.selftest.workers import NoAnswer, ask_worker
 from prefd.daemon.home.layout import Home
+from prefd.daemon.home.settings import Config
 from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker_tasks.check_results import CheckInput, CheckResult
 
@@ -41,28 +42,32 @@ def list_checks() -> list[str]:
 
 
 def run_checks(home: Home, names: Sequence[str], timing: Timing = USUAL) -> Iterator[CheckResult]:
-    """Make the checks that are named, and yield each result as it is made. `home` is the user's, which stays as it is."""
+    """Make the checks that are named, on the device that the settings of `home` name, and yield each result as it is made.
+
+    `home` is the user's, which stays as it is. Raises `ConfigError` where its settings cannot be read.
+    """
+    device = Config.load(home).worker.device
     for name in list_model_checks():
         if name in names:
-            yield run_model_check(name, None, timing)
+            yield run_model_check(name, None, timing, device)
     system_checks = [name for name in list_system_checks() if name in names]
     if not system_checks:
         return
     with Playground.open(
-        timing, lambda task, request, answer: ask_worker(task, request, answer, timing.selftest_check)
+        timing, lambda task, request, answer: ask_worker(task, request, answer, timing.selftest_check, device), device
     ) as playground:
         for name in system_checks:
             yield run_system_check(name, playground, home)
 
 
-def run_model_check(name: str, model: str | None, timing: Timing = USUAL) -> CheckResult:
+def run_model_check(name: str, model: str | None, timing: Timing = USUAL, device: str = "auto") -> CheckResult:
     """Have a worker make one check, on random models or the user's `model`; a worker that dies has failed it.
 
     Raises `Refused` where the user's model cannot be loaded.
     """
     began = time.monotonic()
     try:
-        return ask_worker("selftest", CheckInput(check=name, model=model), CheckResult, timing.selftest_check)
+        return ask_worker("selftest", CheckInput(check=name, model=model), CheckResult, timing.selftest_check, device)
     except NoAnswer as error:
         return _describe_failure(error).named(name, time.monotonic() - began)
 

@@ -8,6 +8,7 @@ import subprocess
 from typing import TypeVar
 
 from prefd.daemon.errors import PrefdError, WorkerExit
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, WORKER, describe_exit, find_last_words
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.worker_tasks.inputs import WorkerInput
@@ -23,15 +24,16 @@ class NoAnswer(PrefdError):
     """Raised where a worker ends without an answer, or gives none in time; the message has its last words."""
 
 
-def ask_worker(task: str, request: WorkerInput, answer: type[Answer], seconds: float) -> Answer:
-    """Have a worker of no home answer `task`. Raises `NoAnswer` and `Refused`."""
+def ask_worker(task: str, request: WorkerInput, answer: type[Answer], seconds: float, device: str = "auto") -> Answer:
+    """Have a worker of no home answer `task`, which computes on `device`. Raises `NoAnswer` and `Refused`."""
+    settings = HandedSettings(device=device)
     try:
         child = subprocess.run(
             [*WORKER, task],
             input=json.dumps(request.model_dump(mode="json")),
             capture_output=True,
             encoding="utf-8",
-            env=os.environ | {"PREFD_PARENT": str(os.getpid())} | UTF8_STREAMS | SAME_HASHES,
+            env=os.environ | {"PREFD_PARENT": str(os.getpid())} | UTF8_STREAMS | SAME_HASHES | settings.environment(),
             timeout=seconds,
             check=False,
         )

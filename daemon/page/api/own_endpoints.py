@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from prefd.daemon.control.api.endpoint import Endpoint
 from prefd.daemon.home.layout import Home
-from prefd.daemon.page.api import looks, series
+from prefd.daemon.page.api import cache, compare, looks, series
 from prefd.daemon.page.series.kept_columns import KeptColumns
 from prefd.daemon.worker_tasks.look_child import LookChild
 
 
 def list_own_endpoints(home: Home) -> list[Endpoint]:
     """Lists the endpoints under /v1 of the page's process alone."""
-    return [*series.list_endpoints(home, KeptColumns()), *looks.list_endpoints(home, LookChild(home))]
+    columns = KeptColumns()
+    return [
+        *series.list_endpoints(home, columns),
+        *compare.list_endpoints(home, columns),
+        *cache.list_endpoints(home),
+        *looks.list_endpoints(home, LookChild(home)),
+    ]

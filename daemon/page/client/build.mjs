@@ -2,11 +2,12 @@
 // `prefd web` puts the style nonce of its Content-Security-Policy into the shell, in place of __NONCE__.
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { basename } from "node:path";
+import { basename, resolve } from "node:path";
 import * as esbuild from "esbuild";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
-const out = fileURLToPath(new URL("../static/", import.meta.url));
+const elsewhere = process.argv.find((each) => each.startsWith("--out="));
+const out = elsewhere ? `${resolve(elsewhere.slice("--out=".length))}/` : fileURLToPath(new URL("../static/", import.meta.url));
 const watching = process.argv.includes("--watch");
 
 const writeShell = {

@@ -21,6 +21,7 @@ from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.pass_length import bound_tokens
+from prefd.daemon.worker.models.tiers import Tier, find_tier
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.reference.needed_completions import Needs
@@ -31,7 +32,7 @@ from prefd.daemon.worker.stopping import StopEvent
 
 log = logging.getLogger(__name__)
 
-BATCH_TOKENS = {"cpu": 2048, "gpu": 16384}
+BATCH_TOKENS: dict[Tier, int] = {"cpu": 2048, "metal": 2048, "large metal": 4096, "cuda": 16384}
 FLUSH_EVERY_S = 15.0
 FLUSH_ENTRIES = 4096
 
@@ -77,7 +78,7 @@ def _score_missing(
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}
     began = flushed = time.monotonic()
-    max_tokens = max(1, bound_tokens(network, BATCH_TOKENS[loading.device()]) >> job.run.batches.halvings)
+    max_tokens = max(1, bound_tokens(network, BATCH_TOKENS[find_tier()]) >> job.run.batches.halvings)
     pace = Pace.from_environment(loading.device())
     for batch in batch_by_key(missing, max_tokens):
         batch_began = time.monotonic()
@@ -98,7 +99,7 @@ def batch_by_key(
     missing: dict[bytes, Completion], max_tokens: int | None = None
 ) -> list[list[tuple[bytes, Completion]]]:
     """Cut `missing` into batches of at most `max_tokens` tokens, answers to one prompt together; None: the device's usual."""
-    max_tokens = max_tokens or BATCH_TOKENS[loading.device()]
+    max_tokens = max_tokens or BATCH_TOKENS[find_tier()]
     items = list(missing.items())
     return [
         [items[row] for row in batch]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from prefd.daemon.worker.data.tokens import Completion
 
 MULTIPLE = 8
+LONG = 512
 SHORTEST = 32
 """Tokens that a segment is padded to at least: over fewer a BLAS may use other kernels, which round otherwise."""
 Ints = npt.NDArray[np.int32]
@@ -34,9 +35,14 @@ class Slack:
     """A sequence of more tokens, its prompt included, runs alone too."""
     unlike_prompts: bool = True
     """Whether prompts of unlike lengths share a batch, padded at the left."""
+    long_multiple: int = MULTIPLE
+    """Segments of more than LONG tokens are padded to a multiple of this."""
 
 
-GPU = Slack(0.1)
+METAL = Slack(0.1)
+CUDA = Slack(1.0, long_multiple=128)
+"""A large card takes as long for a small pass as for one of twice the tokens, for it waits for the next kernel; and cuDNN's
+attention has a backward pass for multiples of 128 only, in whose place MLX computes all scores. By source, not measured."""
 CPU = Slack(0.25, longest=256)
 """Four passes over 64 tokens take a third longer than one over them all; from 256 on there is nothing to gain."""
 SAME_BITS = {
@@ -106,7 +112,7 @@ def plan_apart(completions: Sequence[Completion], slack: Slack = EQUAL) -> list[
     """Plan to run every completion whole, its prompt with it."""
     lengths = [pad_length(len(completion.ids) - 1) for completion in completions]
     branches = [
-        _make_branch(completions, rows, [0] * len(rows), 0) for rows in _batch_by_length(lengths, lengths, slack)
+        _make_branch(completions, rows, [0] * len(rows), 0, slack) for rows in _batch_by_length(lengths, lengths, slack)
     ]
     no_tokens = np.zeros((0, 0), np.int32)
     return [Stem(no_tokens, np.zeros(0, np.int32), branches)]
@@ -154,6 +160,7 @@ def _make_stem(completions: Sequence[Completion], prefixes: Sequence[list[int]],
             [segments[stem_row][0] for stem_row in batch],
             [segments[stem_row][1] for stem_row in batch],
             None,
+            slack,
         )
         for batch in _batch_by_length(lengths, [tokens.shape[1] + length for length in lengths], slack)
     ]
@@ -161,7 +168,7 @@ def _make_stem(completions: Sequence[Completion], prefixes: Sequence[list[int]],
 
 
 def _make_branch(
-    completions: Sequence[Completion], rows: list[int], stem_rows: Sequence[int], first_token: int | None
+    completions: Sequence[Completion], rows: list[int], stem_rows: Sequence[int], first_token: int | None, slack: Slack
 ) -> Branch:
     """Make the branch of `rows`, from token `first_token` on, or from their prompts' last token."""
     branch_completions = [completions[row] for row in rows]
@@ -170,6 +177,8 @@ def _make_branch(
         pad_length(len(completion.ids) - 1 - first_token_of)
         for completion, first_token_of in zip(branch_completions, first_tokens)
     )
+    if width > LONG:
+        width = -(-width // slack.long_multiple) * slack.long_multiple
     tokens = np.zeros((len(rows), width), np.int32)
     places = []
     for index, (completion, first_token_of) in enumerate(zip(branch_completions, first_tokens)):

@@ -17,6 +17,7 @@ import numpy as np
 from mlx import nn
 from mlx.utils import tree_map, tree_map_with_path
 
+from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Completion
@@ -41,11 +42,16 @@ def is_on_metal() -> bool:
     return is_on_gpu() and mx.metal.is_available()
 
 
+def choose_slack() -> Slack:
+    """Choose which sequences share a batch on this device."""
+    return plan.METAL if is_on_metal() else plan.CUDA if is_on_gpu() else plan.CPU
+
+
 @dataclass(frozen=True)
 class Options:
     """Options says how a scorer runs the model; nothing here changes a number by more than rounding."""
 
-    slack: Slack = field(default_factory=lambda: plan.GPU if is_on_gpu() else plan.CPU)
+    slack: Slack = field(default_factory=lambda: choose_slack())
     """Which sequences are batched. `plan.CPU` is narrowed to what changes no bit, where there is such a part of it."""
     lazily: bool = field(default_factory=lambda: is_on_gpu())
     """Forward and backward pass as one graph; else the head is computed at once, between the trunk's two passes."""
@@ -58,12 +64,15 @@ class Options:
     """Keep only each layer's input for the backward pass: a quarter of the memory for 1.4 times the time."""
 
     @classmethod
-    def from_spec(cls, spec: JobSpec) -> Options:
-        """Take the options from a job's spec: its reference runs in the same pieces as its policy, to the same numbers."""
-        training = spec.training or TrainingSpec()
-        exceeds_a_chunk = spec.data.max_length > training.chunk_tokens
+    def from_spec(cls, spec: JobSpec, chosen: BatchSettings | None = None) -> Options:
+        """Take the options from a job's spec, or from what was `chosen` for this machine's memory where the spec leaves it open.
+
+        Without a choice, the reference runs in the pieces that the spec has for its policy, to the same numbers.
+        """
+        sizes = chosen or spec.training or TrainingSpec()
+        exceeds_a_chunk = spec.data.max_length > sizes.chunk_tokens
         return cls(
-            chunk_tokens=training.chunk_tokens if exceeds_a_chunk else None, checkpoint_layers=training.grad_checkpoint
+            chunk_tokens=sizes.chunk_tokens if exceeds_a_chunk else None, checkpoint_layers=sizes.grad_checkpoint
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from mlx import nn
@@ -11,13 +12,13 @@ from prefd.daemon.worker.models.memory import count_numbers
 from prefd.daemon.worker.scoring.head import SLICE_LOGITS
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.scoring.trunk import list_arrays
-from prefd.daemon.worker.training.largest_batch import LargestBatch
+from prefd.daemon.worker.training.largest_batch import LargestBatch, TokenRun
 from prefd.daemon.worker.training.layer_size import LayerSize, read_argument
 
 COPIES_OF_KEYS = 2
 """Copies kept of a prompt's keys and values: one for each of its answers."""
-KEPT_OF_PIECES = 4
-"""Copies kept of a piece's keys and values: each of these, and its gradient."""
+COPIES_OF_PIECES = 3
+"""Copies kept of a piece's keys and values: with those before it, as what goes into the next piece, and their gradient."""
 SLICE_COPIES = {True: 5, False: 3}
 """Whether a step is one graph → arrays of the size of a slice's logits: these, their exponentials and their gradients."""
 
@@ -25,30 +26,27 @@ SLICE_COPIES = {True: 5, False: 3}
 def estimate_activations(model: nn.Module, batch: LargestBatch, options: Options) -> int:
     """Estimate the bytes that one forward and backward pass over `batch` keeps and works in.
 
-    All layers keep what their gradients need, or only their inputs, where they run again; and there is the work on one layer,
-    of the tokens that run at once. The head has done its work before the layers' gradients are computed.
+    All layers keep what their gradients need, or only their inputs, where they run again; of what is longer than a chunk, that of
+    one piece. And there is the work on one layer, of the tokens that run at once. The head has done its work before the layers'
+    gradients are computed.
     """
     arguments = getattr(model, "args", None)
     layers: Any = model.layers
     size = LayerSize.count(layers[0], arguments) if len(layers) else LayerSize(0, 0, 4)
-    in_pieces = options.chunk_tokens is not None and options.chunk_tokens < batch.longest
-    share = options.chunk_tokens / batch.longest if options.chunk_tokens is not None and in_pieces else 1.0
-    runs_alone = not options.lazily and batch.longest > options.slack.longest
-    at_once = max(batch.list_spans(runs_alone), key=size.count_kept_bytes)
-    if in_pieces:
-        kept_bytes, kept_tokens = len(layers) * share * size.count_kept_bytes(at_once), share * at_once.tokens
-    else:
-        kept_bytes = len(layers) * size.count_kept_bytes(batch.answers)
-        kept_bytes += (len(layers) - 1) * size.count_kept_bytes(
-            batch.prompts
-        )  # of its last, an answer needs the keys only
-        kept_tokens = batch.tokens
-    inputs_bytes = len(layers) * size.number_bytes * kept_tokens * read_argument(arguments, "hidden_size", "n_embd")
+    chunk, alone = options.chunk_tokens or math.inf, not options.lazily and batch.longest > options.slack.longest
+    prompts, answers = batch.list_whole(chunk)
+    piece = max(batch.list_pieces(chunk, alone), key=size.count_kept_bytes, default=TokenRun(0, 0))
+    at_once = max(batch.list_at_once(chunk, alone), key=size.count_kept_bytes)
+    # of an answer's prompt the last layer's keys are all that is needed
+    kept_bytes = (len(layers) - 1) * size.count_kept_bytes(prompts)
+    kept_bytes += len(layers) * (size.count_kept_bytes(answers) + size.count_kept_bytes(piece))
+    work_bytes = size.count_kept_bytes(at_once)  # a gradient of each of a layer's arrays
     if options.checkpoint_layers:
-        kept_bytes, work_bytes = min(kept_bytes, inputs_bytes), share * size.count_recomputed_bytes(at_once)
-    else:
-        work_bytes = share * size.count_kept_bytes(at_once)  # a gradient of each of its arrays
-    copies = KEPT_OF_PIECES * batch.tokens if in_pieces else COPIES_OF_KEYS * batch.prompts.tokens
+        inputs = (prompts.tokens + answers.tokens + piece.tokens) * read_argument(arguments, "hidden_size", "n_embd")
+        kept_bytes = min(kept_bytes, len(layers) * size.number_bytes * inputs)
+        work_bytes = size.count_recomputed_bytes(at_once)
+    cut_tokens = batch.tokens - prompts.tokens - answers.tokens if piece.tokens else 0.0
+    copies = COPIES_OF_KEYS * prompts.tokens + COPIES_OF_PIECES * cut_tokens
     kept_bytes += len(layers) * copies * _count_key_bytes(arguments, size)
     return int(
         kept_bytes + max(work_bytes, _count_head_bytes(arguments, batch, options)) + _count_cast_bytes(model, size)

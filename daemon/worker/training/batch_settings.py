@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 
 from prefd.daemon.runs.batch_record import BatchRecord, BatchSettings
 from prefd.daemon.specs.training_spec import TrainingSpec
-from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.memory import format_gib, machine
+from prefd.daemon.worker.models.tiers import Tier, find_tier
 from prefd.daemon.worker.training.memory import Estimate
 
 log = logging.getLogger(__name__)
 
-BATCH_TOKENS = {"cpu": 1024, "gpu": 16384}
-"""Device → tokens of a micro-batch where neither the spec nor memory says fewer: a CPU gains nothing from more."""
-SATURATING_TOKENS = {"cpu": 512, "gpu": 2048}
-"""Device → tokens that keep it busy. With fewer a pass is slower, so layers are recomputed before batches go below it."""
+BATCH_TOKENS: dict[Tier, int] = {"cpu": 1024, "metal": 2048, "large metal": 4096, "cuda": 16384}
+"""Tokens of a micro-batch where neither the spec nor memory says fewer: a CPU gains nothing from more, a Mac little."""
+SATURATING_TOKENS: dict[Tier, int] = {"cpu": 512, "metal": 1024, "large metal": 2048, "cuda": 2048}
+"""Tokens that keep the device busy. With fewer a pass is slower, so layers are recomputed before batches go below it."""
 SHORTEST_CHUNK = 256
 SHARE_OF_MEMORY = 0.8
 """What of the machine's memory a job may be estimated to take."""
@@ -60,7 +60,15 @@ def choose_batches(
     for _ in range(record.halvings):
         settings = halve(settings)
     log.info("batches: %s", settings.describe())
-    if settings == usual or (not record.halvings and estimate(usual).total <= count_room(parallel)):
+    usual_tokens = BATCH_TOKENS[find_tier()]
+    fits = not record.halvings and estimate(usual).total <= count_room(parallel)
+    if fits and not training.batch_tokens and settings.batch_tokens < usual_tokens:
+        return ChosenBatches(
+            settings,
+            f"run with batch_tokens {settings.batch_tokens:,} in place of {usual_tokens:,}, so that the display need not wait for "
+            "this GPU, by how long a layer took when the job began; the gradients are the same",
+        )
+    if settings == usual or fits:
         return ChosenBatches(settings)
     cause = f"estimated at {format_gib(estimate(usual).total)} with {usual.describe()}"
     if record.halvings:
@@ -73,7 +81,7 @@ def choose_batches(
 
 def halve(settings: BatchSettings) -> BatchSettings:
     """Make batches that take about half: of half the tokens, or where those are few, in other ways too."""
-    few_tokens = settings.batch_tokens <= SATURATING_TOKENS[loading.device()]
+    few_tokens = settings.batch_tokens <= SATURATING_TOKENS[find_tier()]
     return BatchSettings(
         max(1, settings.batch_tokens // 2),
         settings.grad_checkpoint or few_tokens,
@@ -88,7 +96,7 @@ def find_usual_settings(training: TrainingSpec, bound: Callable[[int], int] = la
 
     `bound`: a number of tokens → how many of them the device may compute at once; the spec's own number is left alone.
     """
-    batch_tokens = training.batch_tokens or bound(BATCH_TOKENS[loading.device()])
+    batch_tokens = training.batch_tokens or bound(BATCH_TOKENS[find_tier()])
     return BatchSettings(batch_tokens, training.grad_checkpoint, training.chunk_tokens)
 
 
@@ -111,7 +119,7 @@ def choose_fitting(
 def _list_settings(training: TrainingSpec, usual: BatchSettings) -> Iterator[BatchSettings]:
     """List the settings to try, the fastest first; what the spec says stays as it is."""
     given = training.model_fields_set
-    busy = SATURATING_TOKENS[loading.device()]
+    busy = SATURATING_TOKENS[find_tier()]
     sizes = [usual.batch_tokens]
     while "batch_tokens" not in given and sizes[-1] > 128:
         sizes.append(sizes[-1] // 2)

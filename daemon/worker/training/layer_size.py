@@ -15,7 +15,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 from prefd.daemon.worker.models.loading import ADAPTER_LEAVES
-from prefd.daemon.worker.training.largest_batch import Span
+from prefd.daemon.worker.training.largest_batch import TokenRun
 
 KEPT_OF_SILU = 2
 """Numbers kept for each number that SiLU is applied to, besides what goes in and out: the sigmoid, and their product."""
@@ -79,11 +79,11 @@ class LayerSize:
         cap = 1 if getattr(arguments, "attn_logit_softcapping", None) else 0  # a cap keeps its tanh
         return cls(per_token + activation * between, heads * (1 + cap), _measure_number(layer), heads, between)
 
-    def count_kept_bytes(self, span: Span) -> float:
+    def count_kept_bytes(self, span: TokenRun) -> float:
         """Count the bytes that the layer keeps of `span`."""
         return self.number_bytes * (self.per_token * span.tokens + self.per_score * span.scores)
 
-    def count_recomputed_bytes(self, span: Span) -> float:
+    def count_recomputed_bytes(self, span: TokenRun) -> float:
         """Count the bytes that the layer works in when it runs `span` again: at its MLP's turn or its attention's."""
         kept, scores = self.count_kept_bytes(span), self.number_bytes * self.heads * span.scores
         attention = ATTENTION_GRADIENTS * self.number_bytes * self.per_token * span.tokens + SCORE_GRADIENTS * scores

@@ -66,7 +66,7 @@ def estimate(
 ) -> Estimate:
     """Estimate what training `model` on `examples` takes. Its weights need not be in memory yet; `copies` are bytes besides."""
     gradients = 4 * count_numbers(model.trainable_parameters())  # float32, whatever the model computes in
-    largest = LargestBatch.of(examples, batching)
+    largest = LargestBatch.of(examples, batching, options.slack)
     return Estimate(
         count_bytes(model.parameters()) + copies,
         count_bytes(optimizer_state),

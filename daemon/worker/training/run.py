@@ -153,8 +153,13 @@ class Run:
         """Take the steps to the end, or until the held-out pairs stop improving. Raises `Stopped` after a checkpoint."""
         total = self.schedule.total_steps
         report = Reporter(self.job.run, "training", total, "steps", self.step)
+        passes = self.trainer.passes
+        if passes is not None:
+            self._size_passes(passes.follow_record(self.step))
         while (self.step < total or self.unfinished is not None) and not self.selection.stop:
             line, evaluation = self._step_and_evaluate(stop)
+            if passes is not None:
+                self._size_passes(passes.review(self.step))
             is_last = self.step == total or self.selection.stop
             if is_last or self.step % self.training.steps_per_report == 0 or self.step == 1:
                 self.metrics.append(line)
@@ -195,6 +200,12 @@ class Run:
             ) from None
         line, self.unfinished = self.unfinished, None
         return line, evaluation
+
+    def _size_passes(self, message: str | None) -> None:
+        """Run in other sizes from now on, where there is a `message` that says why."""
+        if message is not None and self.trainer.passes is not None:
+            self.trainer.take_sizes(self.trainer.passes.settings)
+            self.warn(message)
 
     def _is_save_due(self) -> bool:
         """Say whether so many steps, or minutes, have gone by that a checkpoint is due."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from mlx.optimizers import Optimizer
 
 from prefd.daemon.runs.batch_record import BatchSettings
-from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import SpecifiedJob
@@ -61,7 +60,8 @@ def make_estimator(job: SpecifiedJob, training: TrainingSpec, policy: Policy, op
     """Make the function that estimates what training takes with given batch settings."""
 
     def estimate_for(settings: BatchSettings) -> memory.Estimate:
-        batching, options = make_batching(training, job.loss, settings), make_options(job.spec, settings)
+        batching = make_batching(training, job.loss, settings)
+        options = Options.from_spec(job.spec, settings)
         return memory.estimate(policy.model, optimizer.state, job.examples, batching, options, policy.qat.nbytes)
 
     return estimate_for
@@ -70,9 +70,3 @@ def make_estimator(job: SpecifiedJob, training: TrainingSpec, policy: Policy, op
 def make_batching(training: TrainingSpec, loss: Objective, settings: BatchSettings) -> Batching:
     """Make micro-batches of bounded tokens, or the pairs as they come where `loss` looks across its batch."""
     return Batching(training.batch_size, settings.batch_tokens if loss.batch_independent else None)
-
-
-def make_options(spec: JobSpec, settings: BatchSettings) -> Options:
-    """Make the options of the policy's passes."""
-    longer = spec.data.max_length > settings.chunk_tokens
-    return Options(chunk_tokens=settings.chunk_tokens if longer else None, checkpoint_layers=settings.grad_checkpoint)

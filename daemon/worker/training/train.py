@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 
 from prefd.cache.reference import MissingEntry
+from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
@@ -24,17 +25,19 @@ from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.outputs import outputs
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.scoring.choose import fastest_scorer
+from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.batch_settings import choose_batches
 from prefd.daemon.worker.training.checkpoint import Checkpoints
 from prefd.daemon.worker.training.optimizer import make_optimizer
+from prefd.daemon.worker.training.pass_sizes import PassSizes
 from prefd.daemon.worker.training.plan import plan_training
 from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.run import Run
 from prefd.daemon.worker.training.schedule import count_tokens
 from prefd.daemon.worker.training.selection import Selection
-from prefd.daemon.worker.training.sizing import make_batching, make_estimator, make_options
+from prefd.daemon.worker.training.sizing import make_batching, make_estimator
 from prefd.daemon.worker.training.start_check import StartDrift
 from prefd.daemon.worker.training.trainer import Trainer, pad_rows
 from prefd.plugins.conformance.kinks import jumps_at_reference
@@ -74,7 +77,8 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     batches = choose_batches(
         training, job.run.batches, estimate_for, job.parallel, lambda tokens: bound_tokens(model, tokens)
     )
-    batching, options = make_batching(training, job.loss, batches.settings), make_options(job.spec, batches.settings)
+    batching = make_batching(training, job.loss, batches.settings)
+    options = Options.from_spec(job.spec, batches.settings)
     estimate = estimate_for(batches.settings)
     log.info("memory: %s", estimate)
     memory_warning = memory.check(estimate, training)
@@ -90,6 +94,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
         training.seed,
         training.max_grad_norm,
         pace=Pace.from_environment(loading.device()),
+        passes=watch_passes(job, model, batches.settings),
     )
     run = Run(
         job,
@@ -110,6 +115,11 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     run.run_steps(stop)
     run.publish()
     return run.make_outcome(time.monotonic() - began)
+
+
+def watch_passes(job: RunningJob, model: Any, settings: BatchSettings) -> PassSizes | None:
+    """Make what measures the passes of this run; None on a CPU, where nothing waits for them."""
+    return None if loading.device() == "cpu" else PassSizes(job.run.batches, settings, len(model.layers))
 
 
 def _compare_start_with_reference(job: SpecifiedJob, run: Run, policy: Policy) -> None:

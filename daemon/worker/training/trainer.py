@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mlx.core as mx
@@ -18,6 +18,7 @@ from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_map
 
+from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.worker.data.tokens import Completion, Example, list_places
 from prefd.daemon.worker.errors import Interrupted, JobError, NotFinite
 from prefd.daemon.worker.pace import Pace
@@ -25,6 +26,7 @@ from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.metrics import Mean, Sums, sum_pair_metrics
 from prefd.daemon.worker.training.optimizer import clip_gradients, measure_global_norm
+from prefd.daemon.worker.training.pass_sizes import PassSizes
 from prefd.daemon.worker.training.schedule import Batching
 from prefd.daemon.worker.training.start import Start, measure_noise
 from prefd.daemon.worker.training.start_check import StartDrift, measure_start_drift
@@ -51,6 +53,8 @@ class Trainer:
     max_grad_norm: float | None = None
     start: Start = field(default_factory=Start)
     pace: Pace = field(default_factory=Pace)
+    passes: PassSizes | None = None
+    """Measures the passes of a GPU; None on a CPU."""
 
     @property
     def model(self) -> nn.Module:
@@ -78,7 +82,10 @@ class Trainer:
             total = gradients if total is None else tree_map(mx.add, total, gradients)
             mx.eval(total, sums)
             mean.add(sums, len(batch))
-            self.pace.rest(time.monotonic() - batch_began, stop)
+            seconds = time.monotonic() - batch_began
+            if self.passes is not None:
+                self.passes.note_pass(batch, seconds)
+            self.pace.rest(seconds, stop)
         metrics = mean.means() | {"grad_norm": measure_global_norm(total)}
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
             raise NotFinite(
@@ -91,6 +98,14 @@ class Trainer:
         self.start.note_step(float(self.optimizer.learning_rate.item()))
         tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
         return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
+
+    def take_sizes(self, settings: BatchSettings) -> None:
+        """Run from now on in passes of these sizes; that changes gradients by rounding only."""
+        if self.batching.tokens is not None:
+            self.batching = replace(self.batching, tokens=settings.batch_tokens)
+        options = self.scorer.options
+        if settings.chunk_tokens < (options.chunk_tokens or math.inf):
+            self.scorer = replace(self.scorer, options=replace(options, chunk_tokens=settings.chunk_tokens))
 
     def _name_not_finite_rows(self, examples: Sequence[Example]) -> str:
         """Name the places of the rows whose own loss or gradient is not finite; all of them where it takes more than one."""

@@ -9,8 +9,8 @@ import pytest
 from prefd.daemon.commands.compare import label_jobs, load_jobs
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.comparison import gather_job
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.terminal.comparison import gather_job
 from support import homes
 from support.homes import invoke
 

@@ -50,7 +50,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 
 def is_of(job: str, state: str) -> Callable[[Received], bool]:
-    return lambda event: event.kind == "job" and (event.data["name"], event.data["state"]) == (job, state)
+    return lambda event: event.kind == "job" and (event.document["name"], event.document["state"]) == (job, state)
 
 
 @contextmanager

@@ -106,13 +106,14 @@ def test_doctor_measures_a_model_of_ones_own(
 ) -> None:
     asked = []
 
-    def run_model_check(name: str, model: str | None, timing: Timing) -> CheckResult:
-        asked.append((name, model))
+    def run_model_check(name: str, model: str | None, timing: Timing, device: str) -> CheckResult:
+        asked.append((name, model, device))
         return CheckResult(name=name, outcome=outcome, finding="8 MiB", numbers={"mib": 8})
 
     monkeypatch.setattr(running, "run_model_check", run_model_check)
+    made.config.write_text('[worker]\ndevice = "cpu"\n')
     result = invoke(made, "doctor", "--bench", "org/model")
-    assert asked == [("memory", "org/model"), ("speed", "org/model")]
+    assert asked == [("memory", "org/model", "cpu"), ("speed", "org/model", "cpu")]
     assert result.exit_code == code
     assert f"{outcome:<7}  memory         0 s  8 MiB" in result.stdout
     document = json.loads(invoke(made, "doctor", "--bench", "org/model", "--json").stdout)

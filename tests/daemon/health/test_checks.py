@@ -97,6 +97,18 @@ def test_there_is_nothing_about_blas_where_none_is_wanted(
     assert only(list(checks.check_device(there))).level == "ok"
 
 
+def test_the_device_is_the_one_that_the_settings_name(
+    there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blas, "is_wanted", lambda: False)
+    there.config.write_text('[worker]\ndevice = "cpu"\n')
+    answer = "{'device': json.loads(os.environ['PREFD_SETTINGS'])['device'], 'device_name': 'M2', 'blas': None, "
+    code = f"import json, os; print(json.dumps({answer}'gflops': 9.0, 'mlx': '1', 'mlx_lm': '1'}}))"
+    monkeypatch.setattr(checks, "WORKER", fake_worker(tmp_path, code))
+    found = only(list(checks.check_device(there)))
+    assert found.detail == 'cpu (M2, by worker.device = "cpu" in config.toml): 9 GFLOP/s in float32'
+
+
 @pytest.mark.parametrize("code", ["raise SystemExit('no libmlx.so here')", "print('not json')", "print('{}')"])
 def test_a_device_that_does_not_work_fails(
     there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str

@@ -18,6 +18,7 @@ LOOK = "import json, os; from prefd.daemon.machine import cpus; cpus.apply_limit
 def test_no_limits_say_nothing() -> None:
     assert WorkerLimits().environment(1) == {}
     assert WorkerLimits().describe() == ""
+    assert WorkerLimits(device="cpu").describe() == "on the CPU"
     assert WorkerLimits().memory_bytes is None
 
 

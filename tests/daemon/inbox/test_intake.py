@@ -18,7 +18,7 @@ from prefd.daemon.inbox.claims import Claimed, Inbox
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.machine import mounts
 from prefd.daemon.machine.mounts import Mount
-from prefd.daemon.specs import plugin_listing
+from prefd.daemon.specs import listing_child
 from support import fake_worker
 from support.quick_timing import QUICK_TIMING
 from support.running_daemon import Place, fail_first
@@ -71,7 +71,7 @@ def test_whatever_fails_at_a_claim_is_tried_again_and_told_once(
         case "the reading":
             fail_first(monkeypatch, Claimed, "read", failures)
         case "the listing of losses":
-            fail_first(monkeypatch, plugin_listing.subprocess, "Popen", failures)
+            fail_first(monkeypatch, listing_child.subprocess, "Popen", failures)
         case "the row":
             failures = [JobTableError(f"{place.home.database}: {CODES[code]}")] * 2
             fail_first(monkeypatch, JobTable, "add_all", failures)

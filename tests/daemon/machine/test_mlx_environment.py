@@ -13,7 +13,12 @@ from prefd.daemon.machine import mlx_environment
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MLX_ENABLE_TF32", "AGX_RELAX_CDM_CTXSTORE_TIMEOUT", "MLX_PTX_CACHE_DIR"):
+    for name in (
+        "MLX_ENABLE_TF32",
+        "AGX_RELAX_CDM_CTXSTORE_TIMEOUT",
+        "MLX_PTX_CACHE_DIR",
+        *mlx_environment.BUFFER_LIMITS,
+    ):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
@@ -34,6 +39,16 @@ def test_a_mac_lets_long_passes_live(monkeypatch: pytest.MonkeyPatch):
     assert "MLX_PTX_CACHE_DIR" not in os.environ
 
 
+def test_a_job_whose_batches_were_halved_gets_smaller_command_buffers(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    mlx_environment.prepare()
+    assert "MLX_MAX_OPS_PER_BUFFER" not in os.environ
+    monkeypatch.setenv("MLX_MAX_MB_PER_BUFFER", "7")
+    mlx_environment.prepare(2)
+    assert os.environ["MLX_MAX_OPS_PER_BUFFER"] == "10"
+    assert os.environ["MLX_MAX_MB_PER_BUFFER"] == "7", "the user's own"
+
+
 def test_each_user_has_a_folder_of_compiled_kernels(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", "/home/mia/.cache")
@@ -44,7 +59,7 @@ def test_each_user_has_a_folder_of_compiled_kernels(monkeypatch: pytest.MonkeyPa
 def test_a_worker_sets_it_before_mlx_is_imported():
     code = (
         "import sys, os; from prefd.daemon.machine import mlx_environment as m; real = m.prepare\n"
-        "def prepare(): assert 'mlx.core' not in sys.modules; real(); print('prepared', os.environ['MLX_ENABLE_TF32'])\n"
+        "def prepare(halvings): assert 'mlx.core' not in sys.modules; real(); print('prepared', os.environ['MLX_ENABLE_TF32'])\n"
         "m.prepare = prepare\n"
         "from prefd.daemon.worker.__main__ import main; main(['device'])"
     )

@@ -17,10 +17,10 @@ import pytest
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.processes import WORKER
-from prefd.daemon.specs import plugin_listing
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.specs.plugin_listing import list_plugins
+from prefd.daemon.timing import USUAL, Timing
 from support.child_processes import list_command_lines
 from support.fake_worker import wait_for
 from support.paths import SUPPORT
@@ -40,9 +40,9 @@ def register_losses(register):
 '''
 
 
-def list_errors(*names: str) -> dict[str, str | None]:
+def list_errors(*names: str, timing: Timing = USUAL) -> dict[str, str | None]:
     """What is wrong with plugins of these names, as the fake lister does what they say."""
-    answer: Any = list_plugins(LISTER, HandedSettings(tuple(f"/{name}.py" for name in names)))
+    answer: Any = list_plugins(LISTER, HandedSettings(tuple(f"/{name}.py" for name in names)), timing=timing)
     return {plugin["name"]: plugin["error"] for plugin in answer["plugins"]}
 
 
@@ -59,13 +59,23 @@ def test_each_plugin_that_ends_the_process_is_named_and_the_others_are_listed() 
     }
 
 
-def test_plugins_that_hang_are_named_within_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert plugin_listing.PLUGIN_SECONDS < 15, "the whole listing, with MLX, is to take 20"
-    monkeypatch.setattr(plugin_listing, "PLUGIN_SECONDS", 1.0)
-    found = list_errors("one", "hang", "two", "hang_too")
+def test_any_number_of_plugins_that_hang_take_the_time_of_one() -> None:
+    starts_of_mlx = 3 * 2.0  # of the listing, of the trials, and of the listing without the culprits
+    assert USUAL.plugin_suspicion + USUAL.plugin_import + starts_of_mlx < 20
+    timing = Timing(plugin_suspicion=0.2, plugin_import=2.0)
+    hanging = [f"hang{number}" for number in range(8)]
+    began = time.monotonic()
+    found = list_errors("one", *hanging[:4], "two", "segfault", *hanging[4:], timing=timing)
+    assert time.monotonic() - began < 4 * timing.plugin_import
     assert found == dict.fromkeys(("one", "two")) | dict.fromkeys(
-        ("hang", "hang_too"), "importing it takes longer than 1 s: does it hang?"
-    )
+        hanging, "importing it takes longer than 2 s: does it hang?"
+    ) | {"segfault": "it ends the process that imports it (SIGSEGV)"}
+
+
+def test_a_plugin_that_is_only_slow_is_listed_and_so_is_what_follows() -> None:
+    found = list_errors("slow", "one", "slow_too", timing=Timing(plugin_suspicion=0.1))
+    assert found == dict.fromkeys(("slow", "one", "slow_too"))
+    assert not [line for line in list_command_lines() if LISTER[-2] in line]
 
 
 def test_a_thread_that_outlives_the_listing_holds_nothing_up() -> None:
@@ -80,7 +90,7 @@ def test_a_listing_that_is_broken_off_ends_at_once_and_leaves_no_child() -> None
     began = time.monotonic()
     with pytest.raises(CatalogError, match="broken off"):
         list_plugins(LISTER, HandedSettings(("/hang.py",)), cancelled)
-    assert time.monotonic() - began < plugin_listing.PLUGIN_SECONDS
+    assert time.monotonic() - began < USUAL.plugin_import
     assert not [line for line in list_command_lines() if LISTER[-2] in line]
 
 

@@ -14,6 +14,7 @@ from prefd.daemon.control.api.events import Hub, stream_events
 from prefd.daemon.control.client import Client, DaemonNotRunning, Received, read_events
 from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.event_kinds import JobEvent, MetricsEvent, ProgressEvent, ResetEvent
 from prefd.daemon.jobs.events import Cursor
 from prefd.daemon.jobs.rebuild import mend
 from prefd.daemon.jobs.states import ENDED
@@ -35,7 +36,7 @@ def until(events: Iterator[Received], state: str) -> list[Received]:
     found = []
     for event in events:
         found.append(event)
-        if event.data.get("state") == state:
+        if event.document.get("state") == state:
             return found
     raise AssertionError(f"the stream ended before {state}: {found}")
 
@@ -46,13 +47,14 @@ def test_a_client_is_told_what_happens_while_it_listens(made: Home) -> None:
     with serving(made):
         events = Client(made).events()
         first = next(events)
-        assert (first.kind, first.data, first.id) == ("open", {}, "7-2.4")
+        assert (first.kind, first.data, first.id) == ("open", None, "7-2.4")
         homes.write_metrics(RunDir(made.job(job.id)), homes.metric_rows()[:5])
         end(made, job.id, "trained 5 steps")
         found = [event for event in until(events, "done") if event.kind != "progress"]
         assert [(event.kind, event.id) for event in found] == [("metrics", "7-2.5"), ("job", "8")]
-        assert found[0].data == {"job": 2, "line": 5, "values": homes.metric_rows()[4]}
-        assert found[1].data["reason"] == "trained 5 steps"
+        assert found[0].data == MetricsEvent(job=2, line=5, values=homes.metric_rows()[4])
+        assert isinstance(change := found[1].data, JobEvent)
+        assert (change.job, change.state, change.reason) == (2, "done", "trained 5 steps")
         events.close()
 
 
@@ -63,10 +65,19 @@ def test_only_the_newest_progress_is_told_and_has_no_id_of_its_own(made: Home) -
         first, second = next(events), next(events)
         assert second.kind == "progress"
         assert second.id == first.id
-        assert (second.data["job"], second.data["done"], second.data["total"]) == (job.id, 4, homes.STEPS)
+        assert isinstance(progress := second.data, ProgressEvent)
+        assert (progress.job, progress.done, progress.total) == (job.id, 4, homes.STEPS)
         RunDir(made.job(job.id)).write_progress(Progress("training", 9, homes.STEPS, "steps"))
-        assert next(events).data["done"] == 9
+        assert next(events).document["done"] == 9
         events.close()
+
+
+def test_an_event_of_another_version_of_the_daemon_is_read_as_far_as_this_client_knows_it() -> None:
+    reset = {"reason": "made anew", "since": 3}
+    assert Received("1", "reset", reset).data == ResetEvent("made anew"), "a field more is passed over"
+    assert Received("1", "weather", {"wind": 7}).data is None
+    with pytest.raises(ControlError, match="the daemon's reset event has no reason that this prefd can read"):
+        _ = Received("1", "reset", {}).data
 
 
 def test_the_header_that_browsers_send_goes_before_the_url(made: Home) -> None:
@@ -76,7 +87,7 @@ def test_the_header_that_browsers_send_goes_before_the_url(made: Home) -> None:
             assert reply.headers["content-type"].startswith("text/event-stream")
             events = read_events(reply)
             assert next(events).id == "3-1.13"
-            assert next(events).data["line"] == 14
+            assert next(events).document["line"] == 14
         with http.stream("GET", "/v1/events?after=2&job=1") as reply:
             assert [event.kind for event in itertools.islice(read_events(reply), 3)][1:] == [
                 "job",
@@ -113,12 +124,14 @@ def test_over_restarts_of_the_daemon_nothing_is_missed_and_nothing_told_twice(ma
         homes.add_done(made, name=f"job-{(number := number + 1)}")
     with serving(made):
         last = Client(made).events(after)
-        while len([event for event in seen if event.data.get("state") == "done"]) < number:
+        while len([event for event in seen if event.document.get("state") == "done"]) < number:
             if (event := next(last)).kind in ("job", "metrics"):
                 seen.append(event)
         last.close()
     for job in range(1, number + 1):
-        mine = [event.data.get("state", event.data.get("line")) for event in seen if event.data["job"] == job]
+        mine = [
+            event.document.get("state", event.document.get("line")) for event in seen if event.document["job"] == job
+        ]
         assert mine == [*states[:3], *range(1, len(homes.metric_rows()) + 1), "done"]
 
 
@@ -133,7 +146,7 @@ def test_the_stream_ends_with_the_daemon_after_what_was_left_to_tell(made: Home)
         end(made, job.id)
     listening.join(5)
     assert not listening.is_alive()
-    assert [event.data["state"] for event in found if event.kind == "job"] == ["done"]
+    assert [event.document["state"] for event in found if event.kind == "job"] == ["done"]
     with pytest.raises(DaemonNotRunning):
         next(Client(made).events())
 
@@ -212,7 +225,7 @@ def test_every_frame_is_one_line_of_json(made: Home) -> None:
     assert json.loads(data.removeprefix(b"data: "))["reason"] == reason
     with serving(made):
         events = Client(made).events("2")
-        assert until(events, "failed")[-1].data["reason"] == reason, "no character of it ends the line for a client"
+        assert until(events, "failed")[-1].document["reason"] == reason, "no character of it ends the line for a client"
         events.close()
 
 
@@ -224,9 +237,9 @@ def test_a_stream_ends_when_the_database_is_made_again_and_the_next_one_tells_of
         with JobTable.open(made.database) as table:
             mend(made, table, "damaged for this test")
         homes.add_queued(made, name="new")
-        assert "new" not in [event.data.get("name") for event in events], "it ends by itself"
+        assert "new" not in [event.document.get("name") for event in events], "it ends by itself"
         again = Client(made).events("0")
-        assert "new" in (event.data.get("name") for event in again)
+        assert "new" in (event.document.get("name") for event in again)
         again.close()
 
 
@@ -251,14 +264,14 @@ def test_over_kill_9_of_the_daemon_every_change_is_told_once_and_every_end_notif
                     after = event.id
                     if event.kind == "job":
                         seen.append(event)
-                        if len({each.data["job"] for each in seen if each.data["state"] in ENDED}) >= ended:
+                        if len({each.document["job"] for each in seen if each.document["state"] in ENDED}) >= ended:
                             break
             if round_ == 2:
                 fake_worker.wait_for(lambda: told.exists() and len(set(told.read_text().splitlines())) >= 9)
     with JobTable.open_readonly(place.home.database) as table:
         everything = [change for change in table.changes(0, 10_000) if change.number <= int(after.split("-")[0])]
     assert [(change.job_id, change.state, change.reason) for change in everything] == [
-        (event.data["job"], event.data["state"], event.data["reason"]) for event in seen
+        (event.document["job"], event.document["state"], event.document["reason"]) for event in seen
     ]
     lines = told.read_text().splitlines()
     ends = sorted(line.split()[1:] for line in set(lines))

@@ -167,8 +167,8 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
             for event in read_events(events):
                 if event.kind == "open":
                     continue
-                check(described, described["components"]["schemas"][kinds[event.kind]], event.data)
-                if event.data.get("state") == "queued" and event.data["job"] == posted["id"]:
+                check(described, described["components"]["schemas"][kinds[event.kind]], event.document)
+                if event.document.get("state") == "queued" and event.document["job"] == posted["id"]:
                     break
         asked.add(("/v1/events", "get"))
         for url, path in (("/v1/jobs?limit=0", "/v1/jobs"), ("/v1/jobs/1/log?last=x", f"{job}/log")):

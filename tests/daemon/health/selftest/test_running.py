@@ -48,6 +48,19 @@ def test_a_worker_makes_the_check_that_is_asked_for(made: Home) -> None:
     assert (result.name, result.outcome) == ("machine", "ok")
 
 
+def test_checks_are_made_on_the_device_that_the_settings_name(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.config.write_text('[worker]\ndevice = "cpu"\n')
+    devices: list[str] = []
+
+    def answer(*arguments: Any) -> CheckResult:
+        devices.append(arguments[-1])
+        return CheckResult(outcome="ok", finding="")
+
+    monkeypatch.setattr(running, "ask_worker", answer)
+    assert len(list(running.run_checks(made, ["machine", "noise"]))) == 2
+    assert devices == ["cpu", "cpu"]
+
+
 def test_a_worker_that_dies_has_failed_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
     def die(*_: Any) -> CheckResult:
         raise NoAnswer("the worker ended with SIGSEGV")

@@ -24,7 +24,7 @@ from support.paths import ROOT
 
 LENGTHS = ROOT / "tests" / "data" / "alpaca_eval_lengths.csv"
 """Tokens of the prompts and answers of 450 pairs of alpaca_eval, by SmolLM2's tokenizer, at most 1,024 a side."""
-SLACK = {"cpu": plan.CPU, "gpu": plan.GPU}
+SLACK = {"cpu": plan.CPU, "metal": plan.METAL, "large metal": plan.METAL}
 DEVICES = list(SLACK)
 SCORED_AT_ONCE = (2048, 16384)
 
@@ -81,6 +81,18 @@ def test_a_reference_pass_runs_less_than_a_tenth_of_padding(device: str, budget:
 def test_an_epoch_runs_less_than_a_tenth_of_padding(device: str, batch_size: int) -> None:
     share = padding(trained(pairs(), batch_size, BATCH_TOKENS[device]), SLACK[device])
     assert 0.005 < share < 0.1
+
+
+def test_a_card_of_nvidias_runs_a_third_of_the_passes_for_a_third_of_padding() -> None:
+    steps = list(trained(pairs(), 4, BATCH_TOKENS["cuda"]))
+    passes = {slack: sum(count_passes(step, slack) for step in steps) / len(steps) for slack in (plan.METAL, plan.CUDA)}
+    assert passes[plan.CUDA] < 0.4 * passes[plan.METAL]
+    assert padding(steps, plan.CUDA) < 0.4
+
+
+def count_passes(completions: Sequence[Completion], slack: Slack) -> int:
+    stems = plan.plan_shared(completions, slack, slack)
+    return sum(1 + len(stem.branches) for stem in stems)
 
 
 @pytest.mark.smol

@@ -44,7 +44,10 @@ def predicted(stems: list[Stem], count: int) -> list[list[tuple[list[int], int]]
     return found
 
 
-@given(shapes, st.sampled_from([EQUAL, plan.GPU, plan.CPU, *plan.SAME_BITS.values(), Slack(1.0), Slack(0.5, 20, 60)]))
+@given(
+    shapes,
+    st.sampled_from([EQUAL, plan.METAL, plan.CUDA, plan.CPU, *plan.SAME_BITS.values(), Slack(1.0), Slack(0.5, 20, 60)]),
+)
 def test_every_answer_token_is_predicted_once_from_all_before_it(
     picked: list[tuple[int, int, int]], slack: Slack
 ) -> None:
@@ -119,7 +122,7 @@ def test_a_prompt_of_one_token_has_nothing_to_share() -> None:
     assert stem.branches[0].tokens[0, :2].tolist() == [5, 6]
 
 
-@pytest.mark.parametrize("slack", [EQUAL, plan.CPU, plan.GPU])
+@pytest.mark.parametrize("slack", [EQUAL, plan.CPU, plan.METAL])
 def test_padding_of_pairs_as_long_as_real_ones_is_below_a_tenth(slack: Slack) -> None:
     random = np.random.default_rng(0)
     batch = []
@@ -137,3 +140,10 @@ def test_padding_of_pairs_as_long_as_real_ones_is_below_a_tenth(slack: Slack) ->
             needed += stem.tokens.size - int(stem.padding.sum())
         needed += sum(len(one.ids) - one.start for one in picked)
     assert used / needed < 1.1
+
+
+@pytest.mark.parametrize(("slack", "widths"), [(plan.CUDA, [480, 640]), (plan.METAL, [480, 536])])
+def test_long_segments_are_padded_to_what_cudnn_differentiates(slack: Slack, widths: list[int]):
+    """An answer of 480 tokens is left alone; one of 531 is padded to a multiple of 128, and elsewhere of 8."""
+    stems = [plan.plan_shared(completions([(9, answer, 0)]), slack, slack)[0] for answer in (480, 531)]
+    assert [stem.branches[0].tokens.shape[1] for stem in stems] == widths

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from mlx import nn
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
+from prefd.daemon.runs.batch_record import BatchSettings
+from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.scoring import plan
 from prefd.daemon.worker.scoring.choose import fastest_scorer
@@ -46,6 +48,20 @@ def scorer(request: pytest.FixtureRequest, model: nn.Module) -> Scorer:
     assert made.parts is not None
     assert made.shares_prompts
     return made
+
+
+def test_a_reference_runs_as_the_spec_says_and_a_policy_as_was_chosen_for_the_memory() -> None:
+    spec = JobSpec.model_validate(
+        {
+            "model": "m",
+            "data": {"path": "d", "max_length": 600},
+            "training": {"chunk_tokens": 512},
+            "loss": {"name": "ipo"},
+        }
+    )
+    assert Options.from_spec(spec) == Options(chunk_tokens=512, checkpoint_layers=False)
+    assert Options.from_spec(spec, BatchSettings(64, True, 256)) == Options(chunk_tokens=256, checkpoint_layers=True)
+    assert Options.from_spec(spec, BatchSettings(64, False, 600)).chunk_tokens is None, "nothing is longer than a chunk"
 
 
 @settings(max_examples=8, deadline=None)

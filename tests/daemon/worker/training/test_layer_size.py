@@ -11,7 +11,7 @@ from mlx import nn
 from mlx_lm.models import gemma2, llama, qwen3
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from prefd.daemon.worker.training.largest_batch import Span
+from prefd.daemon.worker.training.largest_batch import TokenRun
 from prefd.daemon.worker.training.layer_size import LayerSize
 
 TOKENS = 192
@@ -62,7 +62,7 @@ def test_what_a_layer_keeps_is_what_mlx_holds_after_its_forward_pass(module: Any
     """Qwen3 has norms of queries and keys; Gemma 2 has GELU, two more norms, and a cap on the scores."""
     found = (measure_kept(module, 3) - measure_kept(module, 1)) / 2
     size = LayerSize.count(build(module).layers[0], build(module).args)
-    assert size.count_kept_bytes(Span(TOKENS, TOKENS**2)) == pytest.approx(found, rel=0.15)
+    assert size.count_kept_bytes(TokenRun(TOKENS, TOKENS**2)) == pytest.approx(found, rel=0.15)
 
 
 def test_the_arrays_of_a_llama_layer_add_up():
@@ -85,6 +85,6 @@ def test_packed_weights_and_experts_count_by_what_goes_through_them():
 
 def test_a_layer_that_runs_again_takes_more_than_it_keeps():
     size = LayerSize(per_token=100, per_score=2, number_bytes=2, heads=2, between=30)
-    assert size.count_kept_bytes(Span(10, 100)) == 2 * (1000 + 200)
-    assert size.count_recomputed_bytes(Span(10, 100)) == 2400 + 2 * 13 * 30 * 10, "at the MLP's turn"
-    assert size.count_recomputed_bytes(Span(10, 10_000)) == 2 * 21_000 + 2 * (1000 + 40_000), "at attention's"
+    assert size.count_kept_bytes(TokenRun(10, 100)) == 2 * (1000 + 200)
+    assert size.count_recomputed_bytes(TokenRun(10, 100)) == 2400 + 2 * 13 * 30 * 10, "at the MLP's turn"
+    assert size.count_recomputed_bytes(TokenRun(10, 10_000)) == 2 * 21_000 + 2 * (1000 + 40_000), "at attention's"

@@ -23,12 +23,12 @@ from prefd.daemon.worker.scoring.plan import count_segment_tokens
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.activations import estimate_activations
-from prefd.daemon.worker.training.largest_batch import LargestBatch, Span
+from prefd.daemon.worker.training.largest_batch import LargestBatch, TokenRun
 from prefd.daemon.worker.training.memory import Estimate, check, estimate
 from prefd.daemon.worker.training.schedule import Batching
 
 GIB = 2**30
-WAYS = ((plan.CPU, False), (plan.GPU, True))
+WAYS = ((plan.CPU, False), (plan.METAL, True))
 
 
 def example(row: int, prompt: int, chosen: int, rejected: int, vocab: int = 300) -> Example:
@@ -122,12 +122,34 @@ def test_the_tokens_and_scores_of_a_batch_are_those_of_its_attention() -> None:
     assert batch.logit_rows == 96
     assert batch.longest == 74
     chosen, rejected = (count_segment_tokens(side) for side in (one.chosen, one.rejected))
-    assert batch.list_spans(alone=False) == (
-        Span(9, 81),
-        Span(chosen + rejected, chosen * (9 + chosen) + rejected * (9 + rejected)),
-    )
-    assert batch.list_spans(alone=True) == (Span(9, 81), Span(chosen, chosen * (9 + chosen)))
-    assert batch.tokens == 10 + chosen + rejected
+    every_answer = TokenRun(chosen + rejected, chosen * (9 + chosen) + rejected * (9 + rejected))
+    assert batch.list_at_once(100, alone=False) == [TokenRun(9, 81), every_answer]
+    assert batch.list_at_once(100, alone=True) == [TokenRun(9, 81), TokenRun(chosen, chosen * (9 + chosen))]
+    assert batch.list_whole(100) == (TokenRun(9, 81), every_answer)
+
+
+def test_what_is_longer_than_a_chunk_runs_in_pieces_and_the_rest_whole() -> None:
+    """The chosen answer's 64 tokens are cut, the rejected one's 32 are not."""
+    batch = LargestBatch.of([example(1, 10, 64, 32)], Batching(1, None))
+    chosen, rejected = batch.answers
+    assert batch.list_whole(50) == (TokenRun(9, 81), rejected)
+    assert batch.list_pieces(50, alone=True) == [TokenRun(50, pytest.approx(chosen.scores * 50 / chosen.tokens))]
+    assert batch.list_pieces(50, alone=False)[0] == TokenRun(0, 0)
+
+
+def test_a_batch_is_as_large_as_it_may_be() -> None:
+    batch = LargestBatch.of([example(row, 10, 64, 32) for row in range(4)], Batching(4, 2 * (10 + 64 + 32)))
+    assert batch.tokens == 2 * (10 + 64 + 32)
+    assert batch.list_at_once(100, alone=False)[1].tokens == pytest.approx(2 * (64 + 32), rel=0.05)
+
+
+def test_padding_counts_as_far_as_the_device_lets_unlike_lengths_meet() -> None:
+    """Answers of 200 and 104 tokens make one batch of two rows of 200 where padding may be as much as is real."""
+    one = example(1, 10, 200, 104)
+    unlike, padded = (LargestBatch.of([one], Batching(1, None), slack) for slack in (plan.METAL, plan.CUDA))
+    assert sum(span.tokens for span in unlike.answers) == 304
+    assert sum(span.tokens for span in padded.answers) == pytest.approx(400)
+    assert padded.prompts == unlike.prompts
 
 
 def say(counted: int, batch: int, **training: object) -> str | None:

@@ -27,7 +27,7 @@ from support.emulated_metal import EmulatedMetal, emulated_metal
 from support.paths import ROOT
 
 DEMO_PAIRS = ROOT / "contrib" / "demo" / "pairs.jsonl"
-ON_A_GPU = Options(slack=plan.GPU, lazily=True)
+ON_A_GPU = Options(slack=plan.METAL, lazily=True)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 import type { Job, JobEvent, MetricsEvent, ProgressEvent, RemovedEvent, ResetEvent } from "../generated/api";
 
 export type {
+  ClaimedSpec,
   Curves,
   HistoryLine,
   Job,
   JobDocument,
   Jobs,
   ListedJob,
+  Log,
   LossPart,
   MetricCurve,
   JobEvent,
@@ -16,6 +18,7 @@ export type {
   Progress,
   ProgressEvent,
   Queued,
+  RunFiles,
   Series,
   Status,
 } from "../generated/api";
@@ -35,5 +38,10 @@ export type Numbers = Record<string, number | null>;
 
 /** The prefix of a metric's name where it is of the held-out pairs. */
 export const EVAL = "eval_";
+
+/** Whether a line that training has logged is of the held-out pairs. */
+export function isEvaluation(row: Readonly<Record<string, unknown>>): boolean {
+  return Object.keys(row).some((key) => key.startsWith(EVAL));
+}
 
 export type Values = readonly (number | null)[];

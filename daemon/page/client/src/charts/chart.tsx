@@ -11,7 +11,7 @@ import { hovered } from "./cursor";
 import type { Limits } from "./limits";
 import { paintLevel, paintMarks, readPalette, type Palette } from "./paint";
 import type { Panel } from "./panels";
-import { formatStep, formatTick } from "./ticks";
+import { formatStep, formatTick, splitDecades } from "./ticks";
 
 export interface Zoom {
   (from: number | null, to: number | null): void;
@@ -109,13 +109,13 @@ function makePlot(host: HTMLElement, latest: Latest, height: number): uPlot {
   const options: uPlot.Options = {
     width: Math.max(host.clientWidth, 50),
     height,
-    padding: [8, 10, 0, 0],
+    padding: [8, 18, 0, 0],
     legend: { show: false },
     scales: {
       x: { time: false, range: (_, low, high) => rangeOf(latest.current, low, high) },
       y: { distr: panel.log ? 3 : 1, range: () => [latest.current.limits.low, latest.current.limits.high] },
     },
-    axes: [axis(palette, formatStep, { space: 70, size: 26 }), axis(palette, formatTick, { space: 30, size: 54 })],
+    axes: [axis(palette, formatStep, { space: 70, size: 26 }), axis(palette, formatTick, { space: 30, size: 54, ...(panel.log && { splits: splitLog }) })],
     series,
     bands,
     cursor: makeCursor(latest),
@@ -141,7 +141,11 @@ function dots(stroke: string, palette: Palette): uPlot.Series {
   return { stroke, width: 1.2, dash: [3, 3], points: { show: true, size: 6, width: 1.5, stroke, fill: palette.of("card") } };
 }
 
-function axis(palette: Palette, format: (value: number) => string, size: { space: number; size: number }): uPlot.Axis {
+function splitLog(_: uPlot, _axis: number, low: number, high: number): number[] {
+  return splitDecades(low, high);
+}
+
+function axis(palette: Palette, format: (value: number) => string, size: Pick<uPlot.Axis, "space" | "size" | "splits">): uPlot.Axis {
   const hair = { stroke: palette.line, width: 1 };
   const values = (_: uPlot, splits: (number | null)[]) => splits.map((value) => (value === null ? "" : format(value)));
   return { ...size, stroke: palette.soft, font: `11px ${palette.of("sans")}`, grid: hair, ticks: { show: false }, gap: 6, values };

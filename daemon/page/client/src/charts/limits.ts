@@ -16,6 +16,8 @@ export interface Limits {
 
 /** How far beyond the 1–99 % range a value still belongs to the scale, in lengths of that range. */
 const REACH = 1.5;
+/** Of fewer values none is a spike. */
+const FEWEST = 20;
 const MARGIN = 0.06;
 
 export function findLimits(curves: readonly Curve[], panel: Panel): Limits {
@@ -42,11 +44,12 @@ function finite(values: Values): number[] {
 }
 
 function findFences(values: readonly number[]): [number, number] {
+  if (values.length < FEWEST) return [-Infinity, Infinity];
   const sorted = [...values].sort((a, b) => a - b);
-  const at = (share: number) => sorted[Math.round(share * (sorted.length - 1))]!;
-  const range = at(0.99) - at(0.01);
-  if (range === 0) return [-Infinity, Infinity];
-  return [at(0.01) - REACH * range, at(0.99) + REACH * range];
+  const cut = Math.max(2, Math.round(0.01 * (sorted.length - 1)));
+  const [low, high] = [sorted[cut]!, sorted[sorted.length - 1 - cut]!];
+  const range = high - low;
+  return range === 0 ? [-Infinity, Infinity] : [low - REACH * range, high + REACH * range];
 }
 
 function findSpikes(points: readonly { steps: readonly number[]; column: Values }[], outside: (value: number) => boolean): Spike[] {

@@ -11,7 +11,7 @@ export function Chips<T extends string>({ label, options, value, onChange }: Chi
     <div class="chips" role="group" aria-label={label}>
       {options.map((each) => (
         <button key={each.value} type="button" class="chip" aria-pressed={each.value === value} onClick={() => onChange(each.value)}>
-          {each.text}
+          {each.text}{" "}
           {each.count !== undefined && <span class="count number">{each.count.toLocaleString("en")}</span>}
         </button>
       ))}

@@ -1,13 +1,7 @@
 /** Reads a job's log: its end first, then what is written after it, while the job runs and the tab is seen. */
 import { useEffect, useState } from "preact/hooks";
 import { explain, get } from "../api/client";
-
-interface LogAnswer {
-  log: string;
-  lines: string[];
-  /** The byte to go on from. */
-  next?: number | null;
-}
+import type { Log } from "../api/shapes";
 
 interface LogState {
   lines: readonly string[];
@@ -29,9 +23,9 @@ export function useLog(job: number, runs: boolean): LogState {
       if (asking || (next !== null && document.hidden)) return;
       asking = true;
       try {
-        const answer = await get<LogAnswer>(`/v1/jobs/${job}/log`, next === null ? { last: LAST } : { after: next }, abort.signal);
+        const answer = await get<Log>(`/v1/jobs/${job}/log`, next === null ? { last: LAST } : { after: next }, abort.signal);
         const goesOn = next !== null;
-        next = answer.next ?? null;
+        next = answer.next;
         setState((known) => ({ lines: goesOn ? [...known.lines, ...answer.lines].slice(-2 * LAST) : answer.lines, path: answer.log, trouble: "" }));
       } catch (error) {
         if (!abort.signal.aborted) setState((known) => ({ ...known, trouble: explain(error) }));

@@ -49,7 +49,7 @@ export function RunScreen() {
     <>
       <RunHead run={known} />
       <Trouble text={run.trouble.value || curves.trouble.value} />
-      <Tiles run={known} series={curves.series.value} />
+      <Tiles run={known} newest={run.newest.value} />
       <Warnings run={known} />
       <Tabs label="Of this run" tabs={TABS.map((name) => ({ name, href: linkToTab(id, name, query) }))} current={tab}>
         {tab === "charts" && <ChartTools series={curves.series.value} />}

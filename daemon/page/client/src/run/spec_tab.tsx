@@ -1,90 +1,81 @@
-/** What exactly was run: the spec as it was claimed, with the versions, plugins and data, and what it left behind. */
+/** What exactly was run: the spec as it was claimed, with the versions, plugins and data, and what has changed since. */
 import { useEffect, useState } from "preact/hooks";
-import type { JobDocument } from "../api/shapes";
+import { useAddress } from "../address";
+import type { ClaimedSpec, JobDocument } from "../api/shapes";
 import { Button } from "../parts/button";
+import { Chips } from "../parts/chips";
+import { Trouble } from "../parts/empty";
 import { tell } from "../parts/toast";
-import { status } from "../stores/status";
+import { useAnswer } from "../stores/answer";
 import { formatSize } from "../text/numbers";
+import { Fact } from "./fact";
+import { OnDisk } from "./on_disk";
 import { tidySpec } from "./spec";
 
+const AS = [
+  { value: "run", text: "as it is run" },
+  { value: "file", text: "as handed in" },
+] as const;
+
 export function SpecTab({ run }: { run: JobDocument }) {
-  const [text, setText] = useState("");
+  const { query, change } = useAddress();
+  const { value: claimed, trouble } = useAnswer<ClaimedSpec>(`/v1/jobs/${run.job.id}/spec`, run.job.state);
+  const [yaml, setYaml] = useState("");
+  const spec = claimed?.spec ?? run.spec;
   useEffect(() => {
-    if (run.spec) void import("yaml").then(({ stringify }) => setText(stringify(tidySpec(run.spec))));
-  }, [run.spec]);
+    if (spec) void import("yaml").then(({ stringify }) => setYaml(stringify(tidySpec(spec))));
+  }, [spec]);
+  const asFile = query["as"] === "file" && claimed?.text;
+  const text = asFile ? claimed.text! : yaml;
   const copy = () => void navigator.clipboard.writeText(text).then(() => tell("The spec is copied"));
   return (
-    <div class="below two-columns">
-      <section class="card spec">
-        <div class="spec-head">
-          <h2>Spec as claimed</h2>
-          {text && <Button onClick={copy}>Copy</Button>}
+    <div class="below">
+      <Trouble text={trouble} />
+      {claimed?.changes.map((line) => (
+        <div key={line} class="notice">
+          <span class="amber">changed since</span> {line}
         </div>
-        {run.spec ? <pre tabIndex={0}>{text}</pre> : <p class="soft">This version of prefd does not understand it.</p>}
-      </section>
-      <div>
-        <Claimed run={run} />
-        <Left run={run} />
+      ))}
+      <div class="two-columns below">
+        <section class="card spec">
+          <div class="spec-head">
+            <h2>Spec</h2>
+            {claimed?.text && <Chips label="Which text" options={AS} value={asFile ? "file" : "run"} onChange={(value) => change({ as: value === "file" ? "file" : null })} />}
+            {text && <Button onClick={copy}>Copy</Button>}
+          </div>
+          {text ? <pre tabIndex={0}>{text}</pre> : run.spec === null && <p class="soft">This version of prefd does not understand it.</p>}
+        </section>
+        <div>
+          {claimed && <Claimed claimed={claimed} />}
+          <OnDisk run={run} />
+        </div>
       </div>
     </div>
   );
 }
 
-function Claimed({ run }: { run: JobDocument }) {
-  const frozen = run.frozen;
-  if (!frozen) return null;
-  const current = status.value?.versions ?? {};
+function Claimed({ claimed }: { claimed: ClaimedSpec }) {
   return (
     <section class="card facts">
       <h2>Claimed with</h2>
       <dl class="pairs-of-facts">
-        {Object.entries(frozen.versions).map(([name, version]) => (
-          <Fact key={name} name={name} value={version} change={current[name] && current[name] !== version ? `now ${current[name]}` : ""} />
+        {[...Object.entries(claimed.versions), ...Object.entries(claimed.plugins)].map(([name, version]) => (
+          <Fact key={name} name={name}>
+            {version}
+          </Fact>
         ))}
-        {Object.entries(frozen.plugins).map(([name, version]) => (
-          <Fact key={name} name={name} value={version} />
+        {Object.entries(claimed.data).map(([name, facts]) => (
+          <Fact key={name} name={name}>
+            {describeData(facts)}
+          </Fact>
         ))}
-        {Object.entries(frozen.data).map(([name, facts]) => (
-          <Fact key={name} name={name} value={describeData(facts)} />
-        ))}
+        {claimed.file && <Fact name="file">{claimed.file}</Fact>}
       </dl>
     </section>
   );
 }
 
-function Left({ run }: { run: JobDocument }) {
-  const folders = [
-    ["folder", run.run_gone ? `${run.run} (gone)` : run.run],
-    ["adapter", run.adapter],
-    ["fused", run.fused],
-    ["peft", run.peft],
-  ].filter((each): each is [string, string] => Boolean(each[1]));
-  return (
-    <section class="card facts">
-      <h2>On disk</h2>
-      <dl class="pairs-of-facts">
-        {run.job.bytes !== null && <Fact name="size" value={formatSize(run.job.bytes)} />}
-        {folders.map(([name, path]) => (
-          <Fact key={name} name={name} value={path} />
-        ))}
-        <Fact name="source" value={run.job.source} />
-      </dl>
-    </section>
-  );
-}
-
-function Fact({ name, value, change = "" }: { name: string; value: string; change?: string }) {
-  return (
-    <>
-      <dt class="soft">{name}</dt>
-      <dd class="mono">
-        {value} {change && <span class="amber">{change}</span>}
-      </dd>
-    </>
-  );
-}
-
-function describeData(facts: Record<string, unknown>): string {
+function describeData(facts: Readonly<Record<string, unknown>>): string {
   return Object.entries(facts)
     .map(([name, value]) => (name === "bytes" ? formatSize(Number(value)) : `${name} ${String(value).slice(0, 16)}`))
     .join(", ");

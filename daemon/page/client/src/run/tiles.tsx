@@ -1,7 +1,7 @@
 /** The numbers that matter of a run, the held-out pairs' first and training's beside them. */
-import { EVAL, type JobDocument, type Series } from "../api/shapes";
-import { lastOf } from "../charts/curves";
+import { EVAL, type JobDocument } from "../api/shapes";
 import { METRICS } from "../charts/panels";
+import type { Newest, Row } from "../stores/run";
 import { formatCount, formatNumber, formatShare, formatShort, formatSize } from "../text/numbers";
 
 interface Tile {
@@ -11,12 +11,10 @@ interface Tile {
   good?: boolean;
 }
 
-type Numbers = Record<string, number | null>;
-
-export function Tiles({ run, series }: { run: JobDocument; series: Series | null }) {
+export function Tiles({ run, newest }: { run: JobDocument; newest: Newest }) {
   return (
     <dl class="tiles">
-      {listTiles(run, series).map((tile) => (
+      {listTiles(run, newest).map((tile) => (
         <div key={tile.name} class="card tile">
           <dt class="soft">{tile.name}</dt>
           <dd class={`number ${tile.good ? "good" : ""}`}>{tile.value}</dd>
@@ -27,16 +25,14 @@ export function Tiles({ run, series }: { run: JobDocument; series: Series | null
   );
 }
 
-function listTiles(run: JobDocument, series: Series | null): Tile[] {
-  const summary = (run.training?.summary ?? {}) as { eval?: Numbers | null; last?: Numbers | null };
-  const held = (key: string) => lastOf(series?.eval.metrics[EVAL + key]?.mean ?? []) ?? summary.eval?.[EVAL + key] ?? summary.eval?.[key] ?? null;
-  const train = (key: string) => lastOf(series?.metrics[key]?.mean ?? []) ?? summary.last?.[key] ?? null;
-  const step = series?.step.at(-1) ?? summary.last?.["step"] ?? null;
-  const epoch = lastOf(series?.epoch ?? []) ?? summary.last?.["epoch"] ?? null;
+function listTiles(run: JobDocument, newest: Newest): Tile[] {
+  const held = (key: string) => readValue(newest.held, EVAL + key);
+  const train = (key: string) => readValue(newest.train, key);
+  const [step, epoch] = [train("step"), train("epoch")];
   const accuracy = held(METRICS.accuracy);
   const memory = train("peak_memory_gb");
-  const none = run.training || series?.rows ? "no pair is held out" : "not yet";
-  const beside = (key: string, format: (value: number | null) => string) => (held(key) === null ? none : `train ${format(train(key))}`);
+  const none = run.training ? "no pair is held out" : "not yet";
+  const beside = (key: string, format: (value: number | null) => string) => (newest.held === null ? none : `train ${format(train(key))}`);
   return [
     { name: "Held-out accuracy", value: formatShare(accuracy), note: beside(METRICS.accuracy, formatShare), good: accuracy !== null && accuracy > 0.5 },
     { name: "Held-out margin", value: formatShort(held(METRICS.margin)), note: beside(METRICS.margin, formatShort) },
@@ -46,6 +42,11 @@ function listTiles(run: JobDocument, series: Series | null): Tile[] {
     { name: "Peak memory", value: memory === null ? "–" : formatSize(memory * 1e9), note: "of MLX" },
     describeReference(run),
   ];
+}
+
+function readValue(row: Row | null, key: string): number | null {
+  const value = row?.[key];
+  return typeof value === "number" ? value : null;
 }
 
 function roundSpeed(speed: number | null): number | null {

@@ -1,14 +1,14 @@
 /** Adds rows that events have brought to the columns of a series: each is a point of its own, whatever a bucket holds before it. */
-import type { Curves, MetricCurve, MetricsEvent, Series } from "../api/shapes";
+import { isEvaluation, type Curves, type MetricCurve, type MetricsEvent, type Series } from "../api/shapes";
 
 type Row = MetricsEvent["values"];
 type Column = (number | null)[];
 
 const NO_METRICS = new Set(["step", "epoch", "time"]);
 
-export function addRows(series: Series, rows: readonly Row[], isEval: (row: Row) => boolean): Series {
+export function addRows(series: Series, rows: readonly Row[]): Series {
   const grown = { ...series, ...copy(series), eval: copy(series.eval) };
-  for (const row of rows) add(isEval(row) ? grown.eval : grown, row);
+  for (const row of rows) add(isEvaluation(row) ? grown.eval : grown, row);
   return grown;
 }
 

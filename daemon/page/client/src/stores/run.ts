@@ -1,13 +1,22 @@
 /** One job and all there is to know of it, kept as it is on the server for as long as a screen shows it. */
 import { effect, signal, type ReadonlySignal } from "@preact/signals";
 import { ApiError, explain, get } from "../api/client";
-import type { JobDocument } from "../api/shapes";
+import { isEvaluation, type JobDocument, type Jobs } from "../api/shapes";
 import { listen, openings } from "../api/stream";
 import { locked } from "../api/token";
 import { delay } from "./delay";
 
+export type Row = Readonly<Record<string, unknown>>;
+
+export interface Newest {
+  train: Row | null;
+  held: Row | null;
+}
+
 export interface FollowedRun {
   readonly document: ReadonlySignal<JobDocument | null>;
+  /** The newest line of training, and the newest evaluation on the held-out pairs. */
+  readonly newest: ReadonlySignal<Newest>;
   readonly trouble: ReadonlySignal<string>;
   /** Whether there is no such job, or no longer. */
   readonly missing: ReadonlySignal<boolean>;
@@ -17,12 +26,16 @@ export interface FollowedRun {
 
 export function followRun(id: number): FollowedRun {
   const document = signal<JobDocument | null>(null);
+  const newest = signal<Newest>({ train: null, held: null });
   const trouble = signal("");
   const missing = signal(false);
 
   async function ask(): Promise<void> {
     try {
-      document.value = await get<JobDocument>(`/v1/jobs/${id}`);
+      const [known, list] = await Promise.all([get<JobDocument>(`/v1/jobs/${id}`), get<Jobs>("/v1/jobs", { ids: id, with: "summary" })]);
+      document.value = known;
+      const summary = list.jobs[0]?.summary;
+      newest.value = { train: summary?.last ?? null, held: summary?.eval ?? null };
       trouble.value = "";
       missing.value = false;
     } catch (error) {
@@ -32,11 +45,20 @@ export function followRun(id: number): FollowedRun {
   }
 
   const refresh = delay(() => void ask(), 150);
+  const fresh: Newest = { train: null, held: null };
+  const redraw = delay(() => {
+    newest.value = { train: fresh.train ?? newest.value.train, held: fresh.held ?? newest.value.held };
+  }, 250);
   const mine = (event: { job: number }) => event.job === id && refresh();
   const ends = [
     listen("job", mine),
     listen("removed", mine),
     listen("reset", refresh),
+    listen("metrics", ({ job, values }) => {
+      if (job !== id) return;
+      fresh[isEvaluation(values) ? "held" : "train"] = values;
+      redraw();
+    }),
     listen("progress", (event) => {
       const known = document.peek();
       if (event.job === id && known) document.value = { ...known, progress: event };
@@ -46,5 +68,5 @@ export function followRun(id: number): FollowedRun {
       if (!locked.value) void ask();
     }),
   ];
-  return { document, trouble, missing, refresh, end: () => ends.forEach((end) => end()) };
+  return { document, newest, trouble, missing, refresh, end: () => ends.forEach((end) => end()) };
 }

@@ -1,7 +1,7 @@
 /** The curves of one job: asked for in columns, and carried on by events, so that a report costs one point and not one request. */
 import { effect, signal, type ReadonlySignal } from "@preact/signals";
 import { explain, get } from "../api/client";
-import { EVAL, type MetricsEvent, type Series } from "../api/shapes";
+import { isEvaluation, type MetricsEvent, type Series } from "../api/shapes";
 import { listen, openings } from "../api/stream";
 import { locked } from "../api/token";
 import { addRows } from "./curve_rows";
@@ -53,11 +53,11 @@ export function followSeries(job: number, points: number, range: Range = { from:
     if (!before || !rows.length) return;
     waiting = [];
     const last = before.step.at(-1) ?? -1;
-    const fresh = rows.filter((row) => isEval(row) || stepOf(row) > last);
-    const restarted = rows.some((row) => !isEval(row) && stepOf(row) < last - before.bucket);
+    const fresh = rows.filter((row) => isEvaluation(row) || stepOf(row) > last);
+    const restarted = rows.some((row) => !isEvaluation(row) && stepOf(row) < last - before.bucket);
     appended += fresh.length;
     if (restarted || appended > MOST_APPENDED) void ask();
-    else if (asked.to === null && fresh.length) series.value = addRows(before, fresh, isEval);
+    else if (asked.to === null && fresh.length) series.value = addRows(before, fresh);
   }
 
   const soon = delay(append, 250);
@@ -91,8 +91,3 @@ export function followSeries(job: number, points: number, range: Range = { from:
 function stepOf(row: MetricsEvent["values"]): number {
   return Number(row["step"] ?? 0);
 }
-
-function isEval(row: MetricsEvent["values"]): boolean {
-  return Object.keys(row).some((key) => key.startsWith(EVAL));
-}
-

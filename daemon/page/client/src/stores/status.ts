@@ -6,7 +6,7 @@ import { listen, openings } from "../api/stream";
 import { locked } from "../api/token";
 import { delay } from "./delay";
 
-const EVERY = 5_000;
+const EVERY = 3_000;
 
 /** The newest answer of the daemon; null before the first, and while it is down. */
 export const status = signal<Status | null>(null);

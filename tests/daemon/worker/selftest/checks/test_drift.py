@@ -66,7 +66,7 @@ def test_few_doubts_are_no_failure(doubtful: int, outcome: list[str]) -> None:
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])
 def test_half_precision_passes_with_the_kernels_of_metal(monkeypatch: pytest.MonkeyPatch, architecture: str) -> None:
-    as_on_metal = Options(plan.GPU, lazily=True, as_trained=True)
+    as_on_metal = Options(plan.METAL, lazily=True, as_trained=True)
     monkeypatch.setattr(drift, "fastest_scorer", lambda model: fastest_scorer(model, as_on_metal))
     with emulated_metal() as metal:
         trial = drift.try_starts(architecture, "bfloat16")

@@ -53,7 +53,7 @@ def test_slow_products_fail_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.usefixtures("few_rows")
 def test_where_a_step_is_one_graph_its_writing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    lazily = Options(plan.GPU, lazily=True)
+    lazily = Options(plan.METAL, lazily=True)
     monkeypatch.setattr(speed, "fastest_scorer", lambda network: fastest_scorer(network, lazily))
     measured = speed.check(None).numbers["graph_ms_a_layer"]
     assert isinstance(measured, float)

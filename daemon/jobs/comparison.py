@@ -8,8 +8,9 @@ one side alone are shown without a best: training may lower both and still prefe
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -60,7 +61,7 @@ class ComparedJob:
     evaluated_at: int | None
     """The step of the evaluation in `numbers`: that of the adapter, where the job has left one, or the last."""
     rows: Sequence[Row] = field(default=(), repr=False)
-    """metrics.jsonl, for curves."""
+    """metrics.jsonl, for curves; empty where none are drawn."""
     lost: str = ""
     """That the job's folder is gone, where it is."""
 
@@ -78,30 +79,94 @@ class ComparedJob:
         return json.dumps({name: self.settings[name] for name in sorted(self.settings) if name.startswith(prefixes)})
 
 
-def gather_job(job: Job, spec: JobSpec | None, run: RunDir) -> ComparedJob:
-    """Gathers what `run` holds of `job`: of a job that still runs, as far as it has come."""
+@dataclass(frozen=True)
+class RunCourse:
+    """RunCourse is what a comparison takes of a run's metrics."""
+
+    steps: int | None
+    """The last step that was logged."""
+    peak_memory_gb: float | None
+    evaluation: Row
+    """The evaluation of the adapter, or the last one; empty where there is none."""
+
+
+def read_course(rows: Iterable[Row], adapter_step: int | None) -> RunCourse:
+    """Read the course of a run from its rows, of which none is kept but an evaluation. `adapter_step`: the adapter's."""
+    steps: float | None = None
+    peak: float | None = None
+    last: Row = {}
+    of_adapter: Row = {}
+    for row in rows:
+        steps = _find_larger(steps, row.get("step"))
+        peak = _find_larger(peak, row.get(PEAK_MEMORY.name))
+        if f"{EVAL}loss" in row:
+            last = row
+            of_adapter = row if row.get("step") == adapter_step else of_adapter
+    return RunCourse(None if steps is None else int(steps), peak, of_adapter or last)
+
+
+def _find_larger(known: float | None, value: float | None) -> float | None:
+    finite = _keep_finite(value)
+    return known if finite is None or (known is not None and known >= finite) else finite
+
+
+def _keep_finite(value: float | None) -> float | None:
+    """Return a value that can be compared; None for NaN and infinities, of which none is better than another."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def gather_job(
+    job: Job,
+    spec: JobSpec | None,
+    run: RunDir,
+    find_course: Callable[[int | None], RunCourse] | None = None,
+    rows: Sequence[Row] = (),
+) -> ComparedJob:
+    """Gather what `run` holds of `job`: of a job that still runs, as far as it has come.
+
+    `find_course`: finds the course for the step of the adapter, None to read the run's metrics. `rows`: kept for curves.
+    """
     from prefd.daemon.runs.phase_summaries import TrainingSummary  # pydantic takes 40 ms to import
 
-    rows = list(run.read_metrics())
     outcome = run.outcome("training")
     summary = outcome.summary if outcome else TrainingSummary()
-    evaluations = [row for row in rows if "eval_loss" in row]
-    adapter_evaluations = [row for row in evaluations if row.get("step") == summary.adapter_step]
-    evaluation: Row = next(reversed(adapter_evaluations or evaluations), {})
-    steps = [row["step"] for row in rows if "step" in row]
-    peaks = [
-        peak for peak in (*(row.get("peak_memory_gb") for row in rows), summary.peak_memory_gb) if peak is not None
-    ]
-    numbers = {measure.key: evaluation.get(measure.key) for measure in MEASURES}
+    if find_course is None:
+        course = read_course(rows or run.read_metrics(), summary.adapter_step)
+    else:
+        course = find_course(summary.adapter_step)
+    evaluation = course.evaluation
+    numbers = {measure.key: _keep_finite(evaluation.get(measure.key)) for measure in MEASURES}
     numbers |= {
-        "steps": max(steps, default=None) if summary.steps is None else summary.steps,
+        "steps": course.steps if summary.steps is None else summary.steps,
         "seconds": job.phase_seconds.get("training"),
-        "peak_memory_gb": max(peaks, default=None),
+        PEAK_MEMORY.name: _find_larger(course.peak_memory_gb, summary.peak_memory_gb),
     }
     settings = None if spec is None else flatten_settings(spec.model_dump(mode="json"))
     return ComparedJob(
         job.id, job.name, job.state, settings, numbers, evaluation.get("step"), rows, find_lost_folder(job, run)
     )
+
+
+def describe_comparison(jobs: Sequence[ComparedJob]) -> dict[str, Any]:
+    """Describe the comparison as `prefd compare --json` prints it."""
+    names = find_differences(jobs)
+    return {
+        "jobs": [
+            {
+                "job": job.id,
+                "name": job.name,
+                "state": job.state,
+                "loss": None if job.settings is None else job.loss,
+                "settings": {name: (job.settings or {}).get(name) for name in names},
+                "evaluated_at_step": job.evaluated_at,
+                **job.numbers,
+            }
+            for job in jobs
+        ],
+        "differing": names,
+        "best": find_best(jobs),
+        "notes": write_notes(jobs),
+    }
 
 
 def flatten_settings(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefd.daemon.terminal.comparison import (
+from prefd.daemon.jobs.comparison import (
     ComparedJob,
     find_best,
     find_differences,

@@ -1,0 +1,29 @@
+/** What `prefd doctor` found, what is wrong first. */
+export interface Finding {
+  level: string;
+  subject: string;
+  detail: string;
+  /** What to do about it; empty where there is nothing to do. */
+  remedy: string;
+}
+
+const ORDER = ["fail", "warn", "ok"];
+const TONES: Readonly<Record<string, string>> = { fail: "bad", warn: "amber", ok: "good" };
+
+export function Findings({ findings }: { findings: readonly Finding[] }) {
+  const sorted = [...findings].sort((a, b) => ORDER.indexOf(a.level) - ORDER.indexOf(b.level));
+  return (
+    <ul class="findings">
+      {sorted.map((each) => (
+        <li key={each.subject + each.detail}>
+          <b class={TONES[each.level] ?? ""}>{each.level}</b>
+          <span class="mono">{each.subject}</span>
+          <span>
+            {each.detail}
+            {each.remedy && <span class="soft"> → {each.remedy}</span>}
+          </span>
+        </li>
+      ))}
+    </ul>
+  );
+}

@@ -1,0 +1,53 @@
+"""A browser for all tests of the page's client, and a window on the page of a home for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from prefd.daemon.home.layout import Home
+from support import browser as browsers
+from support.browser import Visit, build_client, find_chromium, serving, visiting
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="session")
+def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The client, bundled as it is now."""
+    return build_client(tmp_path_factory.mktemp("page") / "static")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all windows."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=find_chromium(), args=list(browsers.FLAGS))
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(made: Home, static: Path, browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Opens a window on the page of the home `made`; at the end, nothing may have gone wrong in it."""
+    with ExitStack() as stack:
+        address = stack.enter_context(serving(made, static))
+        visits: list[Visit] = []
+
+        def open_window(path: str | None = "/", **settings: Any) -> Visit:
+            visits.append(stack.enter_context(visiting(browser, address, **settings)))
+            if path is not None:
+                visits[-1].open(path)
+            return visits[-1]
+
+        yield open_window
+        for each in visits:
+            refused = [text for text in each.troubles if "the server responded with a status of" not in text]
+            assert refused == [], "what the page's console complained of"
+            assert each.hosts == {address.removeprefix("http://")}, "the page has asked nobody else"

@@ -1,0 +1,86 @@
+"""The list of jobs as a person uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.runs.run_folder import Progress
+from support import control_server, homes
+from support.browser import Visit
+
+pytestmark = pytest.mark.slow
+Open = Callable[..., Visit]
+HOSTILE = "<img src=x onerror=alert(1)>\u202e"
+
+
+def test_an_empty_home_says_what_to_do(visit: Open) -> None:
+    visit().page.get_by_text("No jobs yet").wait_for()
+
+
+def test_a_job_that_is_handed_in_appears_and_one_that_runs_moves_without_a_reload(made: Home, visit: Open) -> None:
+    running = homes.add_running(made, name="runs")
+    there = visit()
+    there.page.get_by_role("link", name="runs").first.wait_for()
+    homes.add_queued(made, name="comes")
+    there.page.get_by_role("row", name="comes").get_by_text("next in the queue").wait_for()
+    homes.run_folder(made, running).write_progress(Progress("training", 9, 12, "steps", updated_at=7.0))
+    there.page.get_by_role("row", name="runs").get_by_text("75 %").wait_for()
+    with JobTable.open(made.database) as table:
+        table.transition(running.id, "done")
+    there.page.get_by_role("row", name="runs").get_by_text("done", exact=True).wait_for()
+
+
+def test_what_is_chosen_and_filtered_is_in_the_address(made: Home, visit: Open) -> None:
+    homes.add_done(made, name="alpha")
+    homes.add_failed(made, name="beta", reason="no memory left")
+    homes.add_done(made, name="gamma")
+    there = visit()
+    there.page.get_by_role("button", name="failed 1").click()
+    there.page.get_by_role("link", name="alpha").wait_for(state="detached")
+    there.page.get_by_label("Filter by name").fill("memory")
+    there.page.get_by_role("checkbox", name="Choose beta").check()
+    there.page.wait_for_url("**/?state=failed&q=memory&sel=2")
+    there.page.reload()
+    there.page.get_by_text("1 job", exact=True).wait_for()
+    assert there.page.get_by_role("row").count() == 2  # the head's and beta's
+
+
+def test_jobs_are_changed_where_their_state_lets_them_and_deleting_asks_first(made: Home, visit: Open) -> None:
+    homes.add_queued(made, name="late")
+    homes.add_queued(made, name="soon")
+    homes.add_done(made, name="over")
+    with control_server.serving(made):
+        there = visit("/?sel=2")
+        there.page.get_by_role("button", name="First in the queue").click()
+        there.page.get_by_role("row", name="soon").get_by_text("priority 1").wait_for()
+        there.open("/?sel=3")
+        there.page.get_by_role("button", name="Delete", exact=True).click()
+        there.page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
+        there.page.get_by_role("button", name="Delete", exact=True).click()
+        there.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        there.page.get_by_role("link", name="over").wait_for(state="detached")
+        there.page.get_by_role("button", name="Pause queue").click()
+        there.page.get_by_role("button", name="Resume queue").wait_for()
+    with JobTable.open_readonly(made.database) as table:
+        assert {job.name: job.priority for job in table.list()} == {"late": 0, "soon": 1}
+        assert table.queue_paused_at() is not None
+
+
+def test_what_the_daemon_refuses_is_told_in_its_words(made: Home, visit: Open) -> None:
+    homes.add_queued(made, name="waits")
+    there = visit("/?sel=1")
+    there.page.get_by_role("button", name="Pause", exact=True).click()
+    there.page.get_by_role("status").get_by_text("no daemon runs on").wait_for()
+
+
+def test_names_and_reasons_are_text_and_never_markup(made: Home, visit: Open) -> None:
+    homes.add_failed(made, name="plain", reason=HOSTILE)
+    homes.add_queued(made, name="x<b>y", group="<i>g</i>")
+    there = visit()
+    there.page.get_by_text("<img src=x onerror=alert(1)>").wait_for()
+    there.page.get_by_text("x<b>y").wait_for()
+    assert there.page.locator("img, .job-list b b, .job-list i").count() == 0

@@ -1,0 +1,134 @@
+"""A run as a person looks at it: its curves, what must not be overlooked in them, and its tabs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.table import JobTable
+from support import control_server, homes
+from support.browser import Visit, serving, visiting
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.slow
+Open = Callable[..., Visit]
+STEPS = 100_000
+SPIKES = {42_900: 9.5, 71_000: 6.2}
+NOT_FINITE = (60_000, 60_001, 60_002)
+
+
+def write_long_run(path: Path) -> None:
+    """100,000 steps with two spikes and three steps that are not finite."""
+    with path.open("w", encoding="utf-8") as file:
+        for step in range(1, STEPS + 1):
+            loss = "null" if step in NOT_FINITE else SPIKES.get(step, 0.7 - 5e-6 * step + 1e-3 * (step % 7))
+            file.write(f'{{"step":{step},"loss":{loss},"grad_norm":1.5}}\n')
+            if step % 10_000 == 0:
+                file.write(f'{{"step":{step},"eval_loss":0.4}}\n')
+
+
+def test_each_spike_and_each_step_that_is_not_finite_of_100_000_is_told(made: Home, visit: Open) -> None:
+    write_long_run(homes.run_folder(made, homes.add_done(made)).metrics)
+    there = visit("/jobs/1/charts")
+    there.page.get_by_text("▲ 2 spikes to 9.5").wait_for()
+    there.page.get_by_text("not finite at step 60000, 60001, 60002").wait_for()
+    there.page.get_by_text("125 steps a point").wait_for()
+    there.page.get_by_role("img", name="Loss, 800 points").wait_for()
+
+
+def test_a_drag_asks_for_the_steps_in_full_and_the_address_keeps_them(made: Home, visit: Open) -> None:
+    write_long_run(homes.run_folder(made, homes.add_done(made)).metrics)
+    there = visit("/jobs/1/charts?from=42800&to=43000&smooth=0")
+    there.page.get_by_role("img", name="Loss, 201 points").wait_for()
+    plot = there.page.get_by_role("img", name="Loss, 201 points").locator(".u-over")
+    box = plot.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    there.page.mouse.move(box["x"] + box["width"] * 0.4, middle)
+    there.page.mouse.down()
+    there.page.mouse.move(box["x"] + box["width"] * 0.6, middle, steps=4)
+    there.page.mouse.up()
+    there.page.get_by_text(re.compile(r"steps 428[78]\d to 429[12]\d")).wait_for()
+    there.page.get_by_text("▲ 1 spike to 9.5").wait_for()
+    there.page.keyboard.press("]")
+    there.page.wait_for_url("**smooth=1")
+    there.page.keyboard.press("0")
+    there.page.get_by_role("img", name="Loss, 800 points").wait_for()
+
+
+def test_a_report_is_drawn_at_once_and_values_stand_in_the_cards_head(made: Home, visit: Open) -> None:
+    job = homes.add_running(made)
+    there = visit("/jobs/1/charts")
+    there.page.get_by_role("img", name="Loss, 4 points").wait_for()
+    with homes.run_folder(made, job).metrics.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": 5, "loss": 0.1234, "epoch": 1.5}) + "\n")
+        file.write(json.dumps({"step": 5, "eval_loss": 0.4321, "eval_rewards/accuracies": 0.875}) + "\n")
+    there.page.get_by_role("img", name="Loss, 5 points").wait_for()
+    card = there.page.locator("section.chart").filter(has=there.page.get_by_role("heading", name="Loss", exact=True))
+    card.get_by_text("0.1234").wait_for()
+    card.get_by_text("0.4321").wait_for()
+    there.page.locator(".tile").get_by_text("87.5 %").wait_for()
+
+
+def test_restarts_under_an_open_page_lose_no_point(made: Home, static: Path, browser: Browser) -> None:
+    metrics = homes.run_folder(made, homes.add_running(made)).metrics
+    with ExitStack() as window:
+        port = 0
+        for step in (5, 6, 7):
+            with serving(made, static, port) as address:
+                if not port:
+                    port = int(address.rpartition(":")[2])
+                    page = window.enter_context(visiting(browser, address)).page
+                    page.goto(f"{address}/jobs/1/charts")
+                with metrics.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"step": step, "loss": 0.5}) + "\n")
+                page.get_by_role("img", name=f"Loss, {step} points").wait_for()
+            page.get_by_text("prefd web does not answer").wait_for()
+
+
+def test_the_tabs_tell_what_was_run_and_what_became_of_the_rows(made: Home, visit: Open) -> None:
+    homes.add_done(made)
+    there = visit("/jobs/1/data")
+    there.page.get_by_text("identical sides", exact=True).wait_for()
+    there.page.get_by_text("pairs.jsonl:4, pairs.jsonl:17").wait_for()
+    there.page.get_by_role("link", name="spec").click()
+    there.page.get_by_text("model: org/small-model").wait_for()
+    there.page.get_by_role("link", name="log").click()
+    there.page.get_by_text("scoring 212 completions").wait_for()
+    there.page.get_by_label("Only lines with this").fill("loading")
+    there.page.wait_for_url("**/log?find=loading")
+    there.page.get_by_role("link", name="history").click()
+    there.page.get_by_role("cell", name="precomputing").wait_for()
+
+
+def test_a_job_that_waits_is_edited_and_a_wrong_spec_is_refused_in_words(
+    made: Home, visit: Open, pairs_file: Path
+) -> None:
+    homes.add_queued(made, name="waits")
+    with control_server.serving(made):
+        there = visit("/jobs/1/spec")
+        there.page.get_by_role("button", name="Edit").click()
+        text = there.page.get_by_label("The spec, as YAML")
+        there.page.get_by_text("Change the job").wait_for()
+        text.fill("name: waits\nmodel: 3\n")
+        there.page.get_by_role("button", name="Change the job").click()
+        there.page.get_by_role("alert").get_by_text("model").first.wait_for()
+        text.fill(f"model: org/other\ndata: {{path: {pairs_file}}}\nloss: {{name: ipo}}\npriority: 4\n")
+        there.page.get_by_role("button", name="Change the job").click()
+        there.page.get_by_text("waits is changed").wait_for()
+        there.page.get_by_text("priority 4").wait_for()
+    with JobTable.open_readonly(made.database) as table:
+        assert table.spec(1).model == "org/other"
+
+
+def test_a_job_that_is_not_there_is_told(visit: Open) -> None:
+    visit("/jobs/7/charts").page.get_by_text("There is no job 7").wait_for()

@@ -1,0 +1,107 @@
+"""The page around its screens: the token, the theme, the keys, and a daemon that is down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from prefd.daemon.home.layout import Home
+from support import control_server, homes
+from support.browser import DESKTOP, PHONE, Visit
+from support.page import TOKEN
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.slow
+Open = Callable[..., Visit]
+SCREENS = ["/", *(f"/jobs/1/{tab}" for tab in ("charts", "pairs", "data", "spec", "log", "history")), "/jobs/99", "/no"]
+
+
+def expect(page: Page, text: str | re.Pattern[str]) -> None:
+    """Waits until `text` is seen."""
+    page.get_by_text(text).first.wait_for()
+
+
+def test_a_locked_page_takes_the_pasted_address_and_goes_on_where_it_was(made: Home, visit: Open) -> None:
+    homes.add_done(made)
+    there = visit("/jobs/1/history", unlocked=False)
+    there.page.get_by_label("The address with its token").fill("no such thing")
+    there.page.get_by_role("button", name="Unlock").click()
+    expect(there.page, "There is no token in that")
+    there.page.get_by_label("The address with its token").fill(f"{there.address}/#token={TOKEN}")
+    there.page.get_by_role("button", name="Unlock").click()
+    there.page.get_by_role("columnheader", name="why").wait_for()
+    assert there.page.url == f"{there.address}/jobs/1/history"
+    there.page.reload()  # it is kept
+    there.page.get_by_role("columnheader", name="why").wait_for()
+
+
+def test_the_token_leaves_the_address_and_a_wrong_one_locks_the_page(made: Home, visit: Open) -> None:
+    homes.add_done(made)
+    there = visit(f"/jobs/1/log?find=model#token={TOKEN}", unlocked=False)
+    expect(there.page, "1 of 3 lines")
+    assert there.page.url == f"{there.address}/jobs/1/log?find=model"
+    there.page.goto(f"{there.address}/#token={'W' * 43}")
+    expect(there.page, "This page is locked")
+    assert there.context.cookies() == []
+
+
+def test_the_page_works_with_the_daemon_down_and_says_so(made: Home, visit: Open) -> None:
+    homes.add_done(made, name="kept")
+    there = visit()
+    there.page.get_by_role("link", name="kept").wait_for()
+    expect(there.page, "daemon not running")
+    expect(there.page, "prefd start --detach")
+    with control_server.serving(made):
+        expect(there.page, re.compile("0 running"))
+        expect(there.page, "Pause queue")
+
+
+def test_the_theme_follows_the_system_until_the_other_is_chosen(visit: Open) -> None:
+    there = visit(color_scheme="dark")
+    root = there.page.locator("html")
+    assert root.get_attribute("data-theme") == "dark"
+    there.page.keyboard.press("t")
+    assert root.get_attribute("data-theme") == "light"
+    there.page.reload()
+    assert root.get_attribute("data-theme") == "light"
+
+
+def test_keys_lead_and_are_listed(made: Home, visit: Open) -> None:
+    homes.add_done(made, name="first")
+    homes.add_done(made, name="second")
+    there = visit()
+    there.page.get_by_role("link", name="second").wait_for()
+    there.page.keyboard.press("?")
+    there.page.get_by_role("dialog", name="Keys").get_by_text("choose it").wait_for()
+    there.page.keyboard.press("Escape")
+    there.page.keyboard.press("j")
+    there.page.keyboard.press("j")
+    there.page.keyboard.press("x")
+    there.page.wait_for_url("**/?sel=1")
+    there.page.keyboard.press("Enter")
+    there.page.wait_for_url("**/jobs/1/charts")
+    there.page.keyboard.press("6")
+    there.page.wait_for_url("**/jobs/1/history")
+    there.page.keyboard.press("g")
+    there.page.keyboard.press("j")
+    there.page.wait_for_url(f"{there.address}/")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_screen_is_wider_than_a_phone_and_each_has_a_title(made: Home, visit: Open, scheme: str) -> None:
+    homes.add_done(made, name="a-rather-long-name-of-a-job-that-has-no-blank-in-it-at-all", group="sweep")
+    homes.add_failed(made, reason="data.path: /a/very/long/path/without/any/blank/" + "x" * 200)
+    homes.add_running(made, name="runs")
+    there = visit(None, viewport=PHONE, color_scheme=scheme)
+    for screen in SCREENS:
+        there.open(screen)
+        there.page.locator("h1, h2").first.wait_for(state="attached")
+        assert there.measure_overflow() <= 0, screen
+    there.page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+    there.open("/")
+    there.page.get_by_role("navigation", name="Screens", exact=True).wait_for()
