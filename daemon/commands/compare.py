@@ -70,7 +70,7 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
         draw_curves(png, jobs, metrics)
     pairs = compare_pairs(home, [job.id for job in jobs])
     if as_json:
-        render.emit_json({**describe_comparison(jobs), "pairs": None if pairs is None else pairs.to_json()})
+        render.emit_json(describe_comparison(jobs) | ({} if pairs is None else {"pairs": pairs.to_json()}))
         return
     if png is not None:
         render.print_note(f"drew {png}")
