@@ -78,7 +78,7 @@ def clean(
     """
     if older_than is None and keep is None and not (checkpoints or fused):
         raise click.UsageError("say what: --older-than 30d, --keep 20, --checkpoints or --fused")
-    from prefd.daemon.jobs.cleaning import Keep, OlderThan, explain_foreign_files, plan_cleaning
+    from prefd.daemon.jobs.cleaning import Keep, OlderThan, describe_plan, explain_foreign_files, plan_cleaning
 
     rules: list[Rule] = [] if older_than is None else [OlderThan(older_than)]
     rules += [] if keep is None else [Keep(keep)]
@@ -111,18 +111,6 @@ def clean(
         show_plan(plan, dry_run)
     for problem in problems:
         render.print_warning(problem)
-
-
-def describe_plan(plan: CleanPlan) -> dict[str, Any]:
-    """Describes the plan as `--json` prints it."""
-    return {
-        "deleted": [
-            {"job": step.job.id, "name": step.job.name, "state": step.job.state, "part": step.part, "bytes": step.bytes}
-            for step in plan.steps
-        ],
-        "bytes": plan.bytes,
-        "kept": [{"job": job_id, "reason": reason} for job_id, reason in plan.kept.items()],
-    }
 
 
 def show_plan(plan: CleanPlan, dry_run: bool) -> None:

@@ -46,14 +46,22 @@ def events(home: Home, timing: Timing, job_id: int | None, after: str | None, as
     Over a restart of the daemon it goes on where it was, with nothing missed and nothing twice. With --json, one
     document a line, progress too. Exit code 4 when no daemon runs.
     """
+    from prefd.daemon.jobs.event_kinds import QueueEvent
+
     last_id = after
     end_with_reader()
+    was_paused = False
     try:
         for event in follow_events(home, timing, after, job_id):
             last_id = event.id
             if as_json:
                 record = add_schema({"id": event.id, "event": event.kind, "data": event.document})
                 click.echo(dump_compact(record))
+            elif isinstance(event.data, QueueEvent):
+                is_paused = event.data.paused_at is not None
+                if is_paused != was_paused:
+                    click.echo("the queue is paused" if is_paused else "the queue goes on")
+                was_paused = is_paused
             elif line := format_event(event):
                 click.echo(line)
     except KeyboardInterrupt:

@@ -40,6 +40,7 @@ def selftest(ctx: click.Context, timing: Timing, checks: tuple[str, ...], as_jso
 
     Two minutes on an idle machine, and nothing is downloaded: random models are made on the spot, and a daemon runs in a temporary home. Whether log-probabilities and gradients are exact, how much each type rounds, whether a job that is stopped or killed ends with the same bits, what it takes of memory against the estimate, how fast products are, whether dropped files are noticed. Exit code 6 if a check fails. What it prints is made to be pasted into a report.
     """
+    from prefd.daemon.health.selftest.kept_results import keep_results
     from prefd.daemon.health.selftest.running import list_checks, run_checks
 
     known = list_checks()
@@ -52,6 +53,7 @@ def selftest(ctx: click.Context, timing: Timing, checks: tuple[str, ...], as_jso
     found = run_checks(home, checks or known, timing)
     with leave_at_signals():
         results = list(found if as_json else print_results(found))
+    keep_results(home, results)
     if as_json:
         render.emit_json({"ok": not choose_exit(results), "checks": [result.to_json() for result in results]})
     else:

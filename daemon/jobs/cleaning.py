@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from prefd.daemon.jobs.job import Brief
 from prefd.daemon.jobs.removals import describe_foreign_folder
@@ -132,3 +132,15 @@ def explain_foreign_files(runs: Path, job: Brief) -> str:
     folder = runs / str(job.id)
     stranger = find_stranger(folder, job.ulid) if job.ulid else None
     return "" if stranger is None else describe_foreign_folder(folder, stranger)
+
+
+def describe_plan(plan: CleanPlan) -> dict[str, Any]:
+    """Describe the plan as `--json` prints it."""
+    return {
+        "deleted": [
+            {"job": step.job.id, "name": step.job.name, "state": step.job.state, "part": step.part, "bytes": step.bytes}
+            for step in plan.steps
+        ],
+        "bytes": plan.bytes,
+        "kept": [{"job": job_id, "reason": reason} for job_id, reason in plan.kept.items()],
+    }

@@ -1,7 +1,7 @@
 """Defines the kinds of events in the stream, and what each says of a job.
 
 A new kind is a class here and a place in `KINDS`, beside what makes it: `Follower` does of history and metrics, the stream
-itself of progress. The OpenAPI document, the documentation and the names in the stream are made from these.
+itself of progress, the queue and the daemon. The OpenAPI document, the documentation and the names in the stream are made from these.
 """
 
 from __future__ import annotations
@@ -59,6 +59,28 @@ class ProgressEvent(Progress):
 
 
 @dataclass(frozen=True)
+class QueueEvent:
+    """`event: queue`: whether the queue is paused. Only the newest is told, without an id, and at once to who begins to listen."""
+
+    kind: ClassVar[str] = "queue"
+    paused_at: float | None
+    """Since when (Unix time) no job is started; null while they are."""
+
+
+@dataclass(frozen=True)
+class DaemonEvent:
+    """`event: daemon`: which daemon serves the home, and how many jobs there are. Told as `queue` is."""
+
+    kind: ClassVar[str] = "daemon"
+    pid: int | None
+    """null while none runs: then only `prefd web` tells it."""
+    started_at: float | None
+    """Unix time."""
+    jobs: Mapping[State, int]
+    """How many are in each state."""
+
+
+@dataclass(frozen=True)
 class ResetEvent:
     """`event: reset`: the id to go on from is of another database; all events follow."""
 
@@ -66,7 +88,8 @@ class ResetEvent:
     reason: str
 
 
-EventData = JobEvent | RemovedEvent | MetricsEvent | ProgressEvent | ResetEvent
+EventData = JobEvent | RemovedEvent | MetricsEvent | ProgressEvent | QueueEvent | DaemonEvent | ResetEvent
 KINDS: Mapping[str, type[EventData]] = {
-    each.kind: each for each in (JobEvent, RemovedEvent, MetricsEvent, ProgressEvent, ResetEvent)
+    each.kind: each
+    for each in (JobEvent, RemovedEvent, MetricsEvent, ProgressEvent, QueueEvent, DaemonEvent, ResetEvent)
 }

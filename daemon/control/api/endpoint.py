@@ -143,6 +143,9 @@ class Endpoint:
     """Whether the daemon's own process alone can answer it; None for what is posted, which changes something, and nothing else.
     What is false here, `prefd web` answers in its own process, also while no daemon runs."""
 
+    of_page: bool = False
+    """Whether `prefd web` alone serves it, and not the control socket."""
+
     @property
     def needs_daemon(self) -> bool:
         """Says whether only the daemon itself can answer, and not any process that reads the home."""

@@ -20,9 +20,10 @@ from starlette.responses import Response, StreamingResponse
 
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint, Query, Refusal, read_query
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.event_kinds import KINDS, EventData, ProgressEvent
+from prefd.daemon.home.lock import find_holder
+from prefd.daemon.jobs.event_kinds import KINDS, DaemonEvent, EventData, ProgressEvent, QueueEvent
 from prefd.daemon.jobs.events import MAX_ID, Cursor, Follower, StreamEvent, find_end, identify_database
-from prefd.daemon.jobs.states import RUNNING
+from prefd.daemon.jobs.states import RUNNING, State
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.text.json_output import dump_compact
@@ -59,6 +60,11 @@ class Hub:
         self.closed = False
         self.progress: dict[int, tuple[float, bytes]] = {}
         """Of each running job: when it was written, and its event."""
+        self.standing: dict[str, bytes] = {}
+        """The events that say how things stand, of which each client is told the newest, by their kind."""
+        self._counts: dict[State, int] = {}
+        self._counted_at = -1
+        """The line of history at which the jobs were counted."""
         self._wake = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._seen: object = None
@@ -115,7 +121,18 @@ class Hub:
             if (progress := run.progress()) is not None
         }
         moments = {job_id: moment for job_id, (moment, _) in self.progress.items()}
-        return table.last_change(), moments, [_measure_metrics(run) for run in runs.values()]
+        change = table.last_change()
+        self._look_at_standing(table, change)
+        return change, moments, [_measure_metrics(run) for run in runs.values()], dict(self.standing)
+
+    def _look_at_standing(self, table: JobTable, change: int) -> None:
+        """Note how queue and daemon stand; jobs are counted only where their history has grown."""
+        if change != self._counted_at:
+            self._counts, self._counted_at = table.counts(), change
+        holder = find_holder(self.home)
+        pid, started_at = (None, None) if holder is None else (holder.pid, holder.started_at)
+        for event in (QueueEvent(table.queue_paused_at()), DaemonEvent(pid, started_at, self._counts)):
+            self.standing[event.kind] = _format_event(event)
 
 
 def _measure_metrics(run: RunDir) -> tuple[int, int]:
@@ -165,6 +182,7 @@ async def stream_events(hub: Hub, cursor: Cursor | None, job_id: int | None) -> 
         follower = Follower(table, hub.home, cursor or find_end(table, hub.home), job_id)
         yield f"retry: {RETRY_MS}\nid: {follower.cursor}\n\n".encode()  # a place to come back to, before any event
         progress_times: dict[int, float] = {}
+        standing: dict[str, bytes] = {}
         try:
             while True:
                 news, closed = hub.news(), hub.closed
@@ -176,6 +194,9 @@ async def stream_events(hub: Hub, cursor: Cursor | None, job_id: int | None) -> 
                     await asyncio.sleep(0)  # a client that catches up does not hold the others
                 if progress := _format_progress(hub, progress_times, job_id):
                     yield progress
+                if job_id is None and standing != hub.standing:
+                    yield b"".join(frame for kind, frame in hub.standing.items() if standing.get(kind) != frame)
+                    standing = dict(hub.standing)
                 if closed:
                     yield b": the daemon has stopped\n\n"
                     return

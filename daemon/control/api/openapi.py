@@ -21,6 +21,7 @@ DESCRIPTION = """HTTP over the Unix socket `<home>/run/prefd.sock`, for the user
 
 Fields may be added under /v1; none is taken away or changes its meaning. Every error is an Error."""
 ALWAYS = {400: "not a request", 422: "a parameter is wrong", 500: "a fault of the daemon's"}
+PAGE = {"url": "/", "description": "`prefd web` alone, at its own address: not the control socket"}
 PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "job_id": {"description": "The job's number.", "schema": {"type": "integer", "minimum": 0}},
     "name": {"description": "The loss's name.", "schema": {"type": "string"}},
@@ -89,6 +90,8 @@ def _describe_operation(endpoint: Endpoint, schemas: Mapping[Any, Mapping[str, A
             },
         },
     }
+    if endpoint.of_page:
+        operation["servers"] = [PAGE]
     if parameters := [*_describe_path(endpoint.path), *_describe_parameters(endpoint.query)]:
         operation["parameters"] = parameters
     if endpoint.request is not None:

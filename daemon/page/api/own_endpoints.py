@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from prefd.daemon.control.api.endpoint import Endpoint
 from prefd.daemon.home.layout import Home
-from prefd.daemon.page.api import cache, compare, looks, series
+from prefd.daemon.page.api import cache, cleaning, compare, looks, machine, series
 from prefd.daemon.page.series.kept_columns import KeptColumns
 from prefd.daemon.worker_tasks.look_child import LookChild
 
@@ -12,9 +14,12 @@ from prefd.daemon.worker_tasks.look_child import LookChild
 def list_own_endpoints(home: Home) -> list[Endpoint]:
     """Lists the endpoints under /v1 of the page's process alone."""
     columns = KeptColumns()
-    return [
+    listed = [
         *series.list_endpoints(home, columns),
         *compare.list_endpoints(home, columns),
         *cache.list_endpoints(home),
+        *cleaning.list_endpoints(home),
+        *machine.list_endpoints(home),
         *looks.list_endpoints(home, LookChild(home)),
     ]
+    return [replace(each, of_page=True) for each in listed]

@@ -1,6 +1,7 @@
 import asyncio
 import itertools
 import json
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -31,10 +32,16 @@ def end(home: Home, job_id: int, reason: str = "") -> None:
         table.transition(job_id, "done", reason)
 
 
+STANDING = ("queue", "daemon")
+"""The kinds of which only the newest is told."""
+
+
 def until(events: Iterator[Received], state: str) -> list[Received]:
-    """The events up to the first of a job in this state."""
+    """The events up to the first of a job in this state, without those that say how things stand."""
     found = []
     for event in events:
+        if event.kind in STANDING:
+            continue
         found.append(event)
         if event.document.get("state") == state:
             return found
@@ -62,14 +69,35 @@ def test_only_the_newest_progress_is_told_and_has_no_id_of_its_own(made: Home) -
     job = homes.add_running(made)
     with serving(made):
         events = Client(made).events()
-        first, second = next(events), next(events)
-        assert second.kind == "progress"
+        first = next(events)
+        second = next(event for event in events if event.kind == "progress")
         assert second.id == first.id
         assert isinstance(progress := second.data, ProgressEvent)
         assert (progress.job, progress.done, progress.total) == (job.id, 4, homes.STEPS)
         RunDir(made.job(job.id)).write_progress(Progress("training", 9, homes.STEPS, "steps"))
-        assert next(events).document["done"] == 9
+        assert next(event for event in events if event.kind == "progress").document["done"] == 9
         events.close()
+
+
+def test_how_queue_and_daemon_stand_is_told_at_once_and_when_it_changes(made: Home) -> None:
+    homes.add_done(made)
+    with serving(made) as daemon:
+        events = Client(made).events()
+        standing = {event.kind: event for event in itertools.islice(events, 3)}
+        assert {event.id for event in standing.values()} == {"4"}
+        assert standing["queue"].document == {"paused_at": None}
+        assert standing["daemon"].document["pid"] == os.getpid()
+        assert standing["daemon"].document["jobs"]["done"] == 1
+        daemon.act_on_queue("pause")
+        changed = next(events)
+        assert (changed.kind, changed.document["paused_at"] is None) == ("queue", False)
+        homes.add_queued(made, name="next")
+        counted = next(event for event in events if event.kind == "daemon")
+        assert counted.document["jobs"]["queued"] == 1
+        of_one_job = Client(made).events("0", 1)
+        assert not {event.kind for event in itertools.islice(of_one_job, 6)} & set(STANDING)
+        for stream in (events, of_one_job):
+            stream.close()
 
 
 def test_an_event_of_another_version_of_the_daemon_is_read_as_far_as_this_client_knows_it() -> None:
@@ -157,7 +185,7 @@ def test_a_silent_stream_has_a_heartbeat(made: Home) -> None:
         talking(made) as http,
         http.stream("GET", "/v1/events") as reply,
     ):
-        beats = [line for line in itertools.islice(reply.iter_lines(), 8) if line.startswith(":")]
+        beats = [line for line in itertools.islice(reply.iter_lines(), 14) if line.startswith(":")]
         assert len(beats) >= 2
 
 

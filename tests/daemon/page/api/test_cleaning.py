@@ -1,0 +1,34 @@
+"""What a cleaning would delete is what `prefd clean --dry-run` says, and nothing is deleted."""
+
+from __future__ import annotations
+
+import json
+
+from prefd.daemon.home.layout import Home
+from support import homes
+from support.page_api import asking
+
+
+def test_a_plan_is_that_of_the_command(made: Home) -> None:
+    homes.add_done(made, name="old")
+    failed = homes.add_failed(made, name="bad", group="sweep")
+    homes.add_queued(made, name="waits", after=[failed.id])
+    (made.job(1) / "checkpoints" / "step-1").mkdir(parents=True)
+    (made.job(1) / "checkpoints" / "step-1" / "adapters.safetensors").write_bytes(b"x" * 10_000)
+    with asking(made) as http:
+
+        def plan(query: str) -> dict[str, object]:
+            answer: dict[str, object] = http.get(f"/v1/cleaning?{query}").json()
+            return answer
+
+        for query, options in (
+            ("keep=0", ("--keep", 0)),
+            ("part=checkpoints&part=fused", ("--checkpoints", "--fused")),
+            ("older_than_s=3600", ("--older-than", "1h")),
+            ("keep=0&group=sweep&state=failed", ("--keep", 0, "--group", "sweep", "--state", "failed")),
+        ):
+            printed = json.loads(homes.invoke(made, "clean", *options, "--dry-run", "--json").stdout)
+            assert plan(query) == {key: printed[key] for key in ("deleted", "bytes", "kept")}
+        assert plan("ids=2")["kept"] == [{"job": 2, "reason": "job 3 is to run after it"}]
+        assert http.get("/v1/cleaning").json()["error"] == "say what: ids, older_than_s, keep or part"
+    assert (made.job(1) / "checkpoints").is_dir()
