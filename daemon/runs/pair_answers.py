@@ -27,7 +27,7 @@ class PairsMeans(DocumentModel):
 
 
 class MarginHistogram(DocumentModel):
-    """MarginHistogram counts margins in bins of a round width, of which one begins at 0."""
+    """MarginHistogram counts margins in bins of a round width, none of which has 0 inside."""
 
     start: float = Field(alias="from")
     """Where the first bin begins."""

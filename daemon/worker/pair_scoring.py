@@ -113,7 +113,7 @@ def summarize(columns: Columns) -> PairsMeans:
 
 
 def bin_margins(train: npt.NDArray[np.float64], held_out: npt.NDArray[np.float64]) -> MarginHistogram:
-    """Count the margins that are finite in bins of a round width, of which one begins at 0."""
+    """Count the margins that are finite in bins of a round width, none of which has 0 inside."""
     train, held_out = train[np.isfinite(train)], held_out[np.isfinite(held_out)]
     both = np.concatenate([train, held_out])
     least, most = (0.0, 0.0) if not both.size else (float(both.min()), float(both.max()))
