@@ -30,7 +30,7 @@ from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.checkpoint import Checkpoints, RestoredCheckpoint
 from prefd.daemon.worker.training.chosen_likelihood import describe_falling_chosen
 from prefd.daemon.worker.training.examples_digest import digest_examples
-from prefd.daemon.worker.training.metrics import MetricsLog
+from prefd.daemon.worker.training.metrics_log import MetricsLog
 from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.daemon.worker.training.selection import Selection
@@ -98,7 +98,7 @@ class Run:
             if self.knows_noise:
                 self.trainer.start.restore(checkpoint.state["start"])
             log.info("going on from the checkpoint of step %d", checkpoint.step)
-        self.metrics.truncate_after(self.step)
+        self.warn(self.metrics.resume_after(self.step))
         return self.step
 
     def _require_own(self, checkpoint: RestoredCheckpoint) -> None:
