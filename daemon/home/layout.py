@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -30,11 +31,23 @@ class HomeUnusable(PrefdError):
 
 def refuse_dangling(folder: Path) -> None:
     """Raise HomeUnusable where `folder` is a link to what is not there: most often a drive that is not mounted."""
-    if folder.is_symlink() and not folder.exists():
-        raise HomeUnusable(
-            f"{folder} is a link to {os.readlink(folder)}, which is not there: mount the drive that it is on, "
-            f"or remove the link to begin a new folder"
-        )
+    if (problem := explain_dangling(folder)) is not None:
+        raise HomeUnusable(problem)
+
+
+def explain_dangling(path: Path) -> str | None:
+    """Say where a link leads that leads to nothing, and what to do; None for anything else."""
+    try:
+        if not path.is_symlink():
+            return None
+        path.stat()
+    except FileNotFoundError:
+        remedy = "mount the drive that it is on, or remove the link to begin anew"
+        return f"{path} is a link to {os.readlink(path)}, which is not there: {remedy}"
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return f"{path} is a link to {os.readlink(path)}, which leads back to itself: remove it"
+    return None
 
 
 def refuse_unexpanded(path: Path) -> None:
