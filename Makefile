@@ -27,7 +27,7 @@ comma := ,
 space := $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model demo check test test-all test-fast test-as-mac coverage lint format docs hooks bench faults release
+.PHONY: help venv blas model page demo check test test-all test-fast test-as-mac coverage lint format docs hooks bench faults release
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -41,22 +41,22 @@ test test-all test-fast test-as-mac coverage: export PYTHONDONTWRITEBYTECODE :=
 
 check: lint test ## what a change must pass: lint and all tests
 
-test: blas model ## run the tests
+test: blas model page ## run the tests
 	$(PYTEST) $(ARGS)
 
-test-all: blas model ## run the tests, and the thorough ones: whole models, every combination
+test-all: blas model page ## run the tests, and the thorough ones: whole models, every combination
 	$(PYTEST) -m "thorough or not thorough" $(ARGS)
 
-test-fast: blas ## run the tests that start no daemon and kill no worker
+test-fast: blas page ## run the tests that start no daemon and kill no worker
 	$(PYTEST) -m "not slow and not thorough" $(ARGS)
 
 test-as-mac: blas ## run the tests of the daemon's own ground in a Mac's surroundings, on Linux
 	PYTHONPATH=tests $(PYTEST) -p support.as_macos -m "not slow and not smol and not thorough" $(AS_MAC) $(ARGS)
 
-coverage: blas model ## run the tests, and list the lines that none of them runs
+coverage: blas model page ## run the tests, and list the lines that none of them runs
 	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
-lint: venv ## ruff, mypy for Linux and macOS, import-linter, change files, the documentation
+lint: venv ## ruff, mypy for Linux and macOS, import-linter, change files, the documentation, the page's types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --platform linux
@@ -65,6 +65,7 @@ lint: venv ## ruff, mypy for Linux and macOS, import-linter, change files, the d
 	$(VENV)/bin/towncrier build --draft --version unreleased >/dev/null
 	$(COG) --check $(PAGES)
 	$(PY) contrib/docs/site.py
+	$(PY) contrib/build/make_page.py --check
 
 docs: venv ## write what the code says into README and docs/, and build the site in build/site
 	$(COG) -r $(PAGES)
@@ -94,6 +95,9 @@ release: venv ## build sdist and wheel, and try the wheel as pip and uv install 
 
 model: blas ## build the demo model, SmolLM2-135M-Instruct, in .models/
 	@$(PY) contrib/smollm2/build.py
+
+page: venv ## build the page that `prefd web` serves, where npm can be had (PREFD_WEB=required: or fail)
+	@$(PY) contrib/build/make_page.py
 
 blas: venv ## put a fast BLAS in .venv (Linux CPU only)
 	@$(PY) contrib/blas/install.py

@@ -78,6 +78,13 @@ class Timing:
     events_heartbeat: float = 15.0
     """Between two comments on a stream that has nothing to tell."""
 
+    first_page_retry: float = 1.0
+    """Before a page that has died is served again; twice as long each time."""
+    last_page_retry: float = 60.0
+    """The longest time before that; a page that was served longer has died for the first time."""
+    page_end: float = 5.0
+    """For the page's process to end after SIGTERM."""
+
     notify_look: float = 0.5
     """Between two looks at whether a job has ended that `notify.command` is to be told of."""
     notify_stop: float = 5.0

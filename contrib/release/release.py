@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent.parent
 DIST = ROOT / "dist"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 VERSION: str = PROJECT["project"]["version"]
+PAGE = "prefd/daemon/page/static/"
 EXTRA = "" if sys.platform == "darwin" else "[cpu]"
 
 
@@ -71,14 +72,17 @@ def build() -> Path:
 
 
 def check_content(wheel: Path) -> None:
-    """Raises `NotReady` unless the wheel holds exactly the modules of the checkout, and says that they have types."""
+    """Raises `NotReady` unless the wheel holds exactly the modules of the checkout, the page, and says that they have types."""
     folders: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
     expected = {
         f"{package.replace('.', '/')}/{path.relative_to(ROOT / folder).as_posix()}"
         for package, folder in folders.items()
         for path in [*(ROOT / folder).rglob("*.py"), ROOT / folder / "py.typed"]
     }
-    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    if PAGE + "index.html" not in names:
+        raise NotReady(f"{wheel.name} has no page: build it where npm's registry can be reached")
+    held = {name for name in names if not name.startswith(PAGE)}
     if held != expected:
         raise NotReady(f"{wheel.name} lacks {sorted(expected - held)} and has {sorted(held - expected)} too many")
 

@@ -9,6 +9,7 @@ import click
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, require_home, warn_of_owner
+from prefd.daemon.commands.shared.page_option import choose_page_address, web_option
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.control.detached_start import start_detached
 from prefd.daemon.home.layout import Home
@@ -23,21 +24,25 @@ PLACE = HelpPlace(Section.DAEMON, 20)
     epilog="""\b
 Examples:
   prefd start --detach
+  prefd start --detach --web      and serve the page; `prefd web --show-url` has its address
   prefd start                     in the foreground: logs to stderr, Ctrl-C stops it"""
 )
 @click.option("--detach", is_flag=True, help="Return once it answers; it logs to <home>/daemon.log.")
 @click.option("--log-to-file", is_flag=True, help="Log to <home>/daemon.log here too, which is rotated.")
+@web_option
 @json_option
 @pass_timing
 @click.pass_obj
-def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, as_json: bool) -> None:
+def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, web: str | None, as_json: bool) -> None:
     """Start the daemon.
 
     It watches <home>/jobs and runs what is put there, one job at a time unless config.toml says otherwise; jobs that were queued or running when it last
     stopped go on. Makes the home if it is not there.
     """
     from prefd.daemon.home import lock
+    from prefd.daemon.home.page_record import join_address
 
+    page_address = None if web is None else choose_page_address(home, web)
     if as_json and not detach:
         raise click.UsageError("--json says what was started: it needs --detach")
     if home.root.is_dir():
@@ -53,7 +58,7 @@ def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, as_json: 
 
         restart_in_utf8_mode()
         try:
-            if not serve(home, to_file=log_to_file):
+            if not serve(home, to_file=log_to_file, page_address=page_address):
                 raise click.exceptions.Exit(Exit.NOT_FOUND)
         except lock.AlreadyRunning as error:
             if os.environ.get("XPC_SERVICE_NAME", "0") == "0":
@@ -63,7 +68,7 @@ def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, as_json: 
     if (holder := lock.find_holder(home)) is not None:
         refuse_silent(home)
         raise Failure(f"the daemon is already running here: pid {holder.pid}\nsee `prefd status`, or `prefd stop` it")
-    pid = start_detached(home, timing)
+    pid = start_detached(home, timing, [] if page_address is None else ["--web", join_address(*page_address)])
     if as_json:
         render.emit_json({"pid": pid, "home": str(home.root), "log": str(home.log)})
     else:

@@ -12,7 +12,7 @@ from prefd.daemon.commands.shared.options import json_option, read_jobs, require
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.terminal import render
-from prefd.daemon.terminal.status import power_facts, usage_facts, watch_facts
+from prefd.daemon.terminal.status import page_facts, power_facts, usage_facts, watch_facts
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.version_skew import describe_skew
@@ -44,6 +44,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     from prefd.daemon.control.answers import parse_status
     from prefd.daemon.control.client import Client, DaemonNotRunning
     from prefd.daemon.health import usage
+    from prefd.daemon.home.page_record import find_page
 
     home = require_home(ctx.obj)
     try:
@@ -51,9 +52,15 @@ def status(ctx: click.Context, as_json: bool) -> None:
     except DaemonNotRunning as error:
         with read_jobs(home) as jobs:
             counts, paused_at, sizes = jobs.counts(), jobs.queue_paused_at(), jobs.largest(MOST_SIZES)
-        machine_usage = usage.measure_usage(home)
+        page = find_page(home)
+        machine_usage = usage.measure_usage(home, page=page.pid if page else None)
         if as_json:
-            home_facts = {"home": str(home.root), "jobs": dict(counts), "queue": {"paused_at": paused_at}}
+            home_facts: dict[str, Any] = {
+                "home": str(home.root),
+                "jobs": dict(counts),
+                "queue": {"paused_at": paused_at},
+            }
+            home_facts["page"] = None if page is None else {"address": page.address, "pid": page.pid, "error": None}
             run_sizes = {"run_sizes": describe_sizes(*sizes)}
             render.emit_json({"running": False, **home_facts, "usage": asdict(machine_usage), **run_sizes})
         else:
@@ -62,6 +69,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 ("home", str(home.root)),
                 ("jobs", format_counts(counts)),
                 *queue_facts(paused_at),
+                *page_facts(page),
                 *usage_facts(machine_usage),
                 *size_facts(*sizes),
             ]
@@ -72,14 +80,16 @@ def status(ctx: click.Context, as_json: bool) -> None:
     if skew := describe_skew(daemon.version):
         render.print_warning(skew)
     workers = {job.id: job.worker_pid for job in daemon.active if job.worker_pid is not None}
-    machine_usage = usage.measure_usage(home, daemon.pid, workers)
+    page = find_page(home)
+    machine_usage = usage.measure_usage(home, daemon.pid, workers, page.pid if page else None)
     with read_jobs(home) as jobs:
         sizes = jobs.largest(MOST_SIZES)
     if as_json:
         run_sizes = {"run_sizes": describe_sizes(*sizes)}
         render.emit_json({"running": True, **document, "usage": asdict(machine_usage), **run_sizes})
     else:
-        facts = [*daemon_facts(daemon), *usage_facts(machine_usage), *size_facts(*sizes)]
+        served = page_facts(page, daemon.page.error if daemon.page else None)
+        facts = [*daemon_facts(daemon), *served, *usage_facts(machine_usage), *size_facts(*sizes)]
         render.open_stdout().print(render.make_facts(facts))
 
 

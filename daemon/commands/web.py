@@ -27,7 +27,8 @@ PLACE = HelpPlace(Section.DAEMON, 22)
 Examples:
   prefd web --open
   prefd web --port 9000
-  prefd web --show-url            the address, with its token, of the page that is served"""
+  prefd web --show-url            the address, with its token, of the page that is served
+  prefd start --detach --web      have the daemon serve it"""
 )
 @click.option("--open", "opens", is_flag=True, help="Open it in the browser.")
 @click.option("--host", metavar="ADDRESS", help="Listen on this address.  [default: web.host in config.toml]")
@@ -114,7 +115,7 @@ def require_page(home: Home) -> PageRecord:
 
     if (record := find_page(require_home(home))) is None:
         raise Failure(
-            f"no page is served of {home.root}: `prefd web` serves it",
+            f"no page is served of {home.root}: `prefd web` serves it, and `prefd start --detach --web` does with the daemon",
             Exit.NOT_FOUND,
         )
     return record

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from prefd.daemon.errors import PrefdError
@@ -22,14 +23,14 @@ class NotStarted(PrefdError):
     """The daemon did not come up; the message ends with what it said."""
 
 
-def start_detached(home: Home, timing: Timing = USUAL) -> int:
-    """Starts a daemon on `home`; returns its pid once its control socket answers. Raises NotStarted."""
+def start_detached(home: Home, timing: Timing = USUAL, options: Sequence[str] = ()) -> int:
+    """Starts a daemon on `home`, with further options of `prefd start`; returns its pid once its control socket answers. Raises NotStarted."""
     from prefd.daemon.machine.processes import PYTHON  # with psutil, which no other command that is listed needs
 
     with home.log.open("ab") as log:
         begin = log.tell()
         daemon = subprocess.Popen(
-            [*PYTHON, "-m", "prefd.daemon.cli", "--home", str(home.root), "start", "--log-to-file"],
+            [*PYTHON, "-m", "prefd.daemon.cli", "--home", str(home.root), "start", "--log-to-file", *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -89,6 +89,18 @@ class Power:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PageHealth:
+    """PageHealth says where the daemon has the page served."""
+
+    address: str | None
+    """Where a browser on this machine finds it; null while it is not served."""
+    pid: int | None
+    """Its process."""
+    error: str | None
+    """Why it is not served, or why it last was not."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """Status says what the daemon does now."""
 
@@ -118,6 +130,8 @@ class Status:
     """The versions that were installed when the daemon started, of prefd and the model libraries."""
     memory_rss_bytes: int
     power: Power = field(default_factory=Power)
+    page: PageHealth | None = None
+    """The page that this daemon serves; null where it was not asked to."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns every field, as plain JSON values."""

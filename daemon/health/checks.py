@@ -21,6 +21,7 @@ from prefd.daemon.health.condition_checks import check_memory, check_power
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.health.home_checks import check_disk, check_home
 from prefd.daemon.health.machine_checks import check_limits, check_service, check_socket, check_watch
+from prefd.daemon.health.page_checks import check_page
 from prefd.daemon.home import lock
 from prefd.daemon.home.changed_settings import describe_differences
 from prefd.daemon.home.handed_settings import HandedSettings
@@ -358,6 +359,7 @@ CHECKS: tuple[Callable[[Home, Timing], Iterator[HealthFinding]], ...] = (
     check_socket,
     check_daemon,
     check_service,
+    check_page,
     check_cache,
     check_shared_cache,
 )

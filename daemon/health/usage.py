@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,8 @@ class MemoryUsage:
     daemon_bytes: int | None
     """None where no daemon runs."""
     workers: Sequence[WorkerMemory]
+    page_bytes: int | None = None
+    """None where no page is served."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,10 @@ class Usage:
     memory: MemoryUsage
 
 
-def measure_usage(home: Home, daemon: int | None = None, workers: Mapping[int, int] | None = None) -> Usage:
-    """Measures the disk and the processes: `daemon` is its pid, `workers` job → pid. A process that has ended holds nothing."""
+def measure_usage(
+    home: Home, daemon: int | None = None, workers: Mapping[int, int] | None = None, page: int | None = None
+) -> Usage:
+    """Measures the disk and the processes: `daemon` and `page` are pids, `workers` job → pid. What has ended holds nothing."""
     disk = shutil.disk_usage(home.root)
     machine = psutil.virtual_memory()
     (cache, all_of_cache), (runs, all_of_runs) = (measure_folder(folder) for folder in (home.cache, home.runs))
@@ -81,24 +85,33 @@ def measure_usage(home: Home, daemon: int | None = None, workers: Mapping[int, i
         MemoryUsage(
             machine.available,
             machine.total,
-            None if daemon is None else measure_memory(daemon),
+            None if daemon is None else measure_memory(daemon, [*(workers or {}).values(), *([page] if page else [])]),
             [WorkerMemory(job, count) for job, count in bytes_by_job.items() if count is not None],
+            None if page is None else measure_memory(page),
         ),
     )
 
 
-def measure_memory(pid: int) -> int | None:
-    """Adds up the bytes that a process and what it has started hold; None where it has ended."""
+def measure_memory(pid: int, apart: Collection[int] = ()) -> int | None:
+    """Adds up the bytes that a process and what it has started hold, but for `apart` and theirs; None where it has ended."""
     try:
-        process = psutil.Process(pid)
-        total = held_bytes(process)
+        total = held_bytes(psutil.Process(pid))
     except psutil.Error:
         return None
-    with suppress(psutil.Error):
-        for child in process.children(recursive=True):
+    excluded = {each.pid for root in apart for each in list_descendants(root)} | set(apart)
+    for child in list_descendants(pid):
+        if child.pid not in excluded:
             with suppress(psutil.Error):
                 total += held_bytes(child)
     return total
+
+
+def list_descendants(pid: int) -> list[psutil.Process]:
+    """Lists what a process has started, and what that has; nothing where it has ended."""
+    try:
+        return list(psutil.Process(pid).children(recursive=True))
+    except psutil.Error:
+        return []
 
 
 def measure_folder(folder: Path, seconds: float | None = None) -> tuple[int, bool]:

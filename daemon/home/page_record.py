@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from filelock import FileLock, Timeout
-
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.lock import PATIENCE_SECONDS, is_locked
@@ -76,6 +74,8 @@ def find_page(home: Home) -> PageRecord | None:
 @contextmanager
 def hold_page(home: Home) -> Iterator[None]:
     """Be the only process that serves the home's page inside the block. Raises PageServedAlready."""
+    from filelock import FileLock, Timeout  # here: asking where the page is served needs none of it
+
     lock = FileLock(home.page_lock, timeout=PATIENCE_SECONDS, poll_interval=0.05)
     try:
         lock.acquire()

@@ -54,6 +54,7 @@ class NotifyConfig(SpecModel):
 class WebConfig(SpecModel):
     """WebConfig says where the page is served: `[web]` in config.toml."""
 
+    enabled: bool = Field(False, description="serve the page with the daemon, as `prefd start --web` does")
     host: str = Field(
         "127.0.0.1", min_length=1, description="the address; another than this reaches beyond this machine"
     )

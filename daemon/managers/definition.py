@@ -41,16 +41,22 @@ class ServiceDefinition:
     environment: Mapping[str, str]
     stop_seconds: int
     """How long a stop may take before the daemon is killed."""
+    options: tuple[str, ...] = ()
+    """Further options of `prefd start`."""
 
     @classmethod
     def make(
-        cls, home: Home, stop_grace_seconds: float, environment: Mapping[str, str] | None = None
+        cls,
+        home: Home,
+        stop_grace_seconds: float,
+        environment: Mapping[str, str] | None = None,
+        options: tuple[str, ...] = (),
     ) -> ServiceDefinition:
         """Make that of this installation of prefd and this shell's environment."""
         shell = os.environ if environment is None else environment
         kept = {name: shell[name] for name in KEPT if shell.get(name)}
         variables = {"PATH": make_path(shell.get("PATH", "")), "PREFD_HOME": str(home.root), **kept}
-        return cls(find_program(), home.root, variables, int(stop_grace_seconds) + MARGIN_SECONDS)
+        return cls(find_program(), home.root, variables, int(stop_grace_seconds) + MARGIN_SECONDS, options)
 
 
 def find_program() -> tuple[str, ...]:

@@ -38,7 +38,7 @@ class Launchd(Manager):
         """Return the property list."""
         document: dict[str, Any] = {
             "Label": LABEL,
-            "ProgramArguments": [*service.program, "start", "--log-to-file"],
+            "ProgramArguments": [*service.program, "start", "--log-to-file", *service.options],
             "EnvironmentVariables": dict(service.environment),
             "StandardErrorPath": str(
                 Path.home() / "Library" / "Logs" / "prefd.err"

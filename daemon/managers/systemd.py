@@ -57,7 +57,7 @@ class Systemd(Manager):
 
     def write(self, service: ServiceDefinition) -> str:
         """Return the unit."""
-        command = " ".join(quote(word).replace("$", "$$") for word in (*service.program, "start"))
+        command = " ".join(quote(word).replace("$", "$$") for word in (*service.program, "start", *service.options))
         lines = [f"Environment={quote(f'{name}={value}')}" for name, value in service.environment.items()]
         return TEMPLATE.format(command=command, environment="\n".join(lines), stop_seconds=service.stop_seconds)
 

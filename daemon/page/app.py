@@ -19,11 +19,12 @@ from prefd.daemon.control.api.endpoint import Controlled, Endpoint
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.control.api.openapi import describe_endpoints
 from prefd.daemon.home.layout import Home
+from prefd.daemon.home.page_files import STATIC
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.page.api.own_endpoints import list_own_endpoints
 from prefd.daemon.page.guard import ApiGuard, HostGuard
 from prefd.daemon.page.relay import Relay
-from prefd.daemon.page.shell import STATIC, make_shell
+from prefd.daemon.page.shell import make_shell
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.text.parsed import MAX_BYTES

@@ -16,11 +16,11 @@ from prefd.daemon.control.connection import Connection, make_limits
 from prefd.daemon.control.server import serve_app
 from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
+from prefd.daemon.home.page_files import read_shell
 from prefd.daemon.home.page_record import PageRecord, forget_token, hold_page, write_page_record
 from prefd.daemon.page.addresses import list_hosts
 from prefd.daemon.page.app import make_page
 from prefd.daemon.page.listening import PortTaken, bind_page
-from prefd.daemon.page.shell import read_shell
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,4 @@
-"""The shell is the one document of the page, for every address in it, and its hashed scripts and styles. It holds no secret.
-
-Both are made by `make page`, or by pip when it builds prefd, and lie in `static/`.
-"""
+"""The shell is the one document of the page, for every address in it, with its hashed scripts and styles. It holds no secret."""
 
 from __future__ import annotations
 
@@ -16,26 +13,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from prefd.daemon.errors import PrefdError
+from prefd.daemon.home.page_files import STATIC, read_shell
 from prefd.daemon.page.headers import make_policy
 
-STATIC = Path(__file__).parent / "static"
 NONCE = "__NONCE__"
 """What stands in the shell where the nonce of its styles belongs."""
 FOR_EVER = "public, max-age=31536000, immutable"
 """A file whose name holds a hash of its content never changes."""
-
-
-class PageMissing(PrefdError):
-    """prefd was installed without its page; the message says how to get it."""
-
-    http_status = 503
-
-    def __init__(self, static: Path = STATIC) -> None:
-        super().__init__(
-            f"prefd was installed without its page: there is no {static / 'index.html'}. In a checkout `make page` builds "
-            "it; elsewhere install prefd again where npm's registry can be reached, or from a built wheel"
-        )
 
 
 class HashedFiles(StaticFiles):
@@ -48,14 +32,6 @@ class HashedFiles(StaticFiles):
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers["Cache-Control"] = FOR_EVER
         return response
-
-
-def read_shell(static: Path = STATIC) -> str:
-    """Reads the shell. Raises PageMissing where the page was not built."""
-    try:
-        return (static / "index.html").read_text(encoding="utf-8")
-    except OSError:
-        raise PageMissing(static) from None
 
 
 def make_shell(static: Path = STATIC) -> Starlette:

@@ -50,6 +50,7 @@ from prefd.daemon.service.admission import Admission
 from prefd.daemon.service.housekeeping import Housekeeping
 from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
+from prefd.daemon.service.page_child import PageChild
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.catalog import Catalog
@@ -69,6 +70,7 @@ SYSTEMD = "what systemd is told"
 NOTIFIER = "the notifier"
 HOME = "the watch on the home"
 HOUSEKEEPING = "the housekeeping"
+PAGE = "the page"
 SETTINGS = "the watch on config.toml"
 RELOAD = "the reload of config.toml"
 
@@ -86,6 +88,7 @@ class Service:
         timing: Timing = USUAL,
         settings: LiveSettings | None = None,
         restart_log: Callable[[LogConfig], None] = lambda config: None,
+        page_address: tuple[str, int] | None = None,
     ) -> None:
         self.home = home
         self.max_spec_bytes = MAX_BYTES
@@ -110,6 +113,7 @@ class Service:
         self.intake = Intake(home, config.watch, inbox, calls, self.admission, timing)
         self._helpers: dict[str, asyncio.Task[None]] = {}
         self.housekeeping = Housekeeping(home, table)
+        self.page = PageChild(home, page_address, timing)
         self.runner.ended = self.housekeeping.wake
         self.started_at = time.time()
         self.started = time.monotonic()
@@ -130,6 +134,7 @@ class Service:
             self._start(HOME, self._watch_home())
             self._start(NOTIFIER, Notifier(self.home, self.config.notify, self.table, self.timing).run())
             self._start(SETTINGS, self._watch_settings())
+            self._start(PAGE, self.page.run(self.config.web))
             log.info("serving %s", self.home.root)
             try:
                 await asyncio.gather(self._repeat(FOLDER, self._take_in_specs), self._repeat(QUEUE, self.runner.run))
@@ -183,6 +188,9 @@ class Service:
         if now.notify != before.notify:
             await self._end(NOTIFIER)
             self._start(NOTIFIER, Notifier(self.home, now.notify, self.table, self.timing).run())
+        if now.web != before.web:
+            await self._end(PAGE)
+            self._start(PAGE, self.page.run(now.web))
         self.intake.changed.set()
         self.runner.queued.set()
 
@@ -223,6 +231,7 @@ class Service:
             versions=self.versions,
             memory_rss_bytes=process.memory_info().rss,
             power=_measure_power(self.config.worker.prevent_sleep),
+            page=self.page.describe(),
         )
 
     def request_stop(self) -> None:
@@ -373,8 +382,16 @@ async def _run(service: Service) -> bool:
     return service.lost is None
 
 
-def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False, timing: Timing = USUAL) -> bool:
+def serve(
+    home: Home,
+    worker: Sequence[str] = WORKER,
+    to_file: bool = False,
+    timing: Timing = USUAL,
+    page_address: tuple[str, int] | None = None,
+) -> bool:
     """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
+
+    Where there is a `page_address`, the page is served there, whatever the settings say.
 
     Returns False where it ended because the home went away.
 
@@ -389,6 +406,14 @@ def serve(home: Home, worker: Sequence[str] = WORKER, to_file: bool = False, tim
         with open_table(home) as table:
             manager = ServiceManager.take(os.environ)
             service = Service(
-                home, settings.current, table, worker, manager, timing, settings=settings, restart_log=restart_log
+                home,
+                settings.current,
+                table,
+                worker,
+                manager,
+                timing,
+                settings=settings,
+                restart_log=restart_log,
+                page_address=page_address,
             )
             return asyncio.run(_run(service))

@@ -11,6 +11,7 @@ from prefd.daemon.text.times import format_clock, format_duration
 if TYPE_CHECKING:  # it loads psutil
     from prefd.daemon.control.status import Power
     from prefd.daemon.health.usage import Usage
+    from prefd.daemon.home.page_record import PageRecord
 
 MOST_NAMES = 5
 
@@ -31,6 +32,13 @@ def watch_facts(health: WatchHealth) -> list[tuple[str, str]]:
     return facts
 
 
+def page_facts(page: PageRecord | None, trouble: str | None = None) -> list[tuple[str, str]]:
+    """Lists where the page is served, or why it is not where the daemon was to serve it."""
+    if page is not None:
+        return [("page", f"{page.address} (pid {page.pid}); `prefd web --show-url` has the token")]
+    return [("page", f"not served: {trouble}")] if trouble else []
+
+
 def power_facts(power: Power) -> list[tuple[str, str]]:
     """Lists what the machine's power does to jobs, as far as the system tells."""
     facts = [power.kept_awake] if power.kept_awake else []
@@ -49,6 +57,7 @@ def usage_facts(usage: Usage) -> list[tuple[str, str]]:
     """Lists what prefd takes of the machine, and what is left of it, as names and values."""
     memory, disk, home = usage.memory, usage.disk, usage.home
     holders = [] if memory.daemon_bytes is None else [f"daemon {format_size(memory.daemon_bytes)}"]
+    holders += [] if memory.page_bytes is None else [f"page {format_size(memory.page_bytes)}"]
     holders += [f"job {worker.job} {format_size(worker.bytes)}" for worker in memory.workers]
     free = f"{format_size(memory.available_bytes)} of {format_size(memory.total_bytes)} available"
     bound = "" if home.complete else "more than "

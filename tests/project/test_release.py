@@ -86,6 +86,9 @@ def test_a_wheel_must_hold_every_module_and_nothing_else(release: ModuleType, ch
         for folder in ("daemon", "cache", "plugins")
         for name in ("__init__.py", "py.typed", "inner/one.py")
     ]
+    with pytest.raises(release.NotReady, match="has no page"):
+        release.check_content(make_wheel(checkout, *whole))
+    whole = ["prefd/daemon/page/static/index.html", "prefd/daemon/page/static/assets/main-HASH.js", *whole]
     release.check_content(make_wheel(checkout, *whole))
     with pytest.raises(release.NotReady, match=r"lacks \['prefd/plugins/inner/one.py'\] and has \[\] too many"):
         release.check_content(make_wheel(checkout, *whole[:-1]))

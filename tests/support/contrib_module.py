@@ -31,7 +31,7 @@ def load(path: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"contrib_{Path(path).stem}", CONTRIB / path)
     assert spec
     assert spec.loader
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where its dataclasses look for it
     spec.loader.exec_module(module)
     return module
 

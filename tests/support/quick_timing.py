@@ -19,6 +19,7 @@ QUICK_TIMING = Timing(
     first_events_retry=0.05,
     events_look=0.02,
     notify_look=0.02,
+    first_page_retry=0.05,
     events_retry=0.02,
     job_look=0.02,
     progress_line=0.0,

@@ -10,6 +10,7 @@ import click
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, require_home
+from prefd.daemon.commands.shared.page_option import choose_page_address, web_option
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.terminal import render
@@ -35,16 +36,19 @@ def service() -> None:
     epilog="""\b
 Examples:
   prefd service install
+  prefd service install --web                     the page too, at each login
   HF_HOME=/Volumes/T7/hf prefd service install    what is set now, the service gets too"""
 )
+@web_option
 @json_option
 @click.pass_obj
-def install(home: Home, as_json: bool) -> None:
+def install(home: Home, web: str | None, as_json: bool) -> None:
     """Write the service's file, and start the daemon.
 
     The file has this prefd's path, this home, and the PATH and Hugging Face folders of this shell. A service that is there already is replaced: do it again after an upgrade that moves prefd, or when one of these changes.
     """
     from prefd.daemon.home import lock
+    from prefd.daemon.home.page_record import join_address
     from prefd.daemon.home.settings import Config
     from prefd.daemon.managers.choice import find_manager
     from prefd.daemon.managers.definition import ServiceDefinition, describe_left_out
@@ -55,7 +59,9 @@ def install(home: Home, as_json: bool) -> None:
         render.print_note(f"made a home at {home.root}")
     if (holder := lock.find_holder(home)) is not None and manager.describe() is None:
         raise Failure(f"a daemon that was started by hand serves {home.root} (pid {holder.pid}): `prefd stop` it first")
-    definition = ServiceDefinition.make(home, Config.load(home).stop_grace_seconds)
+    config = Config.load(home)
+    options = () if web is None else ("--web", join_address(*choose_page_address(home, web)))
+    definition = ServiceDefinition.make(home, config.stop_grace_seconds, options=options)
     manager.install(definition)
     if (left_out := describe_left_out(os.environ)) is not None:
         render.print_warning(left_out)
@@ -64,6 +70,8 @@ def install(home: Home, as_json: bool) -> None:
     else:
         click.echo(manager.file)
     render.print_note(f"{manager.name} starts the daemon now and at each login; `prefd service status` shows it")
+    if options or config.web.enabled:
+        render.print_note("it serves the page too: `prefd web --show-url` prints the address with its token")
     if manager.name == "systemd":
         render.print_note("`loginctl enable-linger` keeps it running after you have logged out")
 

@@ -22,8 +22,10 @@ from prefd.daemon.runs.run_folder import Progress
 
 MISSING = {404: "there is no such job"}
 """The error of every endpoint of one job."""
-DOCUMENTED = ConfigDict(use_attribute_docstrings=True, defer_build=True)
-"""Of every type in the OpenAPI document: their docstrings are the document's."""
+DOCUMENTED = ConfigDict(
+    use_attribute_docstrings=True, defer_build=True, json_schema_serialization_defaults_required=True
+)
+"""Of every type in the OpenAPI document: their docstrings are the document's, and what has a default is answered all the same."""
 STATUS_KINDS = [each for each in vars(status).values() if isinstance(each, type) and is_dataclass(each)]
 ANSWER_KINDS = (answers.Queued, answers.Acted, answers.Edited)
 for _kind in (*STATUS_KINDS, *ANSWER_KINDS, Job, Progress, WatchHealth, *KINDS.values()):
@@ -61,7 +63,7 @@ class Readable(Answer):
     """Why not, in words that go on after the path; null where it can, or where there is nothing."""
 
 
-@with_config(DOCUMENTED)
+@with_config(DOCUMENTED | ConfigDict(json_schema_serialization_defaults_required=False))  # a summary is asked for
 @dataclass(frozen=True)
 class ListedJob(Job):
     """ListedJob is a job of a list."""

@@ -1,6 +1,7 @@
 """`prefd service`, before stand-ins for launchd and systemd."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def test_a_service_is_installed_shown_and_taken_away(account: FakeAccount, home:
     assert not file.exists()
     assert invoke(Home(home), "service", "status").exit_code == Exit.NOT_FOUND
     assert "there is no service" in invoke(Home(home), "service", "uninstall").stderr
+
+
+def test_a_service_serves_the_page_where_it_is_asked_to(account: FakeAccount, made: Home) -> None:
+    installed = invoke(made, "service", "install", "--web", "9000")
+    assert installed.exit_code == Exit.OK, installed.output
+    text = Path(installed.stdout.strip()).read_text()
+    assert re.search(r"--web\W+(string>\W*<string>)?127\.0\.0\.1:9000", text)
+    assert "`prefd web --show-url`" in installed.stderr
 
 
 def test_a_token_is_not_written_down_and_that_is_told(

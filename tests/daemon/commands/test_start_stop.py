@@ -71,7 +71,7 @@ def test_start_warns_where_the_workers_will_find_no_fast_blas(
     there: Home, monkeypatch: pytest.MonkeyPatch, missing: bool
 ) -> None:
     monkeypatch.setattr("prefd.daemon.machine.blas.is_missing", lambda: missing)
-    monkeypatch.setattr("prefd.daemon.commands.start_stop.start_detached", lambda home, timing: 7)
+    monkeypatch.setattr("prefd.daemon.commands.start_stop.start_detached", lambda home, timing, options: 7)
     result = invoke(there, "start", "--detach")
     assert result.stdout == "7\n"
     assert ("warning: no fast BLAS found" in result.stderr) == missing

@@ -9,10 +9,10 @@ from starlette.testclient import TestClient
 
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.home.layout import Home
+from prefd.daemon.home.page_files import PageMissing
 from prefd.daemon.page import app
 from prefd.daemon.page.api import looks
 from prefd.daemon.page.app import list_endpoints, make_page
-from prefd.daemon.page.shell import PageMissing
 from support import fake_worker
 from support.control_server import serving
 from support.page import OPEN, browse, write_static
