@@ -38,7 +38,9 @@ COLOURS = "{type: 'rule', values: ['color-contrast']}"
 def look(page: Page, rules: str) -> list[Any]:
     """What axe finds on the page as it is."""
     violations = page.evaluate(f"axe.run(document, {{runOnly: {rules}, resultTypes: ['violations']}})")["violations"]
-    return [(each["id"], each["nodes"][0]["html"][:200], each["nodes"][0]["failureSummary"][:300]) for each in violations]
+    return [
+        (each["id"], each["nodes"][0]["html"][:200], each["nodes"][0]["failureSummary"][:300]) for each in violations
+    ]
 
 
 def test_axe_finds_nothing_on_any_screen_in_either_theme(made: Home, visit: Callable[..., Visit]) -> None:

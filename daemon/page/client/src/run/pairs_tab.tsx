@@ -22,6 +22,7 @@ export function PairsTab({ run }: { run: JobDocument }) {
   return (
     <div class="below">
       <Trouble text={trouble} />
+      {!page && !trouble && <p class="soft">The pairs are being read.</p>}
       {page && page.state !== "done" && <PairsWaiting run={run} page={page} onScore={score} />}
       {head && page && (
         <>
