@@ -19,7 +19,7 @@ from prefd.daemon.home.identity import (
 )
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.runs_owner import claim_runs
-from prefd.daemon.inbox.claims import mark_claims, unmark_claims
+from prefd.daemon.inbox.claimed_file import mark_claims, unmark_claims
 from prefd.daemon.jobs.database import Unreadable
 from prefd.daemon.jobs.fill_up import fill_up
 from prefd.daemon.jobs.leftovers import hide_removals

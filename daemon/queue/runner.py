@@ -69,7 +69,7 @@ class Runner:
 
     @property
     def config(self) -> Config:
-        """The settings that are in force."""
+        """Return the settings that are in force."""
         return self.conditions.settings.current
 
     @property

@@ -58,7 +58,7 @@ class PairsHead(DocumentModel):
 
     @property
     def wrong(self) -> int:
-        """The pairs that are the wrong way round, of both parts."""
+        """Return how many pairs of both parts are the wrong way round."""
         return sum(part.wrong for part in (self.train, self.held_out) if part is not None)
 
     def to_json(self) -> dict[str, Any]:

@@ -28,17 +28,17 @@ class PairFiles:
 
     @property
     def folder(self) -> Path:
-        """The folder of all of them."""
+        """Return the folder of a job's scored pairs."""
         return self.run.root / FOLDER
 
     @property
     def table(self) -> Path:
-        """The table of pairs."""
+        """Return the file of the table of pairs."""
         return self.folder / "pairs.parquet"
 
     @property
     def log(self) -> Path:
-        """The log of the worker that scored them."""
+        """Return the file of the log of the worker that scored the pairs."""
         return self.folder / "worker.log"
 
     @property

@@ -149,7 +149,7 @@ class Service:
 
     @property
     def config(self) -> Config:
-        """The settings that are in force."""
+        """Return the settings that are in force."""
         return self.settings.current
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:

@@ -36,7 +36,7 @@ class Controlled(Protocol):
 
     @property
     def home(self) -> Home:
-        """The home that the daemon runs on."""
+        """Returns the home that the daemon runs on."""
         ...
 
     @property

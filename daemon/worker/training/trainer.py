@@ -60,7 +60,7 @@ class Trainer:
 
     @property
     def model(self) -> nn.Module:
-        """The policy's model."""
+        """Return the policy's model."""
         return self.scorer.model
 
     def step(self, number: int, examples: Sequence[Example], stop: StopEvent | None = None) -> dict[str, float]:
