@@ -20,3 +20,4 @@ printf '%s\n' "$status" | tr '|' '/' | sed 's/$/ | font=Menlo trim=false/'
 echo ---
 echo "Pause the queue | shell=prefd param1=pause terminal=false refresh=true"
 echo "Resume the queue | shell=prefd param1=resume terminal=false refresh=true"
+echo "Show the folder | shell=prefd param1=open terminal=false"

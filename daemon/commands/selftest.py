@@ -52,7 +52,9 @@ def selftest(ctx: click.Context, timing: Timing, checks: tuple[str, ...], as_jso
     )
     found = run_checks(home, checks or known, timing)
     with leave_at_signals():
-        results = list(found if as_json else print_results(found))
+        results = list(
+            found if as_json else print_results(found, [name for name in known if name in (checks or known)])
+        )
     keep_results(home, results)
     if as_json:
         render.emit_json({"ok": not choose_exit(results), "checks": [result.to_json() for result in results]})

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import click
@@ -37,6 +38,13 @@ def open_stdout() -> Console:
         return Console(highlight=False, markup=False, emoji=False)
     width = None if os.environ.get("COLUMNS") else PIPE_WIDTH
     return _Pipe(width=width, highlight=False, markup=False, emoji=False)
+
+
+def show_busy(name: str) -> AbstractContextManager[Any]:
+    """Shows on a terminal, for as long as the block lasts, that `name` is at work; elsewhere, and for an empty name, nothing."""
+    if not name or not sys.stderr.isatty():
+        return nullcontext()
+    return Console(stderr=True, highlight=False, markup=False, emoji=False).status(f"{name} …")
 
 
 def emit_json(fields: Mapping[str, Any]) -> None:

@@ -33,7 +33,8 @@ def test_the_job_that_runs_stands_in_the_menu_bar(tmp_path: Path) -> None:
     first, rule, *menu = show(tmp_path, RUNS, 0)
     assert (first, rule) == ("prefd ▶ job 3 (a/b): training, 4/12 steps", "---")
     assert menu[2] == "now     job 3 (a/b): training, 4/12 steps | font=Menlo trim=false"
-    assert menu[-2].startswith("Pause the queue | shell=prefd param1=pause")
+    assert menu[-3].startswith("Pause the queue | shell=prefd param1=pause")
+    assert menu[-1].startswith("Show the folder | shell=prefd param1=open")
 
 
 @pytest.mark.parametrize("code", [1, 4])

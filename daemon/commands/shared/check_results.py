@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 STYLES = {"ok": "green", "skipped": "yellow", "failed": "bold red"}
 
 
-def print_results(results: Iterable[CheckResult]) -> Iterator[CheckResult]:
-    """Print each result as it comes, and hand it on."""
-    console = render.open_stdout()
-    for result in results:
+def print_results(results: Iterable[CheckResult], names: Iterable[str] = ()) -> Iterator[CheckResult]:
+    """Print each result as it comes, and hand it on. `names`: those of the checks, in order: a terminal shows which one is being made."""
+    console, coming, waiting = render.open_stdout(), iter(results), iter(names)
+    while True:
+        with render.show_busy(next(waiting, "")):
+            result = next(coming, None)
+        if result is None:
+            return
         console.print(make_line(result))
         yield result
 

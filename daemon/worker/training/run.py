@@ -21,6 +21,7 @@ from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, TrainingSummary
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Example, list_places
+from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.errors import Interrupted, JobError, NotFinite, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models.device import describe_machine
@@ -61,7 +62,7 @@ class Run:
         self.metrics = MetricsLog(self.job.run.metrics)
         self.data_sha256 = digest_examples(self.job.examples)
         self.weights_sha256 = self.job.identify(self.job.policy).identity["weights"]
-        self.step = self.adapter_step = self.saved_step = 0
+        self.step = self.taken_step = self.adapter_step = self.saved_step = 0
         self.saved_at = time.monotonic()
         self.unfinished: dict[str, float] | None = None
         """The metrics of a step that was taken and whose evaluation, if one is due, was not."""
@@ -151,7 +152,19 @@ class Run:
         return files | {name: metadata.version(name) for name in TOKENIZING_LIBRARIES}
 
     def run_steps(self, stop: StopEvent) -> None:
-        """Take the steps to the end, or until the held-out pairs stop improving. Raises `Stopped` after a checkpoint."""
+        """Take the steps to the end, or until the held-out pairs stop improving. Raises `Stopped` after a checkpoint.
+
+        Where the device fails or its memory runs out, what was trained so far is saved first, where it can be.
+        """
+        self.taken_step = self.step
+        try:
+            self._run_steps(stop)
+        except (RuntimeError, MemoryError) as error:
+            if is_device_trouble(error) or is_out_of_memory(error):
+                self._keep_steps()
+            raise
+
+    def _run_steps(self, stop: StopEvent) -> None:
         total = self.schedule.total_steps
         report = Reporter(self.job.run, "training", total, "steps", self.step)
         passes = self.trainer.passes
@@ -188,7 +201,7 @@ class Run:
                 line = self._stamp() | self._step(stop)
                 if self.step == 1 and line["grad_norm"] == 0:
                     log.warning("%s", describe_zero_gradients([line], self.schedule.total_steps))
-                self.unfinished = line
+                self.unfinished, self.taken_step = line, self.step
             evaluation = self._evaluate(stop)
         except Interrupted as interrupted:
             if self.unfinished is None:
@@ -201,6 +214,20 @@ class Run:
             ) from None
         line, self.unfinished = self.unfinished, None
         return line, evaluation
+
+    def _keep_steps(self) -> None:
+        """Save the last step that was taken whole, so that the next worker repeats none. A device may refuse that too."""
+        if self.trainer.changed_by not in (0, self.taken_step):
+            return
+        self.step = self.taken_step
+        if not self.step or (self.step == self.saved_step and self.unfinished is None):
+            return
+        try:
+            self._save()
+        except (RuntimeError, MemoryError, JobError, OSError) as error:
+            log.warning("what was trained since step %d cannot be saved either: %s", self.saved_step, error)
+        else:
+            log.info("the checkpoint of step %d is kept", self.step)
 
     def _size_passes(self, message: str | None) -> None:
         """Run in other sizes from now on, where there is a `message` that says why."""

@@ -53,6 +53,8 @@ class Trainer:
     max_grad_norm: float | None = None
     start: Start = field(default_factory=Start)
     pace: Pace = field(default_factory=Pace)
+    changed_by: int = 0
+    """The last step that has begun to change weights in this process: where a device fails in it, they are of no step."""
     passes: PassSizes | None = None
     """Measures the passes of a GPU; None on a CPU."""
 
@@ -93,6 +95,7 @@ class Trainer:
                 f"{self._name_not_finite_rows(examples)}; lower training.learning_rate or the loss's beta, set "
                 "training.max_grad_norm, or look at those rows"
             )
+        self.changed_by = number
         self.optimizer.update(self.model, clip_gradients(total, metrics["grad_norm"], self.max_grad_norm))
         mx.eval(self.model.trainable_parameters(), self.optimizer.state)
         self.start.note_step(float(self.optimizer.learning_rate.item()))

@@ -95,7 +95,7 @@ def test_a_socket_left_by_a_killed_daemon_is_replaced(short_home: Home) -> None:
 def test_a_home_too_deep_for_a_socket_listens_in_a_private_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = tempfile.TemporaryDirectory(prefix="pf-")
+    short = tempfile.TemporaryDirectory(prefix="pf-", dir="/tmp")
     monkeypatch.setattr(tempfile, "tempdir", short.name)
     deep = Home(tmp_path / ("d" * 60) / ("e" * 60))
     deep.create()

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
 import math
+import sys
 import time
 
 import pytest
@@ -93,3 +95,19 @@ def test_lines_into_a_pipe_do_not_end_in_blanks(
         *("model  short", "       a longer value", "data   x"),
         *("name  what", "a     short", "bcd   a longer one"),
     ]
+
+
+class Terminal(io.StringIO):
+    """A stderr that somebody looks at."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_is_at_work_is_shown_on_a_terminal_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for stderr, is_shown in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with render.show_busy("drift"):
+            pass
+        assert ("drift …" in stderr.getvalue()) == is_shown
