@@ -36,7 +36,7 @@ def test_jobs_are_read_without_a_daemon(page: TestClient) -> None:
 def test_no_endpoint_fails_without_a_daemon(page: TestClient, four_jobs: Home) -> None:
     """What reads is answered, or says what is wrong with the question; what changes says how to start the daemon."""
     for each in list_endpoints(four_jobs, Hub(four_jobs)):
-        if each.media == "text/event-stream":
+        if each.media == "text/event-stream" or each.path == "/v1/start":
             continue
         answer = page.request(each.method, each.path.replace("{job_id}", "1"))
         if each.needs_daemon:
