@@ -33,10 +33,10 @@ def estimate_activations(model: nn.Module, batch: LargestBatch, options: Options
     arguments = getattr(model, "args", None)
     layers: Any = model.layers
     size = LayerSize.count(layers[0], arguments) if len(layers) else LayerSize(0, 0, 4)
-    chunk, alone = options.chunk_tokens or math.inf, not options.lazily and batch.longest > options.slack.longest
-    prompts, answers = batch.list_whole(chunk)
-    piece = max(batch.list_pieces(chunk, alone), key=size.count_kept_bytes, default=TokenRun(0, 0))
-    at_once = max(batch.list_at_once(chunk, alone), key=size.count_kept_bytes)
+    chunk = options.chunk_tokens or math.inf
+    prompts, answers = batch.add_whole(chunk)
+    piece = max(batch.list_pieces(chunk), key=size.count_kept_bytes, default=TokenRun(0, 0))
+    at_once = max(batch.list_at_once(chunk), key=size.count_kept_bytes)
     # of an answer's prompt the last layer's keys are all that is needed
     kept_bytes = (len(layers) - 1) * size.count_kept_bytes(prompts)
     kept_bytes += len(layers) * (size.count_kept_bytes(answers) + size.count_kept_bytes(piece))

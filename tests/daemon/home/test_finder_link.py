@@ -50,3 +50,8 @@ def test_a_home_of_another_place_gets_none(hidden: Home, tmp_path: Path) -> None
     made = invoke(Home(tmp_path / "anna" / "tuning"), "init")
     assert "Finder" not in made.stderr
     assert not (Path.home() / "prefd").is_symlink()
+
+
+def test_spotlight_is_kept_out_of_a_macs_home(hidden: Home) -> None:
+    hidden.create()
+    assert (hidden.root / ".metadata_never_index").exists()

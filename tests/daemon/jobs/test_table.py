@@ -347,3 +347,8 @@ def test_a_job_of_prefd_run_is_alive_while_its_process_is_whatever_the_clock_say
         table.add(SPEC, "a", owner=f"run:{os.getpid()}")
         monkeypatch.setattr(psutil._psplatform, "boot_time", lambda: 5.0)
         assert table.get(1).owner_lives
+
+
+def test_what_is_written_back_empties_the_drives_cache_on_macos(path: Path) -> None:
+    with JobTable.open(path) as table:
+        assert table._db.execute("PRAGMA checkpoint_fullfsync").fetchone()[0] == 1

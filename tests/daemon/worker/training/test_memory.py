@@ -19,7 +19,6 @@ from prefd.daemon.worker.models import memory as model_memory
 from prefd.daemon.worker.models.memory import list_container_limits, machine
 from prefd.daemon.worker.scoring import plan
 from prefd.daemon.worker.scoring.choose import fastest_scorer
-from prefd.daemon.worker.scoring.plan import count_segment_tokens
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.activations import estimate_activations
@@ -106,49 +105,51 @@ def test_layers_that_run_again_take_less_where_there_are_many(tiny_model: Path) 
 
 
 def test_on_a_cpu_long_sequences_are_in_work_one_by_one(tiny_model: Path) -> None:
-    model = adapted(tiny_model)
-    few, many = (LargestBatch.of([example(1, 300, 40, 40)] * pairs, Batching(pairs, None)) for pairs in (1, 3))
-    alone, together = (Options(slack=slack, lazily=lazily, checkpoint_layers=True) for slack, lazily in WAYS)
-    added = [
-        estimate_activations(model, many, each) - estimate_activations(model, few, each) for each in (alone, together)
-    ]
+    model, pairs = adapted(tiny_model), [example(row, 300, 40, 40) for row in range(3)]
+    added = []
+    for slack, lazily in WAYS:
+        options = Options(slack=slack, lazily=lazily, checkpoint_layers=True)
+        few, many = (LargestBatch.of(pairs[:count], Batching(count, None), slack) for count in (1, 3))
+        added.append(estimate_activations(model, many, options) - estimate_activations(model, few, options))
     assert added[0] < 0.5 * added[1]
 
 
 def test_the_tokens_and_scores_of_a_batch_are_those_of_its_attention() -> None:
-    """A prompt of 9 (its last token runs with the answers), answers of 64 and 32, each padded to a multiple of 8 beyond them."""
-    one = example(1, 10, 64, 32)
-    batch = LargestBatch.of([one], Batching(1, None))
+    """A prompt of 9 (its last token runs with the answers), answers of 64 and 32, too unlike for one batch."""
+    batch = LargestBatch.of([example(1, 10, 64, 32)], Batching(1, None))
     assert batch.logit_rows == 96
-    assert batch.longest == 74
-    chosen, rejected = (count_segment_tokens(side) for side in (one.chosen, one.rejected))
-    every_answer = TokenRun(chosen + rejected, chosen * (9 + chosen) + rejected * (9 + rejected))
-    assert batch.list_at_once(100, alone=False) == [TokenRun(9, 81), every_answer]
-    assert batch.list_at_once(100, alone=True) == [TokenRun(9, 81), TokenRun(chosen, chosen * (9 + chosen))]
-    assert batch.list_whole(100) == (TokenRun(9, 81), every_answer)
+    prompt, rejected, chosen = TokenRun(9, 81, 9), TokenRun(32, 32 * 41, 32), TokenRun(64, 64 * 73, 64)
+    assert (batch.prompts, batch.answers) == ((prompt,), (rejected, chosen))
+    assert batch.list_at_once(100)[:3] == [prompt, rejected, chosen]
+    assert batch.add_whole(100) == (TokenRun(9, 81), TokenRun(96, 32 * 41 + 64 * 73))
+    assert batch.tokens == 10 + 64 + 32
 
 
 def test_what_is_longer_than_a_chunk_runs_in_pieces_and_the_rest_whole() -> None:
     """The chosen answer's 64 tokens are cut, the rejected one's 32 are not."""
     batch = LargestBatch.of([example(1, 10, 64, 32)], Batching(1, None))
-    chosen, rejected = batch.answers
-    assert batch.list_whole(50) == (TokenRun(9, 81), rejected)
-    assert batch.list_pieces(50, alone=True) == [TokenRun(50, pytest.approx(chosen.scores * 50 / chosen.tokens))]
-    assert batch.list_pieces(50, alone=False)[0] == TokenRun(0, 0)
+    assert batch.add_whole(50) == (TokenRun(9, 81), TokenRun(32, 32 * 41))
+    assert batch.list_pieces(50) == [TokenRun(50, 50 * 73, 64)]
 
 
 def test_a_batch_is_as_large_as_it_may_be() -> None:
     batch = LargestBatch.of([example(row, 10, 64, 32) for row in range(4)], Batching(4, 2 * (10 + 64 + 32)))
     assert batch.tokens == 2 * (10 + 64 + 32)
-    assert batch.list_at_once(100, alone=False)[1].tokens == pytest.approx(2 * (64 + 32), rel=0.05)
+    assert batch.add_whole(100)[1].tokens == 2 * (64 + 32)
+    assert max(run.tokens for run in batch.list_at_once(100)) == 2 * 64
+
+
+def test_a_sequence_that_is_longer_than_the_batch_may_be_runs_all_the_same() -> None:
+    long = LargestBatch.of([example(row, 10, 64, 64) for row in range(2)], Batching(2, 20))
+    assert max(run.tokens for run in long.list_at_once(100)) == 2 * 64, "both answers to one prompt"
 
 
 def test_padding_counts_as_far_as_the_device_lets_unlike_lengths_meet() -> None:
     """Answers of 200 and 104 tokens make one batch of two rows of 200 where padding may be as much as is real."""
     one = example(1, 10, 200, 104)
     unlike, padded = (LargestBatch.of([one], Batching(1, None), slack) for slack in (plan.METAL, plan.CUDA))
-    assert sum(span.tokens for span in unlike.answers) == 304
-    assert sum(span.tokens for span in padded.answers) == pytest.approx(400)
+    assert [run.tokens for run in unlike.answers] == [104, 200]
+    assert [run.tokens for run in padded.answers] == [400]
     assert padded.prompts == unlike.prompts
 
 
