@@ -17,7 +17,6 @@ from support import fake_worker
 from support.control_server import serving
 from support.page import OPEN, browse, write_static
 
-
 STARTS_PROCESSES = {"/v1/start", "/v1/doctor", "/v1/losses/{name}/curve"}
 """Endpoints that take seconds, and have tests of their own."""
 
