@@ -2,7 +2,7 @@
 
     python benchmarks/faults_homes.py [--sequences 200] [--real 5] [--side-by-side 2] [--markdown faults.md]
 
-The sequences themselves are tests/faults/homes.py. Each is in a folder of its own, and each few of them in a process of their own.
+The sequences themselves are tests/faults/homes.py and real_homes.py. Each is in a folder of its own, and each few of them in a process of their own.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def run_apart(chunk: Chunk) -> list[dict[str, Any]]:
 
 def run_chunk(kind: str, first: int, last: int) -> None:
     """Run some sequences here, and print what each came to."""
-    from faults.homes import RealSequence, Sequence, run, wrong
+    from faults.home_judge import wrong
+    from faults.homes import Sequence, run
+    from faults.real_homes import RealSequence
 
     for seed in range(first, last):
         began = time.monotonic()
@@ -91,7 +93,7 @@ def run_chunk(kind: str, first: int, last: int) -> None:
 
 def make_tables(found: list[dict[str, Any]], given: argparse.Namespace) -> list[str]:
     """Put the counts into Markdown."""
-    from faults.homes import MUST_BE_ZERO
+    from faults.home_judge import MUST_BE_ZERO
 
     where = f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {given.side_by_side} sequences side by side"
     lines = [

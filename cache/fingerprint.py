@@ -54,12 +54,12 @@ class ReferenceFingerprint:
 
     @cached_property
     def sha256(self) -> str:
-        """The hash of the identity, in hexadecimal."""
+        """Returns the hash of the identity, in hexadecimal."""
         return digest_json({"key_schema": KEY_SCHEMA} | dict(self.identity))
 
     @property
     def name(self) -> str:
-        """The reference's folder in the cache."""
+        """Returns the name of the reference's folder in the cache."""
         return self.sha256[:32]
 
     def key(self, ids: npt.NDArray[np.uint32], completion_start: int) -> bytes:

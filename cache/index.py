@@ -26,7 +26,7 @@ class Index:
 
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
-        """All segments of the index, run by run."""
+        """Returns all segments of the index, run by run."""
         return tuple(segment for run in self.runs for segment in run.segments)
 
     def with_segments(self, segments: Sequence[Segment]) -> Index:

@@ -65,7 +65,7 @@ class Reference:
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The segments that are read: whole, and not replaced by another."""
+        """Returns the segments that are read: those that are whole, and not replaced by another."""
         return self._index.segments
 
     def all_keys(self) -> npt.NDArray[np.uint8]:

@@ -88,7 +88,7 @@ class SortedEntries:
 
     @cached_property
     def entries(self) -> Entries:
-        """The columns that a lookup reads, copied from the files at the first: the next cost a few cache misses."""
+        """Returns the columns that a lookup reads, copied from the files at the first: the next cost a few cache misses."""
         return Entries.from_segments(self.segments)
 
     def find_matches(self, keys: npt.NDArray[np.void], prefixes: npt.NDArray[np.uint64]) -> list[FoundEntry]:
@@ -135,7 +135,7 @@ class SortedEntries:
 
     @cached_property
     def _buckets(self) -> tuple[np.uint64, npt.NDArray[np.uint32], int]:
-        """By how much a prefix is shifted to give its bucket, where each bucket begins, and the longest one's length."""
+        """Returns by how much a prefix is shifted to give its bucket, where each bucket begins, and the longest one's length."""
         bits = max(1, (len(self.prefixes) // PER_BUCKET).bit_length())
         shift = np.uint64(64 - bits)
         begins = self.prefixes.searchsorted(np.arange(2**bits, dtype=np.uint64) << shift)

@@ -92,12 +92,12 @@ class ReferenceCache:
 
     @property
     def memo(self) -> Path:
-        """The folder where digests of weight files are remembered."""
+        """Returns the folder where digests of weight files are remembered."""
         return self.path / ".memo"
 
     @property
     def staging(self) -> Path:
-        """The folder where segments are written before they are renamed into place."""
+        """Returns the folder where segments are written before they are renamed into place."""
         return self.path / ".tmp"
 
     def peek(self, fingerprint: ReferenceFingerprint) -> Reference | None:

@@ -72,7 +72,7 @@ class LossSchema:
 
     @property
     def summary(self) -> str:
-        """The first line of the loss's docstring."""
+        """Returns the first line of the loss's docstring."""
         return self.doc.partition("\n")[0]
 
     def to_json(self) -> dict[str, Any]:

@@ -119,17 +119,17 @@ class Logprobs(NamedTuple):
 
     @property
     def sums(self) -> mx.array:
-        """(B,) log π(y|x): the sum over completion tokens."""
+        """Returns log π(y|x), (B,): the sum over completion tokens."""
         return (self.tokens * self.mask).sum(axis=-1)
 
     @property
     def lengths(self) -> mx.array:
-        """(B,) how many completion tokens each row has."""
+        """Returns how many completion tokens each row has, (B,)."""
         return self.mask.sum(axis=-1)
 
     @property
     def means(self) -> mx.array:
-        """(B,) the mean log-probability per completion token."""
+        """Returns the mean log-probability per completion token, (B,)."""
         return self.sums / mx.maximum(self.lengths, 1)
 
 
@@ -157,12 +157,12 @@ class LossInput:
 
     @property
     def chosen_noise(self) -> mx.array:
-        """(B,) nats: within this, a chosen answer's log-ratio, summed over its tokens, cannot be told from 0."""
+        """Returns within how many nats a chosen answer's log-ratio, summed over its tokens, cannot be told from 0, (B,)."""
         return _scale_noise(self.policy_chosen, self.noise)
 
     @property
     def rejected_noise(self) -> mx.array:
-        """(B,) nats: within this, a rejected answer's log-ratio, summed over its tokens, cannot be told from 0."""
+        """Returns within how many nats a rejected answer's log-ratio, summed over its tokens, cannot be told from 0, (B,)."""
         return _scale_noise(self.policy_rejected, self.noise)
 
 

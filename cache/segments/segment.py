@@ -132,7 +132,7 @@ class Segment:
 
     @cached_property
     def id(self) -> str:
-        """The name of its folder."""
+        """Returns the name of the segment's folder."""
         return self.path.name
 
     @property
@@ -147,7 +147,7 @@ class Segment:
 
     @cached_property
     def names(self) -> npt.NDArray[np.void]:
-        """(n,) V32: `keys`, each as one value."""
+        """Returns the keys, (n,) V32, each as one value."""
         return self.keys.reshape(-1).view("V32")
 
     def key(self, row: int) -> Key:

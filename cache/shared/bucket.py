@@ -73,12 +73,12 @@ class Bucket:
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """The exceptions by which the store, or the disk here, refuses or does not answer."""
+        """Returns the exceptions by which the store, or the disk here, refuses or does not answer."""
         return (self._obstore.exceptions.BaseError, OSError)
 
     @property
     def missing_errors(self) -> tuple[type[Exception], ...]:
-        """The exceptions that a missing object, or file, raises."""
+        """Returns the exceptions that a missing object, or file, raises."""
         return (self._obstore.exceptions.NotFoundError, FileNotFoundError)
 
     # listing

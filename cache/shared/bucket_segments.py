@@ -36,7 +36,7 @@ class BucketSegment:
 
     @property
     def path(self) -> str:
-        """Its place in the bucket."""
+        """Returns the segment's path in the bucket."""
         return f"{self.remote.prefix}/{self.name}"
 
     @property
@@ -46,17 +46,17 @@ class BucketSegment:
 
     @property
     def bytes(self) -> int:
-        """The size of all of its objects."""
+        """Returns the size of all of the segment's objects."""
         return sum(each.bytes for each in self.objects.values())
 
     @property
     def age_s(self) -> float:
-        """Seconds since its last object was put."""
+        """Returns the seconds since the segment's last object was put."""
         return max(0.0, time.time() - max(each.put_at for each in self.objects.values()))
 
     @property
     def unused_s(self) -> float:
-        """Seconds since it was put, or was last used through the mirror."""
+        """Returns the seconds since the segment was put, or was last used through the mirror."""
         return min(self.age_s, age_of(self.mirror_path)) if self.mirror_path.exists() else self.age_s
 
     def withdraw(self) -> None:

@@ -34,12 +34,12 @@ class SharedSegments:
 
     @property
     def prefix(self) -> str:
-        """The folder of its segments in the bucket."""
+        """Returns the folder of the reference's segments in the bucket."""
         return f"refs/{self.reference}/segments"
 
     @property
     def withdrawals(self) -> str:
-        """The folder in the bucket that has an empty object for each segment that was taken out for good."""
+        """Returns the folder in the bucket that has an empty object for each segment that was taken out for good."""
         return f"refs/{self.reference}/pruned"
 
     def list_committed(self) -> set[str]:

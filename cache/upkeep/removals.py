@@ -60,7 +60,7 @@ class PruneReport:
 
     @property
     def freed(self) -> int:
-        """Bytes that were removed."""
+        """Returns how many bytes were removed."""
         return sum(each.bytes for each in self.removed)
 
     def protect(self, reference: str) -> None:

@@ -82,12 +82,12 @@ class StoredReference:
 
     @property
     def name(self) -> str:
-        """Its fingerprint, in hexadecimal."""
+        """Returns the reference's fingerprint, in hexadecimal."""
         return self.folder.name
 
     @property
     def segments(self) -> Path:
-        """The folder of its segments."""
+        """Returns the folder of the reference's segments."""
         return self.folder / "segments"
 
     def segment_names(self) -> list[str]:

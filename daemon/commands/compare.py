@@ -26,7 +26,8 @@ from prefd.daemon.jobs.comparison import (
 )
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
-from prefd.daemon.text.wording import clip, format_number
+from prefd.daemon.terminal.pair_comparison import PairComparison, compare_pairs
+from prefd.daemon.text.wording import clip, format_number, pluralize
 from prefd.plugins.metrics import EVAL, POSITIONS
 
 PLACE = HelpPlace(Section.JOBS, 120)
@@ -34,6 +35,8 @@ MOST_LABELS = 3
 """How many settings fit into a legend."""
 WIDEST = 28
 """Characters of a cell; --json has all of it."""
+MOST_PAIRS = 10
+"""Pairs that are listed of each job; --json has all of them."""
 CURVES = ("rewards/accuracies", "rewards/margins")
 
 
@@ -54,7 +57,8 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
     """Set jobs side by side.
 
     The settings by which they differ, the evaluation of their adapter on the held-out pairs (the last one, or the best
-    with load_best_model_at_end), time and memory; an asterisk marks the best value of a row that can be compared. --plot draws accuracy and margin over steps, or what --metric names.
+    with load_best_model_at_end), time and memory; an asterisk marks the best value of a row that can be compared. Of two jobs whose
+    pairs are scored (`prefd pairs`), also the pairs that only one gets right. --plot draws accuracy and margin over steps, or what --metric names.
     """
     if metrics and png is None:
         raise click.UsageError("--metric says what --plot draws: give --plot FILE too")
@@ -64,13 +68,16 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
     ]
     if png is not None:
         draw_curves(png, jobs, metrics)
+    pairs = compare_pairs(home, [job.id for job in jobs])
     if as_json:
-        render.emit_json(describe_comparison(jobs))
+        render.emit_json(describe_comparison(jobs) | ({} if pairs is None else {"pairs": pairs.to_json()}))
         return
     if png is not None:
         render.print_note(f"drew {png}")
         return
     show_table(jobs)
+    if pairs is not None:
+        show_pairs(pairs)
     for line in write_notes(jobs):
         render.print_note(line)
 
@@ -123,6 +130,22 @@ def build_rows(jobs: Sequence[ComparedJob]) -> list[list[str | Text]]:
         cells = [mark_best(format_number(job.numbers[measure.key]), job.id in best_ids) for job in jobs]
         rows.append([measure.label or measure.key, *cells])
     return rows
+
+
+def show_pairs(pairs: PairComparison) -> None:
+    """Prints on which pairs two jobs differ."""
+    console = render.open_stdout()
+    console.print(
+        f"\n{pluralize(pairs.common, 'pair')} scored in both: {pairs.both_right:,} right in both, {pairs.both_wrong:,} wrong in both"
+    )
+    for job, own in zip(pairs.jobs, (pairs.only_first, pairs.only_second)):
+        console.print(f"{pluralize(len(own), 'pair')} right only in {job}", style="bold")
+        for pair in own[:MOST_PAIRS]:
+            margins = " and ".join(map(format_number, pair.margins))
+            use = "held out" if pair.held_out else "trained on"
+            console.print(f"  {pair.place}, {use}: margins {margins}", soft_wrap=True)
+        if len(own) > MOST_PAIRS:
+            console.print(f"  and {len(own) - MOST_PAIRS:,} more (--json)")
 
 
 def mark_best(cell: str, is_best: bool) -> Text:

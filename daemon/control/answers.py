@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.control.records import RecordError, read_record
 from prefd.daemon.control.status import Queue, Status
 from prefd.daemon.jobs.event_kinds import KINDS, EventData
 from prefd.daemon.jobs.job import Job
+
+if TYPE_CHECKING:
+    from prefd.daemon.runs.pair_answers import PairsState
 
 T = TypeVar("T")
 
@@ -72,6 +75,18 @@ def parse_edited(document: Mapping[str, Any]) -> list[Job]:
     return _parse(Edited, document, "answer").jobs
 
 
+def parse_pairs_state(document: Mapping[str, Any]) -> PairsState:
+    """Parses how the scoring of a job's pairs stands. Raises ControlError as `parse_status` does."""
+    from pydantic import ValidationError
+
+    from prefd.daemon.runs.pair_answers import PairsState
+
+    try:
+        return PairsState.model_validate(document)
+    except ValidationError as error:
+        raise _make_version_error("answer", ".".join(map(str, error.errors()[0]["loc"]))) from None
+
+
 def parse_event(kind: str, document: Mapping[str, Any]) -> EventData | None:
     """Parses an event; None for a kind that this prefd does not know. Raises ControlError as `parse_status` does."""
     event = KINDS.get(kind)
@@ -82,7 +97,11 @@ def _parse(kind: type[T], document: Mapping[str, Any], subject: str) -> T:
     try:
         return read_record(kind, document)
     except RecordError as error:
-        raise ControlError(
-            502,
-            f"the daemon's {subject} has no {error.place} that this prefd can read: restart the daemon, it is of another version",
-        ) from None
+        raise _make_version_error(subject, error.place) from None
+
+
+def _make_version_error(subject: str, place: str) -> ControlError:
+    return ControlError(
+        502,
+        f"the daemon's {subject} has no {place} that this prefd can read: restart the daemon, it is of another version",
+    )

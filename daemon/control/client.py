@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prefd.daemon.control.status import Status
     from prefd.daemon.jobs.event_kinds import EventData
     from prefd.daemon.jobs.job import Job
+    from prefd.daemon.runs.pair_answers import PairsState
 
 SILENCE_SECONDS = 45.0
 """An event stream that says nothing for so long is dead: the daemon's heart beats every 15 s."""
@@ -98,6 +99,10 @@ class Client:
     def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
         """Asks for one of JOBS_ACTIONS on all of these jobs, or on none of them."""
         self._ask("POST", f"/v1/jobs/{action}", json={"jobs": list(job_ids)})
+
+    def score_pairs(self, job_id: int) -> PairsState:
+        """Asks to score the pairs of a finished job, and returns how that stands. Refusals are a ControlError (404, 409, 429)."""
+        return answers.parse_pairs_state(self._ask("POST", f"/v1/jobs/{job_id}/pairs"))
 
     def discard(self, part: str, job_ids: Sequence[int]) -> None:
         """Asks to delete the `checkpoints` or `fused` folders of ended jobs."""

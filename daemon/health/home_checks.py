@@ -16,7 +16,8 @@ from typing import Literal
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.finder_link import find_link, is_hidden
 from prefd.daemon.home.identity import read_identity
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, explain_dangling
+from prefd.daemon.home.runs_owner import RunsOwner, describe_sharing
 from prefd.daemon.jobs.home_copies import is_unsettled
 from prefd.daemon.jobs.table import JobTableError
 from prefd.daemon.machine.mounts import find_mount
@@ -51,7 +52,9 @@ def check_home(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
 
 def _find_refusal(home: Home) -> HealthFinding | None:
     """Finds the first of the home's folders that this user cannot write, and says why."""
-    for folder in (home.root, home.jobs, home.runs, home.cache, home.run):
+    for folder in (home.root, home.jobs, home.accepted, home.rejected, home.runs, home.cache, home.run):
+        if (problem := explain_dangling(folder)) is not None:
+            return HealthFinding("fail", "home", problem)
         try:
             with tempfile.TemporaryFile(dir=folder):
                 continue
@@ -116,7 +119,8 @@ def _check_owners(home: Home) -> Iterator[HealthFinding]:
 
 
 def _check_identity(home: Home) -> Iterator[HealthFinding]:
-    """Finds whether the home is a copy of another one, whose jobs may run there too, or has lost its id."""
+    """Finds whether the home is a copy of another one, whose jobs may run there too, has lost its id, or shares its runs/."""
+    yield from _check_runs_owner(home)
     try:
         if not is_unsettled(home):
             return
@@ -128,6 +132,14 @@ def _check_identity(home: Home) -> Iterator[HealthFinding]:
         detail = f"this home came from {identity.place.root} as a copy, and that one may run its jobs too"
     remedy = "what has not ended is paused at the next start, and `prefd resume` lets it go on"
     yield HealthFinding("warn", "home", detail, remedy)
+
+
+def _check_runs_owner(home: Home) -> Iterator[HealthFinding]:
+    """Finds another home whose runs/ this one has too."""
+    identity = read_identity(home.root)
+    owner = RunsOwner.read(home.runs) if home.runs.is_dir() else None
+    if identity is not None and owner is not None and owner.is_rival_of(home, identity):
+        yield HealthFinding("fail", "home", describe_sharing(home, owner))
 
 
 def check_disk(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:

@@ -58,7 +58,7 @@ class HandedSettings:
 
     @property
     def plugin_files(self) -> list[Path]:
-        """The paths of the plugin files."""
+        """Return the paths of the plugin files."""
         return [Path(each) for each in self.plugins]
 
     def environment(self) -> dict[str, str]:

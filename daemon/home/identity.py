@@ -79,7 +79,7 @@ class HomeIdentity:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids under which this home's own files may have been written."""
+        """Return the ids under which this home's own files may have been written."""
         return (*self.former, self.id)
 
     def write(self, root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -30,11 +31,23 @@ class HomeUnusable(PrefdError):
 
 def refuse_dangling(folder: Path) -> None:
     """Raise HomeUnusable where `folder` is a link to what is not there: most often a drive that is not mounted."""
-    if folder.is_symlink() and not folder.exists():
-        raise HomeUnusable(
-            f"{folder} is a link to {os.readlink(folder)}, which is not there: mount the drive that it is on, "
-            f"or remove the link to begin a new folder"
-        )
+    if (problem := explain_dangling(folder)) is not None:
+        raise HomeUnusable(problem)
+
+
+def explain_dangling(path: Path) -> str | None:
+    """Say where a link leads that leads to nothing, and what to do; None for anything else."""
+    try:
+        if not path.is_symlink():
+            return None
+        path.stat()
+    except FileNotFoundError:
+        remedy = "mount the drive that it is on, or remove the link to begin anew"
+        return f"{path} is a link to {os.readlink(path)}, which is not there: {remedy}"
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return f"{path} is a link to {os.readlink(path)}, which leads back to itself: remove it"
+    return None
 
 
 def refuse_unexpanded(path: Path) -> None:
@@ -71,42 +84,42 @@ class Home:
 
     @property
     def config(self) -> Path:
-        """The daemon's settings."""
+        """Return the file of the daemon's settings."""
         return self.root / "config.toml"
 
     @property
     def jobs(self) -> Path:
-        """The watched folder, into which specs are dropped."""
+        """Return the watched folder, into which specs are dropped."""
         return self.root / "jobs"
 
     @property
     def accepted(self) -> Path:
-        """The folder of claimed specs."""
+        """Return the folder of claimed specs."""
         return self.jobs / "accepted"
 
     @property
     def rejected(self) -> Path:
-        """The folder of rejected specs, with the reasons beside them."""
+        """Return the folder of rejected specs, with the reasons beside them."""
         return self.jobs / "rejected"
 
     @property
     def runs(self) -> Path:
-        """The folder of the jobs' own folders."""
+        """Return the folder of the jobs' own folders."""
         return self.root / "runs"
 
     @property
     def archive(self) -> Path:
-        """The folder into which `prefd archive` puts jobs, unless it is told another."""
+        """Return the folder into which `prefd archive` puts jobs, unless it is told another."""
         return self.root / "archive"
 
     @property
     def cache(self) -> Path:
-        """The folder of the cache of reference log-probabilities."""
+        """Return the folder of the cache of reference log-probabilities."""
         return self.root / "cache"
 
     @property
     def identity(self) -> Path:
-        """The file with the home's id, and of the folder that it was given to."""
+        """Return the file with the home's id, and of the folder that it was given to."""
         return self.root / "home.json"
 
     @property
@@ -116,37 +129,37 @@ class Home:
 
     @property
     def database(self) -> Path:
-        """The job database."""
+        """Return the file of the job database."""
         return self.root / "prefd.sqlite3"
 
     @property
     def run(self) -> Path:
-        """The folder of the socket and the lock, mode 0700."""
+        """Return the folder of the socket and the lock, mode 0700."""
         return self.root / "run"
 
     @property
     def socket(self) -> Path:
-        """The socket of the control API."""
+        """Return the path of the control API's socket."""
         return self.run / "prefd.sock"
 
     @property
     def lock(self) -> Path:
-        """The file whose lock the running daemon holds."""
+        """Return the file whose lock the running daemon holds."""
         return self.run / "daemon.lock"
 
     @property
     def page_record(self) -> Path:
-        """The file of `prefd web`: its token, and where it listens. Mode 0600."""
+        """Return the file of `prefd web`: its token, and where it listens. Mode 0600."""
         return self.run / "web.json"
 
     @property
     def page_lock(self) -> Path:
-        """The file whose lock the running `prefd web` holds."""
+        """Return the file whose lock the running `prefd web` holds."""
         return self.run / "web.lock"
 
     @property
     def log(self) -> Path:
-        """The daemon's log, where it does not go to stderr."""
+        """Return the file of the daemon's log, where it does not go to stderr."""
         return self.root / "daemon.log"
 
     def refusal(self, name: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator
 
 from prefd.daemon.errors import PrefdError
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, explain_dangling
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.machine.files import expand_user
 from prefd.daemon.text.parse import parse
@@ -94,6 +94,8 @@ class Config(SpecModel):
             with home.config.open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
+            if (problem := explain_dangling(home.config)) is not None:
+                raise ConfigError(problem) from None
             return cls()
         except OSError as error:
             raise ConfigError(f"{home.config}: {error.strerror or error}") from None

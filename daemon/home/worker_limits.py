@@ -56,7 +56,7 @@ class WorkerLimits(SpecModel):
 
     @property
     def memory_bytes(self) -> int | None:
-        """The limit of memory in bytes; None for none."""
+        """Return the limit of memory in bytes; None for none."""
         return parse_size(self.memory) if self.memory else None
 
     def environment(self, job_id: int) -> dict[str, str]:

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path, PurePath
 
 from ulid import ULID
@@ -24,14 +22,13 @@ from ulid import ULID
 from prefd.cache.segments.durable import flush_descriptor, flush_for_good, whole_file
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claim_marks import (
-    PREFIX,
-    SUFFIX,
     ULID_LENGTH,
     is_marked,
     make_mark,
     remove_mark,
     remove_stale_marks,
 )
+from prefd.daemon.inbox.claimed_file import CLAIMED, Claimed, describe_unknown_claim
 from prefd.daemon.inbox.non_specs import START_BYTES, explain_copy, explain_name, explain_start, find_original
 from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
 from prefd.daemon.machine.owners import explain_rights, is_refusal
@@ -44,36 +41,8 @@ EMPTY_PATIENCE = 4.0
 """An empty file is most often one whose writer has not flushed yet: it gets this many settle times."""
 STILL_WRITTEN_SECONDS = 30.0
 STILL_WRITTEN = "has not changed for a while but is still open for writing: waiting"
-CLAIMED = re.compile(r"[0-9A-Z]{26}-[^\ud800-\udfff]+", re.DOTALL)
-"""An accepted file's name: a ULID, and the name as it was dropped (which was UTF-8)."""
-
 Signature = tuple[int, int, int]
 """A file's size, time and inode. The time only as something that changes: clocks are set back."""
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """Claimed is a claimed spec file: `path` in `jobs/accepted/`, `name` as it was dropped."""
-
-    path: Path
-    name: str
-    hold: str = ""
-    """Why its jobs are not to run unless somebody asks for it; empty where they are."""
-
-    @classmethod
-    def from_path(cls, path: Path) -> Claimed:
-        """Make the claim of a file in `jobs/accepted/`, whose name there begins with a ULID."""
-        return cls(path, path.name[ULID_LENGTH + 1 :])
-
-    @property
-    def source(self) -> str:
-        """The file's name in the job table."""
-        return self.path.name
-
-    def read(self, limit: int) -> bytes:
-        """Read the file's first `limit` + 1 bytes: enough to use it, or to refuse it for being larger. Raises OSError."""
-        with open(open_regular(self.path), "rb") as file:
-            return file.read(limit + 1)
 
 
 @dataclass(frozen=True)
@@ -102,7 +71,7 @@ class Inbox:
 
     @property
     def left_alone(self) -> dict[str, str]:
-        """The reasons why files in the folder are no jobs, by printable name."""
+        """Return the reasons why files in the folder are no jobs, by printable name."""
         return {clip(repr(name), 120): reason for name, reason in list(self._reported.items())}
 
     def due_in(self, now: float | None = None) -> float | None:
@@ -353,36 +322,6 @@ class Inbox:
         if self._reported.get(name) != reason:
             self._reported[name] = reason
             log.warning("%s %s", clip(repr(name), 120), reason)
-
-
-def is_broken_off(home: Home, source: str) -> bool:
-    """Return whether the claim of that name broke off before its jobs were in the database."""
-    return CLAIMED.fullmatch(source) is not None and is_marked(home.accepted / source)
-
-
-def mark_claims(home: Home, recorded: set[str]) -> None:
-    """Mark each claimed file without a job as one whose claim broke off. Raises OSError."""
-    with os.scandir(home.accepted) as entries:
-        names = [entry.name for entry in entries if CLAIMED.fullmatch(entry.name) and entry.name not in recorded]
-    for name in names:
-        make_mark(home.accepted / name)
-
-
-def unmark_claims(home: Home) -> None:
-    """Have every claimed file without a job held, one whose claim broke off too. Raises OSError."""
-    for mark in home.accepted.glob(f"{PREFIX}*{SUFFIX}"):
-        mark.unlink(missing_ok=True)
-
-
-def describe_unknown_claim(claimed: Claimed) -> str:
-    """Say in words why the jobs of a file are held that was taken in once, and whose jobs the database does not know."""
-    moment = ""
-    with suppress(ValueError):
-        moment = f" on {datetime.fromtimestamp(ULID.from_str(claimed.source[:ULID_LENGTH]).timestamp):%Y-%m-%d %H:%M}"
-    return (
-        f"it was taken in once{moment}, and the database does not know its job: was that begun anew, or is it an older one or a copy? "
-        "It may have run: `prefd resume ID` runs it, `prefd cancel ID` does not"
-    )
 
 
 def _signature(info: os.stat_result) -> Signature:

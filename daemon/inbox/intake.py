@@ -15,7 +15,8 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import WatchConfig
 from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
-from prefd.daemon.inbox.claims import Claimed, Inbox
+from prefd.daemon.inbox.claimed_file import Claimed
+from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls, StopIntake
 from prefd.daemon.inbox.watcher import Watcher
 from prefd.daemon.text.wording import clip

@@ -14,7 +14,7 @@ from prefd.cache.segments.durable import flush_file, whole_file
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.availability import WatchedFolder
 from prefd.daemon.inbox.claim_marks import make_mark
-from prefd.daemon.inbox.claims import Claimed
+from prefd.daemon.inbox.claimed_file import Claimed
 from prefd.daemon.inbox.non_specs import choose_spec_name
 from prefd.daemon.machine.files import rename_new, shorten_name, sync_folder
 

@@ -67,7 +67,7 @@ class ComparedJob:
 
     @property
     def loss(self) -> str:
-        """The names of the job's losses, as `sigmoid + sft`."""
+        """Name the job's losses, as `sigmoid + sft`."""
         settings = self.settings or {}
         mixed = settings.get("loss")  # a list, where several are added up
         return " + ".join(each["name"] for each in mixed) if mixed else str(settings.get("loss.name", "-"))

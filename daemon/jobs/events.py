@@ -94,7 +94,7 @@ class Follower:
 
     @property
     def cursor(self) -> Cursor:
-        """The position behind the last event that was taken."""
+        """Return the position behind the last event that was taken."""
         return Cursor(self.line, {job: tail.last_line for job, tail in self.tails.items()})
 
     def take(self) -> list[StreamEvent]:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Sequence
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import is_broken_off
+from prefd.daemon.inbox.claimed_file import is_broken_off
 from prefd.daemon.jobs.job import Job
 from prefd.daemon.jobs.recovery import recover_record
 from prefd.daemon.jobs.recovery_records import Record, Records

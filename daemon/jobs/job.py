@@ -158,7 +158,7 @@ class Job:
 
     @property
     def worker_process(self) -> ProcessId | None:
-        """The process that works on the job; None where none was noted."""
+        """Return the process that works on the job; None where none was noted."""
         from prefd.daemon.machine.processes import ProcessId
 
         if self.worker_pid is None or self.worker_started is None:

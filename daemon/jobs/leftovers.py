@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import CLAIMED
+from prefd.daemon.inbox.claimed_file import CLAIMED
 from prefd.daemon.jobs.removals import JobRemovals, Leftover
 from prefd.daemon.machine.files import sync_folder
 

@@ -28,17 +28,17 @@ class WaitingFile(Protocol):
 
     @property
     def name(self) -> str:
-        """The file's name as it was dropped."""
+        """Return the file's name as it was dropped."""
         ...
 
     @property
     def source(self) -> str | None:
-        """The file's name in the job table; None before it is claimed."""
+        """Return the file's name in the job table; None before it is claimed."""
         ...
 
     @property
     def specs(self) -> Sequence[JobSpec]:
-        """The specs of the jobs that it will become."""
+        """Return the specs of the jobs that the file will become."""
         ...
 
 

@@ -18,7 +18,8 @@ from prefd.daemon.home.identity import (
     renew_identity,
 )
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import mark_claims, unmark_claims
+from prefd.daemon.home.runs_owner import claim_runs
+from prefd.daemon.inbox.claimed_file import mark_claims, unmark_claims
 from prefd.daemon.jobs.database import Unreadable
 from prefd.daemon.jobs.fill_up import fill_up
 from prefd.daemon.jobs.leftovers import hide_removals
@@ -32,12 +33,13 @@ def settle_home(home: Home, table: JobTable) -> HomeIdentity:
     """Return the home's identity, once the home and its database have one, and the jobs of a copy are held.
 
     The caller holds the home's lock. What its user should know goes into `table.notes` and the log. Raises Unreadable for a
-    database of another home, JobTableError and OSError.
+    database of another home, RunsShared for a `runs/` of one, JobTableError and OSError.
     """
     is_earlier = read_identity(home.root) is None and not table.home_id()
     identity = _identify(home, table.home_id())
     if (database_id := table.home_id()) and database_id not in identity.ids:
         raise Unreadable(home.database, f"it is the database of another home (id {database_id}), not of {identity.id}")
+    claim_runs(home)
     hide_removals(home, table)  # before anything in runs/ is taken for a job
     fill_up(home, table, identity.ids)
     if not identity.settled:

@@ -78,6 +78,11 @@ class JobSummary:
     folder_lost: str
     """What became of its folder, where it was removed or holds another job's files; empty where it is the job's."""
 
+    def to_json(self) -> dict[str, Any]:
+        """Return every field, as plain JSON values; what nobody changes is not copied, as `asdict` would for each number."""
+        task = None if self.task is None else {**vars(self.task), "losses": [vars(loss) for loss in self.task.losses]}
+        return {**vars(self), "task": task, "progress": None if self.progress is None else vars(self.progress)}
+
 
 class JobSummaries:
     """JobSummaries makes the summaries of one home's jobs; its methods may be called from any thread."""

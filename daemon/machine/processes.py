@@ -58,6 +58,11 @@ class ProcessId:
         started = _started(pid, boot)
         return None if started is None else cls(pid, started, boot)
 
+    @classmethod
+    def find_self(cls) -> ProcessId:
+        """Return the process that asks."""
+        return cls.find(os.getpid()) or cls(os.getpid(), 0.0)
+
     def is_alive(self) -> bool:
         """Return whether this very process still runs (a zombie does not)."""
         if self.boot not in ("", boot_id()):

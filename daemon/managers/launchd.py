@@ -26,12 +26,12 @@ class Launchd(Manager):
 
     @property
     def file(self) -> Path:
-        """The agent's property list."""
+        """Return the file of the agent's property list."""
         return Path.home() / "Library" / "LaunchAgents" / "prefd.plist"
 
     @property
     def domain(self) -> str:
-        """The user's graphical session."""
+        """Return launchd's name of the user's graphical session."""
         return f"gui/{os.getuid()}"
 
     def write(self, service: ServiceDefinition) -> str:

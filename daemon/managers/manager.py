@@ -25,7 +25,7 @@ class Manager(ABC):
     @property
     @abstractmethod
     def file(self) -> Path:
-        """The service's file."""
+        """Return the file that tells the manager of the service."""
 
     @abstractmethod
     def write(self, service: ServiceDefinition) -> str:

@@ -51,7 +51,7 @@ class Systemd(Manager):
 
     @property
     def file(self) -> Path:
-        """The unit."""
+        """Return the file of the unit."""
         configs = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
         return configs / "systemd" / "user" / UNIT
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
+from prefd.daemon.home.runs_owner import claim_runs
 from prefd.daemon.home.settings import Config
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError
@@ -44,6 +45,7 @@ def run_in_foreground(
     cancelled, once its worker has stopped. Main thread only. Raises JobTableError, ConfigError.
     """
     home.create()
+    claim_runs(home)
     settings = HandedSettings.from_config(Config.load(home), home, catalog.failures)
     with JobTable.open(home.database) as table:
         job = table.add(spec, source, owner=f"run:{os.getpid()}")

@@ -38,7 +38,7 @@ class JobRequests:
 
     @property
     def job(self) -> Job:
-        """The job as of the last news."""
+        """Returns the job as of the last news."""
         if self._job is None or self._news.is_set():
             self._news.clear()
             self._job = self.table.get(self.job_id)

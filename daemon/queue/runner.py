@@ -14,12 +14,13 @@ from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.states import RUNNING
-from prefd.daemon.jobs.table import Job, JobTable, JobTableError, Unreadable
+from prefd.daemon.jobs.table import QUEUE_PAUSED, Job, JobTable, JobTableError, Unreadable
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.processes import end_process
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.holds import Holds
 from prefd.daemon.queue.interruption import judge_interruption
+from prefd.daemon.queue.pair_scoring import PairScoring
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import PluginMissing, Supervisor
 from prefd.daemon.queue.turns import Limits, take_turns
@@ -59,6 +60,7 @@ class Runner:
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
         self.holds = Holds(conditions, table, self.queued, timing)
+        self.pairs = PairScoring(home, conditions, worker, self.queued.set, timing)
         self.ended: Callable[[], None] = lambda: None
         """Called when a job has been put back or has ended."""
         self.running: dict[int, asyncio.Task[None]] = {}
@@ -67,13 +69,13 @@ class Runner:
 
     @property
     def config(self) -> Config:
-        """The settings that are in force."""
+        """Return the settings that are in force."""
         return self.conditions.settings.current
 
     @property
     def limits(self) -> Limits:
-        """Say how many jobs run at a time."""
-        return Limits(self.config.parallel, self.config.groups)
+        """Say how many jobs run at a time, beside the scorings of pairs."""
+        return Limits(self.config.parallel - len(self.pairs.running), self.config.groups)
 
     async def run(self) -> None:
         """Start jobs until the stop is requested. Those that run are then still to be waited for, with `wait`."""
@@ -89,6 +91,7 @@ class Runner:
                 jobs = await self._recover()
                 self._pass_on_requests(jobs)
                 self.holds.renew(jobs)
+                self._score_pairs()
                 for job in self._take_turns(jobs):
                     task = self.running[job.id] = asyncio.create_task(self._run(job))
                     task.add_done_callback(functools.partial(self._forget_task, job.id))
@@ -99,7 +102,8 @@ class Runner:
                         await self.queued.wait()
 
     async def wait(self) -> None:
-        """Wait until every running job has been put back, or has ended."""
+        """Wait until every running job has been put back, or has ended. Pairs are scored no more."""
+        await self.pairs.close()
         await asyncio.gather(*self.running.values(), return_exceptions=True)
 
     async def _recover(self) -> list[Job]:
@@ -136,6 +140,11 @@ class Runner:
         for job_id in self.running.keys() - undisturbed:
             self.table.tell(job_id)
 
+    def _score_pairs(self) -> None:
+        """Have the pairs of finished jobs scored that were asked for, where there is room beside the jobs that run."""
+        paused = QUEUE_PAUSED if self.table.queue_paused_at() is not None else None
+        self.pairs.take_turns(self.config.parallel - len(self.running), paused or self.holds.trouble)
+
     def _take_turns(self, jobs: Sequence[Job]) -> list[Job]:
         """Return those of `jobs` to start now, and write down why the others wait, or will never start."""
         own = [job for job in jobs if job.owner == "daemon"]
@@ -164,7 +173,7 @@ class Runner:
         Which entries they are is not known without a tokenizer. So two jobs of one reference and different pairs wait for
         each other too: that costs little, since both would load the same model for it.
         """
-        if self.limits.together == 1:
+        if self.config.parallel == 1:
             return None
         if job.id not in self._references:
             self._references[job.id] = self._find_reference(job.id)
@@ -221,6 +230,7 @@ class Runner:
         """Run one job in a supervisor, unless the stop is requested first. Raises CatalogError."""
         if self.stop.is_set():
             return
+        await self.pairs.end(job.id)
         outages: list[str] = []
         device_troubles: list[str] = []
         supervisor = Supervisor(

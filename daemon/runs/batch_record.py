@@ -76,7 +76,7 @@ class BatchRecord:
 
     @property
     def halvings(self) -> int:
-        """The number of times that the batches have been halved."""
+        """Return how many times the batches have been halved."""
         count = read_json(self.folder / HALVINGS)
         return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
 

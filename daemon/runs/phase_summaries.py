@@ -83,6 +83,10 @@ class TrainingSummary(DocumentModel):
     log_ratio_noise: float = 0.0
     """Nats for one token that are rounding in a log-ratio; it grows with the root of the number of tokens."""
     data: DataSummary | None = None
+    pairs_sha256: str = ""
+    """A digest of the tokens of all pairs, by which it is known later whether they are still the same; empty where an earlier version ran."""
+    weights_sha256: str = ""
+    """The digest of the weights that the policy started from."""
     fused: str | None = None
     """The fused model's folder, where the spec asks for one."""
     peft: str | None = None

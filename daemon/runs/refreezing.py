@@ -13,6 +13,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.run_identity import RunIdentity, find_stranger
 from prefd.daemon.runs.snapshot import freeze, read_frozen_spec
+from prefd.daemon.runs.strange_metrics import keep_strange_metrics
 from prefd.daemon.specs.job_spec import JobSpec
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,7 @@ def set_strange_metrics_aside(run: RunDir) -> None:
     """Rename metrics that were there before their job began, as files copied in are; training would write over them."""
     if not run.metrics.exists() or any(run.checkpoints.glob("step-*")):  # of those the checkpoint says whose they are
         return
-    names = (run.root / f"metrics-before{'' if number == 1 else f'-{number}'}.jsonl" for number in range(1, 10_000))
-    kept = next(path for path in names if not path.exists())
-    run.metrics.rename(kept)
+    kept = keep_strange_metrics(run.metrics)
     message = "job %s: %s was there before the job began, and is none of its: it is kept as %s"
     log.warning(message, run.root.name, run.metrics, kept.name)
 

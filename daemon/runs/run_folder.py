@@ -60,47 +60,47 @@ class RunDir:
 
     @property
     def spec(self) -> Path:
-        """The job's frozen spec, with the stock that was taken when it was claimed."""
+        """Return the file of the job's frozen spec, with the stock that was taken when it was claimed."""
         return self.root / SPEC
 
     @property
     def log(self) -> Path:
-        """The worker's log."""
+        """Return the file of the worker's log."""
         return self.root / LOG
 
     @property
     def worker_lock(self) -> Path:
-        """The file whose lock the job's one worker holds."""
+        """Return the file whose lock the job's one worker holds."""
         return self.root / WORKER_LOCK
 
     @property
     def metrics(self) -> Path:
-        """The metrics of training, a JSON object a line."""
+        """Return the file of training's metrics, a JSON object a line."""
         return self.root / "metrics.jsonl"
 
     @property
     def batches(self) -> BatchRecord:
-        """The record of how much of the job runs at once."""
+        """Return the record of how much of the job runs at once."""
         return BatchRecord(self.root)
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of the checkpoints."""
+        """Return the folder of the checkpoints."""
         return self.root / "checkpoints"
 
     @property
     def adapter(self) -> Path:
-        """The folder of the trained adapter, in mlx-lm's format."""
+        """Return the folder of the trained adapter, in mlx-lm's format."""
         return self.root / "adapter"
 
     @property
     def fused(self) -> Path:
-        """The folder of the fused model."""
+        """Return the folder of the fused model."""
         return self.root / "fused"
 
     @property
     def peft(self) -> Path:
-        """The folder of the adapter in PEFT's format."""
+        """Return the folder of the adapter in PEFT's format."""
         return self.root / "peft"
 
     def read_frozen(self) -> dict[str, Any] | None:

@@ -65,7 +65,7 @@ class Stock:
 
     @property
     def commits(self) -> dict[str, str]:
-        """The commit that the job reads, by hub id."""
+        """Return which commit of each hub dataset the job reads, by hub id."""
         return {name: state.commit for name, state in self.data.items() if state.commit is not None}
 
     def to_json(self) -> dict[str, Any]:

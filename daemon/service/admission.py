@@ -22,7 +22,8 @@ from typing import Protocol
 
 from prefd.daemon.home.identity import explain_copy, read_identity
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import Claimed, Inbox
+from prefd.daemon.inbox.claimed_file import Claimed
+from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.inbox.submit import keep_posted
 from prefd.daemon.jobs.table import Job, JobTable

@@ -44,6 +44,7 @@ from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.runner import Runner
 from prefd.daemon.queue.stop_request import Stop
+from prefd.daemon.runs.pair_answers import PairsState
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.service.admission import Admission
@@ -148,7 +149,7 @@ class Service:
 
     @property
     def config(self) -> Config:
-        """The settings that are in force."""
+        """Return the settings that are in force."""
         return self.settings.current
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
@@ -249,12 +250,19 @@ class Service:
 
     async def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
         """Do one of JOBS_ACTIONS to all of these jobs, or to none. Raises as `act`, and NotRemovable."""
+        if action == "remove":
+            for job_id in job_ids:
+                await self.runner.pairs.end(job_id)
         JOBS_ACTIONS[action](self.table, job_ids)
         self.runner.queued.set()
         if action == "remove":
             self.housekeeping.wake()
             if len(job_ids) <= FEW_JOBS:
                 await self.housekeeping.wait_for_deletion(self.timing.removal_wait)
+
+    def score_pairs(self, job_id: int) -> PairsState:
+        """Have the pairs of a finished job scored. Raises JobNotFound, NoTrainedPolicy, TooManyScorings, OSError."""
+        return self.runner.pairs.request(self.table.get(job_id))
 
     async def discard(self, part: str, job_ids: Sequence[int]) -> None:
         """Delete a part of the folders of ended jobs. Raises JobNotFound, NotRemovable, JobTableError, OSError."""

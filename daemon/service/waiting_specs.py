@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import Claimed
+from prefd.daemon.inbox.claimed_file import Claimed
 from prefd.daemon.inbox.non_specs import explain_name
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import SUFFIXES, read_specs
@@ -27,7 +27,7 @@ class WaitingSpec:
 
     @cached_property
     def specs(self) -> list[JobSpec]:
-        """The specs of the jobs that the file will become, several of a sweep; none where it will be rejected.
+        """Return the specs of the jobs that the file will become, several of a sweep; none where it will be rejected.
 
         The file is read at the first use.
         """

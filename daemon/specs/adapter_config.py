@@ -33,7 +33,7 @@ class AdapterConfig:
 
     @property
     def weights(self) -> Path:
-        """The file that holds the adapter's tensors."""
+        """Returns the file that holds the adapter's tensors."""
         return self.folder / (PEFT_WEIGHTS if self.is_peft else MLX_WEIGHTS)
 
 

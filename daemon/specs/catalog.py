@@ -60,7 +60,7 @@ class Catalog:
 
     @property
     def failed(self) -> list[PluginInfo]:
-        """The plugins that could not be loaded."""
+        """Returns the plugins that could not be loaded."""
         return [plugin for plugin in self.plugins if plugin.error]
 
     @property

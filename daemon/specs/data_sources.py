@@ -71,19 +71,19 @@ class Source:
 
     @property
     def split_key(self) -> str:
-        """The setting that names its split."""
+        """Returns the name of the setting that says which split is read."""
         if self.key.startswith("data.validation"):
             return "data.validation_split"
         return "data.split" if self.key == "data.path" else f"{self.key}.split"
 
     @property
     def config_key(self) -> str:
-        """The setting that names its subset."""
+        """Returns the name of the setting that says which subset is read."""
         return f"{self.key}.config" if self.key.startswith("data.path[") else "data.config"
 
     @property
     def local(self) -> Path | None:
-        """The file or folder here that is read; None for a dataset on the hub."""
+        """Returns the file or folder here that is read; None for a dataset on the hub."""
         path = Path(self.path)
         if not path.exists():
             return None

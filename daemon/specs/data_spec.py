@@ -70,7 +70,7 @@ class DataSpec(SpecModel):
 
     @property
     def sources(self) -> list[Source]:
-        """The datasets that are trained on."""
+        """Returns the datasets that are trained on."""
         if isinstance(self.path, str):
             return [self._source("data.path", SourceSpec(path=self.path))]
         entries = [SourceSpec(path=entry) if isinstance(entry, str) else entry for entry in self.path]
@@ -89,7 +89,7 @@ class DataSpec(SpecModel):
 
     @property
     def held_out_sources(self) -> list[Source]:
-        """The datasets that are held out in full; none where a fraction of the prompts is held out."""
+        """Returns the datasets that are held out in full; none where a fraction of the prompts is held out."""
         sources = self.sources
         if isinstance(self.validation, str):
             own = next((source for source in sources if source.path == self.validation), None)
@@ -105,7 +105,7 @@ class DataSpec(SpecModel):
 
     @property
     def where(self) -> str:
-        """The datasets that are trained on, for messages."""
+        """Names the datasets that are trained on, for messages."""
         return ", ".join(dict.fromkeys(source.path for source in self.sources))
 
     @model_validator(mode="after")
@@ -178,7 +178,7 @@ class DataSpec(SpecModel):
 
     @property
     def moment(self) -> datetime:
-        """The moment that a chat template takes for now."""
+        """Returns the moment that a chat template takes for now."""
         return parse_date(self.date)
 
     @model_validator(mode="after")

@@ -36,7 +36,7 @@ class LossSpec(SpecModel):
 
     @property
     def params(self) -> dict[str, Any]:
-        """The loss's parameters that the spec sets, by name."""
+        """Returns the loss's parameters that the spec sets, by name."""
         return dict(self.model_extra or {})
 
     @property
@@ -76,7 +76,7 @@ class OutputSpec(SpecModel):
 
     @property
     def wanted(self) -> list[str]:
-        """The names of the outputs that are asked for."""
+        """Returns the names of the outputs that are asked for."""
         return [name for name in type(self).model_fields if getattr(self, name)]
 
     @model_validator(mode="after")
@@ -134,24 +134,24 @@ class JobSpec(SpecModel):
 
     @property
     def starts_at(self) -> float | None:
-        """`not_before` as Unix time."""
+        """Returns `not_before` as Unix time."""
         return None if self.not_before is None else parse_moment(self.not_before)
 
     @property
     def scored_by(self) -> Reference:
-        """The reference as far as the spec names it: jobs with the same one may miss the same entries."""
+        """Returns the reference as far as the spec names it: jobs with the same one may miss the same entries."""
         if self.reference is not None:
             return self.reference.model, self.reference.adapter, None
         return self.model, self.adapter, self.training.quantize if self.training else None
 
     @property
     def losses(self) -> dict[str, LossSpec]:
-        """Each loss by its place: `loss`, or `loss[0]`, `loss[1]`, … of a mixture."""
+        """Returns each loss by its place: `loss`, or `loss[0]`, `loss[1]`, … of a mixture."""
         return losses_by_place(self.loss)
 
     @property
     def loss_names(self) -> set[str]:
-        """The names of its losses, each once."""
+        """Returns the names of the job's losses, each once."""
         return {loss.name for loss in self.losses.values()}
 
     @model_validator(mode="after")

@@ -60,7 +60,7 @@ class ChildEnd:
 
     @property
     def last_words(self) -> str:
-        """The last line on its stderr that is no warning or note."""
+        """Return the last line on the child's stderr that is no warning or note."""
         return find_last_words(self.stderr.decode("utf-8", "replace")) or "it said nothing"
 
 

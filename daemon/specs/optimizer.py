@@ -178,7 +178,7 @@ class ScheduleSpec(SpecModel):
 
     @property
     def first_rate(self) -> float | None:
-        """The learning rate that `arguments` begin at, None where they do not say."""
+        """Returns the learning rate that `arguments` begin at, None where they do not say."""
         return float(self.arguments[0]) if self.arguments else None
 
     def warmup_steps(self, total: int) -> int:

@@ -64,7 +64,7 @@ class SpecFile:
 
     @property
     def spec(self) -> JobSpec:
-        """The file's only spec. Raises SpecError where there are several."""
+        """Returns the file's only spec. Raises SpecError where there are several."""
         if self.sweep is not None:
             problem = f"a sweep of {format_amount(len(self.specs), 'job')}, where one job is wanted"
             raise SpecError(f"{problem}: hand it in with `prefd submit`, or take `sweep` out", file=self.file)

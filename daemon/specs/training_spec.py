@@ -158,7 +158,7 @@ class TrainingSpec(SpecModel):
 
     @property
     def optimizer_settings(self) -> OptimizerConfig:
-        """`optimizer_config` with its defaults."""
+        """Returns `optimizer_config` with its defaults."""
         return optimizer_settings(self.optimizer, self.optimizer_config)
 
     @property

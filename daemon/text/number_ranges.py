@@ -19,7 +19,7 @@ class Numbers:
 
     @property
     def single(self) -> tuple[int, ...]:
-        """The numbers that were named each by itself."""
+        """Return the numbers that were named each by itself."""
         return tuple(each.start for each in self.ranges if len(each) == 1)
 
     def __contains__(self, number: int) -> bool:

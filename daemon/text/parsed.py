@@ -37,7 +37,7 @@ class Parsed:
 
     @cached_property
     def positions(self) -> Positions:
-        """The position of each path: looked for once something is to be told of one."""
+        """Returns where each path stands in the text: looked for once something is to be told of one."""
         return self.find_positions()
 
 

@@ -176,6 +176,14 @@ def score_again(home: Path) -> dict[str, Any]:
     return rescore(Home(home), read_input(RescoreInput)).to_json()
 
 
+def score_pairs(home: Path) -> dict[str, Any]:
+    """Score the pairs of a job with the policy that it has trained."""
+    from prefd.daemon.worker.pair_scoring import score_pairs
+    from prefd.daemon.worker_tasks.inputs import PairScoringInput
+
+    return score_pairs(Home(home), read_input(PairScoringInput)).to_json()
+
+
 def check_loss(home: Path) -> dict[str, Any]:
     """Check one loss with the conformance kit."""
     from prefd.daemon.worker.plugins import check_loss
@@ -213,6 +221,7 @@ ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "check-loss": check_loss,
     "device": describe_device,
     "explain": explain_needs,
+    "pairs": score_pairs,
     "preview": preview_pairs,
     "random-model": write_random_model,
     "ready": import_everything,

@@ -42,13 +42,13 @@ class SpecifiedJob:
 
     @cached_property
     def plugins(self) -> Plugins:
-        """The plugins of the home, those that failed too. Raises `ConfigError` for a config.toml that cannot be read."""
+        """Return the plugins of the home, those that failed too. Raises `ConfigError` for a config.toml that cannot be read."""
         settings = HandedSettings.read(self.home)
         return load_plugins(settings.plugin_files, settings.excluded)
 
     @cached_property
     def parallel(self) -> int:
-        """The number of jobs that share the machine's memory. Raises `ConfigError` for a config.toml that cannot be read."""
+        """Return how many jobs share the machine's memory. Raises `ConfigError` for a config.toml that cannot be read."""
         return HandedSettings.read(self.home).parallel
 
     @cached_property
@@ -58,17 +58,17 @@ class SpecifiedJob:
 
     @cached_property
     def policy(self) -> ModelSource:
-        """The model, with its adapter, that the policy starts as."""
+        """Return the model, with its adapter, that the policy starts as."""
         return get_policy_source(self.spec)
 
     @cached_property
     def reference(self) -> ModelSource:
-        """The model, with its adapter, that the policy is compared with."""
+        """Return the model, with its adapter, that the policy is compared with."""
         return get_reference_source(self.spec)
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The policy's tokenizer. Raises `JobError` where it cannot be loaded, or where the reference's has other tokens."""
+        """Return the policy's tokenizer. Raises `JobError` where it cannot be loaded, or where the reference's has other tokens."""
         tokenizer = loading.tokenizer(self.policy)
         if self.reference.model != self.policy.model:
             loading.check_same_vocabulary(self.policy, tokenizer, self.reference)
@@ -76,7 +76,7 @@ class SpecifiedJob:
 
     @cached_property
     def data(self) -> PreparedData:
-        """The pairs as tokens.
+        """Return the pairs as tokens.
 
         Raises `DataError` where nothing can be trained on, `JobError` where the policy or the reference lacks a token or a
         position of theirs.
@@ -101,12 +101,12 @@ class SpecifiedJob:
 
     @property
     def examples(self) -> list[Example]:
-        """Training and held-out pairs."""
+        """Return the training pairs and the held-out ones."""
         return [*self.data.train, *self.data.held_out]
 
     @cached_property
     def cache(self) -> ReferenceCache:
-        """The reference cache of the home."""
+        """Return the reference cache of the home."""
         return open_cache(self.home)
 
     def identify(self, source: ModelSource) -> ReferenceFingerprint:
@@ -116,12 +116,12 @@ class SpecifiedJob:
 
     @cached_property
     def fingerprint(self) -> ReferenceFingerprint:
-        """The fingerprint of the job's reference."""
+        """Return the fingerprint of the job's reference."""
         return self.identify(self.reference)
 
     @cached_property
     def store(self) -> Reference:
-        """The reference's entries in the cache."""
+        """Return the reference's entries in the cache."""
         return self.cache.reference(self.fingerprint)
 
     def key(self, completion: Completion) -> bytes:

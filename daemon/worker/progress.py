@@ -57,13 +57,13 @@ class Reporter:
 
     @property
     def rate(self) -> float | None:
-        """Units a second since this process began, None before the first."""
+        """Return how many units a second were done since this process began, None before the first."""
         elapsed = time.monotonic() - self._started
         return (self.done - self._done_at_start) / elapsed if self.done > self._done_at_start and elapsed > 0 else None
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to the end, None before there is a rate."""
+        """Return the seconds to the end, None before there is a rate."""
         if self.rate is None:
             return None
         if self.cost is not None and self._cost_so_far > 0:

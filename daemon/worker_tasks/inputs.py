@@ -61,3 +61,10 @@ class LossCheckInput(WorkerInput):
     """LossCheckInput is the input of `check-loss`: the loss to try."""
 
     name: str
+
+
+class PairScoringInput(WorkerInput):
+    """PairScoringInput is the input of `pairs`: the job whose pairs to score with the policy that it has trained."""
+
+    job: int
+    """Its number."""

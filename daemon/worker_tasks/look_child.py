@@ -87,7 +87,7 @@ class LookChild:
 
     @property
     def pid(self) -> int | None:
-        """The child's process id; None where none runs."""
+        """Return the child's process id; None where none runs."""
         return self._child.process.pid if self._child is not None and self._child.runs else None
 
     async def ask(self, question: LookQuestion, answer: type[Answer]) -> Answer:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from prefd.daemon.runs.data_summary import DataSummary
+from prefd.daemon.runs.pair_answers import PairsOrder, PairsPart
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.worker_tasks.answers import Explanation
@@ -59,6 +60,20 @@ class CurveQuestion(LookQuestion):
     low: float = -10.0
     high: float = 10.0
     points: int = Field(121, ge=2, le=MOST_POINTS)
+
+
+class PairsQuestion(LookQuestion):
+    """PairsQuestion asks for a page of a job's scored pairs."""
+
+    kind: ClassVar[str] = "pairs"
+    job: int
+    ulid: str
+    """The job's ULID: another job's pairs are not shown."""
+    order: PairsOrder = "margin"
+    only: Sequence[PairsPart] = ()
+    """Pairs that are of all these parts."""
+    offset: int = Field(0, ge=0)
+    limit: int = Field(20, ge=0, le=MOST_ROWS)
 
 
 class MemoryNeeds(DocumentModel):

@@ -27,7 +27,7 @@ class Part:
 
     @property
     def text(self) -> str:
-        """The text of all tokens."""
+        """Return the text of all tokens."""
         return "".join(self.texts)
 
     def to_json(self, tokens: bool) -> dict[str, Any]:

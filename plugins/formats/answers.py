@@ -40,7 +40,7 @@ class Answers(NamedTuple):
 
     @property
     def listed(self) -> str:
-        """The answers in words."""
+        """Names the answers in words."""
         return " and ".join(self.names) or f"the answers of {min(self.columns)}"
 
 

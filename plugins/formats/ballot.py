@@ -29,7 +29,7 @@ class Ballot(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The column, for messages."""
+        """Names the column, for messages."""
         return self.original_name or self.column
 
     @property

@@ -49,6 +49,7 @@ STATUSES = {
     "NotEditable": 409,
     "NotRemovable": 409,
     "PluginMissing": 503,
+    "RunsShared": 409,
     "SpecError": 422,
     "SpecUnreadable": 422,
     "Unreadable": 503,

@@ -13,48 +13,32 @@ import shutil
 import signal
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faults.home_judge import MUST_BE_ZERO, Counts, Judge
+from faults.home_slots import Slot, copy_home, read_jobs, same_home
 from prefd.daemon.control.client import Client, DaemonNotRunning
 from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import ENDED
-from prefd.daemon.jobs.table import Job, JobTable, JobTableError
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.service.daemon import serve
-from support import fake_worker, tiny_model, traced_worker
+from support import fake_worker, traced_worker
 from support.homes import invoke
 from support.paths import SUPPORT
 from support.quick_timing import QUICK_TIMING
 from support.running_daemon import answers
-from support.sample_pairs import PAIRS
 
 SLOTS = ("a", "b", "c")
 STEPS = 20
 """How many operations a sequence has."""
 CONFIG = "parallel = 2\nstop_grace_seconds = 5\n[watch]\nsettle_seconds = 0.05\nrescan_seconds = 0.2\n"
-PASSING = shutil.ignore_patterns("*.sock", "*.tmp", ".*~")
-"""What is just being written, or cannot be copied."""
-OUTSIDE = ("stopped from outside", "neither prefd nor")
-"""How the reasons read of a worker that something other than its own daemon stopped or killed."""
-
-Counts = dict[str, int]
-
-
-@dataclass
-class Slot:
-    """A place for a home, and what its commands have asked for there."""
-
-    home: Home
-    daemon: int | None = None
-    """The pid of its daemon; of a home that was moved or removed it ends by itself."""
-    cancelled: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -69,7 +53,6 @@ class Sequence:
     """Daemons whose home went away."""
     repeats: Counter[str] = field(default_factory=Counter)
     """How often somebody asked that a job goes on which another home has too."""
-    counts: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     specs: int = 0
     story: list[str] = field(default_factory=list)
@@ -80,6 +63,7 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
+        self.judge = Judge(self.folder, self.expect_adapter)
         self.worker = self.make_worker()
         for name in SLOTS:
             self.slots[name] = Slot(Home(self.folder / name))
@@ -155,14 +139,14 @@ class Sequence:
         if slot.daemon is None or os.waitpid(slot.daemon, os.WNOHANG) == (0, 0):
             return slot.daemon is None
         slot.daemon = None
-        self.counts["daemons that ended by themselves"] += 1
+        self.judge.counts["daemons that ended by themselves"] += 1
         return True
 
     def stop(self, slot: Slot) -> None:
         if slot.daemon is None:
             return
         done = invoke(slot.home, "stop")
-        self.counts["stops that failed"] += done.exit_code != 0
+        self.judge.counts["stops that failed"] += done.exit_code != 0
         self.story.append(f"stopped {slot.home.root.name}: {done.output.strip()}")
         if done.exit_code != 0:
             os.kill(slot.daemon, signal.SIGKILL)
@@ -259,7 +243,7 @@ class Sequence:
         if self.rng.random() < 0.5:
             self.stop(slot)
         self._leave(slot)
-        self._audit(slot)
+        self.judge.audit(slot)
         while slot.home.root.exists():
             shutil.rmtree(slot.home.root, ignore_errors=True)
 
@@ -309,7 +293,7 @@ class Sequence:
             time.sleep(self.rng.uniform(0, self.pace))
             for each in self.slots.values():
                 self._is_gone(each)
-            self._look_for_touched()
+            self.judge.look_for_touched(self.slots.values())
 
     def finish(self) -> Counts:
         """Let every daemon come to its end, then what is held go on, and keep the books."""
@@ -322,15 +306,15 @@ class Sequence:
                     self.resume(slot)
             time.sleep(0.05)
         for slot in self.slots.values():
-            self.counts["did not end"] += self._has_work(slot)
+            self.judge.counts["did not end"] += self._has_work(slot)
             self._is_gone(slot)
             self.stop(slot)
         for pid in self.leaving:
             self._reap(pid)
         for slot in self.slots.values():
-            self._audit(slot)
-        self._audit_trace()
-        return dict(self.counts)
+            self.judge.audit(slot)
+        self.judge.audit_trace(self.repeats)
+        return dict(self.judge.counts)
 
     def _has_work(self, slot: Slot) -> bool:
         waiting = [*slot.home.jobs.glob("*.yaml"), *slot.home.accepted.glob(".*.claim")]
@@ -342,58 +326,17 @@ class Sequence:
         deadline = time.monotonic() + 15
         while os.waitpid(pid, os.WNOHANG) == (0, 0):
             if time.monotonic() > deadline:
-                self.counts["daemons that outlived their home"] += 1
+                self.judge.counts["daemons that outlived their home"] += 1
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
                 return
             time.sleep(0.05)
 
-    def _look_for_touched(self) -> None:
-        """Count the workers that something other than their own daemon stopped, before a home of theirs is removed."""
-        for slot in self.slots.values():
-            for reasons in self._reasons(slot.home):
-                self.counts["foreign processes touched"] += any(each in reasons for each in OUTSIDE)
-
-    def _reasons(self, home: Home) -> Iterator[str]:
-        with suppress(JobTableError, OSError), JobTable.open_readonly(home.database) as table:
-            yield from [event.reason for job in table.list() for event in table.history(job.id)]
-
-    def _audit(self, slot: Slot) -> None:
-        """Each job that is done has the adapter of its own spec, ended once, and nobody cancelled it but its own commands."""
-        with suppress(JobTableError, OSError), JobTable.open_readonly(slot.home.database) as table:
-            for job in table.list():
-                states = [event.state for event in table.history(job.id)]
-                spec = table.spec(job.id).model_dump(mode="json", exclude_unset=True)
-                adapter = slot.home.job(job.id) / "adapter" / "adapters.safetensors"
-                if job.state == "done":
-                    self.counts["jobs done"] += 1
-                    self.counts["wrong adapter"] += not adapter.exists() or adapter.read_bytes() != self.expect_adapter(
-                        spec
-                    )
-                if not job.origin:
-                    self.counts["ended and run again"] += states.count("done") > 1
-                    self.counts["cancelled by another home's command"] += (
-                        job.state == "cancelled" and job.name not in slot.cancelled
-                    )
-                self.counts["failed"] += job.state == "failed"
-
-    def _audit_trace(self) -> None:
-        """No job was trained to its end in more folders than somebody asked for."""
-        folders = defaultdict[str, set[int]](set)
-        trace = self.folder / "trace.jsonl"
-        for line in trace.read_text().splitlines() if trace.exists() else ():
-            event = json.loads(line)
-            if event["event"] == "end":
-                folders[event["name"]].add(event["folder"])
-        for name, there in folders.items():
-            if len(there) > 1 + self.repeats[name]:
-                self.counts["run twice unasked"] += 1
-
     def _until(self, true: Callable[[], bool], wrong: str) -> None:
         deadline = time.monotonic() + self.patience
         while not true():
             if time.monotonic() > deadline:
-                self.counts[wrong] += 1
+                self.judge.counts[wrong] += 1
                 return
             time.sleep(0.01)
 
@@ -405,70 +348,6 @@ class Sequence:
             with suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-
-
-MUST_BE_ZERO = (
-    "wrong adapter",
-    "foreign processes touched",
-    "run twice unasked",
-    "ended and run again",
-    "cancelled by another home's command",
-    "daemons that ended by themselves",
-    "daemons that outlived their home",
-    "stops that failed",
-    "did not end",
-    "failed",
-    "a lock that is not given up",
-    "a daemon that does not start",
-    "twins that did not end",
-)
-
-
-@dataclass
-class RealSequence(Sequence):
-    """The same with prefd's own workers on a tiny model; a job's adapter is that of its unbroken twin."""
-
-    patience: float = 400.0
-    pace: float = 3.0
-    twins: dict[str, bytes] = field(default_factory=dict)
-
-    def make_worker(self) -> tuple[str, ...]:
-        """Return the command of a real worker, when each kind of job has been trained once in a home of its own."""
-        self.model = tiny_model.build_llama(self.folder / "model")
-        self.pairs = self.folder / "pairs.jsonl"
-        self.pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
-        self.worker = WORKER
-        twin = Slot(Home(self.folder / "twin"))
-        self._begin(twin)
-        for kind in KINDS:
-            (twin.home.jobs / f"{kind}.yaml").write_text(self._write_kind(kind, 0))
-        self.start(twin)
-        self._until(
-            lambda: [job.state for job in read_jobs(twin.home)] == ["done"] * len(KINDS), "twins that did not end"
-        )
-        for job in read_jobs(twin.home):
-            adapter = twin.home.job(job.id) / "adapter" / "adapters.safetensors"
-            self.twins[job.name.partition("-")[0]] = adapter.read_bytes()
-        self.stop(twin)
-        return WORKER
-
-    def write_spec(self, number: int) -> str:
-        """Return a spec of one of a few kinds; all of them have the same pairs."""
-        return self._write_kind(self.rng.choice([*KINDS]), number)
-
-    def _write_kind(self, kind: str, number: int) -> str:
-        training = {"iters": KINDS[kind], "batch_size": 2, "learning_rate": 1e-3, "save_every": 2}
-        data = {"path": str(self.pairs)}
-        spec = {"name": f"{kind}-{number}", "model": str(self.model), "data": data, "loss": {"name": kind}}
-        return json.dumps(spec | {"training": training})
-
-    def expect_adapter(self, spec: dict[str, Any]) -> bytes:
-        """Return the adapter of the twin."""
-        return self.twins[spec["name"].partition("-")[0]]
-
-
-KINDS = {"cpo": 6, "sigmoid": 9, "ipo": 4}
-"""The losses of the real jobs, and their steps."""
 
 
 def run(folder: Path, seed: int, kind: type[Sequence] = Sequence) -> dict[str, Counts]:
@@ -485,28 +364,3 @@ def run(folder: Path, seed: int, kind: type[Sequence] = Sequence) -> dict[str, C
         "counts": counts,
         "seen": {"specs": sequence.specs, **sequence.seen, "asked again": sequence.repeats.total()},
     }
-
-
-def wrong(counts: Counts) -> Counts:
-    """What has to be 0 and is not."""
-    return {name: counts[name] for name in MUST_BE_ZERO if counts.get(name)}
-
-
-def read_jobs(home: Home) -> list[Job]:
-    """The jobs of a home; none where it has no database that can be read now."""
-    with suppress(JobTableError, OSError), JobTable.open_readonly(home.database) as table:
-        return table.list()
-    return []
-
-
-def same_home(one: Path, other: Path) -> bool:
-    """Whether a backup is of this home: an older database of another one is no restore."""
-    documents = [json.loads((root / "home.json").read_text()) for root in (one, other) if (root / "home.json").exists()]
-    return len(documents) == 2 and documents[0]["id"] == documents[1]["id"]
-
-
-def copy_home(source: Path, target: Path, left_out: tuple[str, ...]) -> None:
-    """As `cp -a` does of a folder in which daemon and workers go on writing."""
-    names = shutil.ignore_patterns(*left_out)
-    with suppress(shutil.Error):  # what went away meanwhile
-        shutil.copytree(source, target, symlinks=True, ignore=lambda at, each: PASSING(at, each) | names(at, each))

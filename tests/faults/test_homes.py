@@ -14,7 +14,7 @@ from support.paths import SUPPORT
 pytestmark = pytest.mark.slow
 PROGRAM = (
     "import json, sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
-    "from faults.homes import run, wrong\n"
+    "from faults.home_judge import wrong; from faults.homes import run\n"
     "found = run(Path(sys.argv[1]), int(sys.argv[2]))\n"
     "print(json.dumps({'wrong': wrong(found['counts']), 'specs': found['seen']['specs']}))"
 )

@@ -1,4 +1,4 @@
-"""Docstrings are sentences: a function's says what the function does, and no definition has two of them."""
+"""Docstrings are sentences: a function's says what the function does, a property's what it returns, and none has two of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from support.paths import ROOT
 QUESTIONS = {"How", "What", "When", "Where", "Whether", "Which", "Who", "Why"}
 """Words with which half a sentence begins."""
 ARTICLES = {"A", "All", "An", "Both", "Each", "Every", "One", "The"}
+READING = {"Count", "Counts", "List", "Lists", "Name", "Names", "Return", "Returns", "Say", "Says"}
+"""The verbs of properties. What is read like an attribute does nothing else, so a noun alone would look like enough: it leaves
+open whether the thing itself is returned, its name, its path or its number.
+"""
 STATEMENTS = ROOT / "plugins" / "conformance" / "checks.py"
 """Its functions are named for what is true of a loss, and their docstrings say it."""
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -58,3 +62,14 @@ def test_a_public_function_says_what_it_does() -> None:
         and not any(word in ast.unparse(each) for each in node.decorator_list for word in ("property", "click"))
     ]
     assert things == [], "begin with a verb"
+
+
+def test_a_property_says_what_it_returns() -> None:
+    things = [
+        f"{path}:{node.lineno}: {text.splitlines()[0]}"
+        for path, node, text in definitions()
+        if isinstance(node, Function)
+        and any("property" in ast.unparse(each) for each in node.decorator_list)
+        and text.split()[0] not in READING
+    ]
+    assert things == [], f"begin with one of {', '.join(sorted(READING))}"

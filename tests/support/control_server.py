@@ -22,6 +22,7 @@ from prefd.daemon.jobs.actions import JOB_ACTIONS, JOBS_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.jobs.leftovers import set_aside
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobTable
+from prefd.daemon.runs.pair_answers import PairsState
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
@@ -79,6 +80,10 @@ class FakeDaemon:
     async def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
         with JobTable.open(self.home.database) as table:
             JOBS_ACTIONS[action](table, job_ids)
+
+    def score_pairs(self, job_id: int) -> PairsState:
+        with JobTable.open_readonly(self.home.database) as table:
+            return PairsState(job=table.get(job_id).id, state="waiting", reason="")
 
     async def discard(self, part: str, job_ids: Sequence[int]) -> None:
         with JobTable.open(self.home.database) as table:

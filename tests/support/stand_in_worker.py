@@ -25,6 +25,8 @@ def main(catalog_file: str, task: str) -> None:
         print("{}")
     elif task == "catalog":
         print_catalog(catalog_file)
+    elif task == "pairs":
+        score_pairs()
     else:
         run_phase(task)
 
@@ -43,6 +45,20 @@ def print_catalog(catalog_file: str) -> None:
     if text.startswith("!"):
         sys.exit(text[1:])
     print(text)
+
+
+def score_pairs() -> None:
+    """Score the pairs of a job: while there is a file `slow` in the home it takes its time, and with a file `broken` it cannot."""
+    home = sys.argv[sys.argv.index("--home") + 1]
+    job = json.load(sys.stdin)["job"]
+    with open(os.path.join(home, "scored.txt"), "a") as file:
+        file.write(f"{job}\n")
+    while os.path.exists(os.path.join(home, "slow")):
+        time.sleep(0.02)
+    if os.path.exists(os.path.join(home, "broken")):
+        print(json.dumps({"error": "the pairs are not those of the job"}))
+        sys.exit(1)
+    print("{}")
 
 
 def run_phase(phase: str) -> None:

@@ -22,7 +22,8 @@ from support.jobs_on_disk import finished, make_job
 from support.sample_pairs import PAIRS
 
 pytestmark = pytest.mark.slow
-LOSSES = ["sigmoid", "dpop", "cpo_ipo"]  # all eight: test_training.py
+LOSSES = ["sigmoid", "dpop"]
+"""The second scores nothing. All eight: tests/daemon/worker/training/test_train.py; the tests below have cpo."""
 
 LOCAL_PLUGIN = '''
 """A loss of one's own, in a file beside config.toml."""
@@ -86,7 +87,6 @@ def test_dropped_specs_become_adapters_with_which_mlx_lms_own_command_generates(
     scored = {
         loss: json.loads((daemon.run(loss).root / "precompute.json").read_text())["summary"]["scored"]
         for loss in LOSSES
-        if not loss.startswith("cpo")
     }
     assert sorted(scored.values()) == [0, 16]
     adapters = {loss: daemon.run(loss).adapter for loss in LOSSES}
@@ -182,14 +182,10 @@ def test_every_failing_job_leaves_the_daemon_ready_for_the_next(shared_daemon: D
     daemon = shared_daemon
     bad_rows = tmp_path / "bad.jsonl"
     bad_rows.write_text('{"prompt": "Same?", "chosen": "Yes.", "rejected": "Yes."}\n')
-    no_columns = tmp_path / "columns.jsonl"
-    no_columns.write_text('{"question": "Q?", "good": "a", "bad": "b"}\n')
     daemon.drop("rows", data={"path": str(bad_rows)})
-    daemon.drop("columns", data={"path": str(no_columns)})
     daemon.drop("layers", training={"num_layers": 9}, loss={"name": "cpo"})
     daemon.drop("good", loss={"name": "cpo"})
-    jobs = daemon.until_ended("rows", "columns", "layers", "good")
+    jobs = daemon.until_ended("rows", "layers", "good")
     assert jobs["rows"]["reason"].endswith("none of its 1 rows can be used: 1 × identical sides (bad.jsonl:1)")
-    assert "has no column 'chosen' or 'rejected'; its columns: question, good, bad" in jobs["columns"]["reason"]
     assert "training.num_layers is 9" in jobs["layers"]["reason"]
-    assert [jobs[name]["state"] for name in ("rows", "columns", "layers", "good")] == ["failed"] * 3 + ["done"]
+    assert [jobs[name]["state"] for name in ("rows", "layers", "good")] == ["failed", "failed", "done"]

@@ -93,7 +93,7 @@ def test_hostile_names_and_files_write_nothing_outside_the_home(place: Place, mo
         assert sorted(left) == ["'device.yaml'", "'folder.yaml'", "'password.yaml'", "'pipe.yaml'"]
     assert files_of(place.folder, place.home.root) == before
     assert password.stat().st_atime_ns == stamp
-    assert sorted(path.name for path in place.home.runs.iterdir()) == [".table.json", "1", "2", "3"]
+    assert sorted(path.name for path in place.home.runs.iterdir()) == [".home.json", ".table.json", "1", "2", "3"]
     assert all(text.isprintable() for said in place.rejected().values() for text in said.splitlines())
 
 

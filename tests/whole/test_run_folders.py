@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.home.layout import Home
+from prefd.daemon.home.runs_owner import RunsShared
 from prefd.daemon.jobs.rebuild import open_table
 from prefd.daemon.jobs.table import JobTable
 from support import fake_worker
@@ -241,17 +242,12 @@ def test_a_copy_of_a_folder_in_the_same_runs_is_told_and_left_alone(
         assert [job.id for job in place.jobs()] == [1, 3]
 
 
-def test_two_homes_with_one_runs_share_no_folder(place: Place, laptop: Place) -> None:
-    shutil.rmtree(laptop.home.runs)
-    laptop.home.database.unlink()
-    laptop.home.runs.symlink_to(place.home.runs)
-    for path in laptop.home.accepted.iterdir():
-        path.unlink()
-    with place.daemon(), laptop.daemon():
-        for number in range(3):
-            place.drop(f"{number}.yaml", name=f"desk-{number}")
-            laptop.drop(f"{number}.yaml", name=f"lap-{number}")
-        fake_worker.wait_for(lambda: [job.state for job in [*place.jobs(), *laptop.jobs()]] == ["done"] * 6)
-    jobs = [*place.jobs(), *laptop.jobs()]
-    assert sorted(job.id for job in jobs) == list(range(1, 7))
-    assert [frozen_name(place, job.id) for job in jobs] == [job.name for job in jobs]
+def test_a_home_with_the_runs_of_another_is_refused_and_changes_nothing_there(place: Place, laptop: Place) -> None:
+    with place.daemon():
+        run(place, "a.yaml", name="desk")
+        shutil.rmtree(laptop.home.runs)
+        laptop.home.runs.symlink_to(place.home.runs)
+        before = contents(place.home.runs)
+        with pytest.raises(RunsShared, match=f"is the runs/ of the home {place.home.root} too, by the link"):
+            open_table(laptop.home)
+        assert contents(place.home.runs) == before

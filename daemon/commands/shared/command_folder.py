@@ -35,7 +35,7 @@ class CommandFolder:
 
     @cached_property
     def commands(self) -> Mapping[str, click.Command]:
-        """All commands by name. Raises ValueError where two share one."""
+        """Return all commands by name. Raises ValueError where two share one."""
         commands: dict[str, click.Command] = {}
         for file in self._files:
             for name, command in self._read(file).items():
@@ -55,7 +55,7 @@ class CommandFolder:
 
     @cached_property
     def _files(self) -> list[str]:
-        """The names of the files, without that of this folder's own group, and of the folders, which come last."""
+        """Return the names of the files, without that of this folder's own group, and of the folders, which come last."""
         entries = sorted(pkgutil.iter_modules(self.path), key=lambda entry: (entry.ispkg, entry.name))
         return [entry.name for entry in entries if entry.name != GROUP]
 

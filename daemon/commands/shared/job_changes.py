@@ -26,11 +26,14 @@ def open_table_alone(home: Home, locked: bool = False) -> Iterator[JobTable]:
     still counts then.
     """
     from prefd.daemon.home.lock import hold_lock
+    from prefd.daemon.home.runs_owner import claim_runs
     from prefd.daemon.jobs.home_copies import is_unsettled
     from prefd.daemon.jobs.rebuild import open_table
     from prefd.daemon.jobs.table import JobTable
 
     unsettled = is_unsettled(home)
+    if not unsettled:
+        claim_runs(home)
     if unsettled or locked:
         home.create()  # a backup may have come without run/
         with hold_lock(home), open_table(home) if unsettled else JobTable.open(home.database) as table:

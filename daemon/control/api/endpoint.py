@@ -22,6 +22,7 @@ from prefd.daemon.control.status import Status
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import Job, JobNotFound
+from prefd.daemon.runs.pair_answers import PairsState
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest
 from prefd.daemon.text.json_output import dump_compact
@@ -35,7 +36,7 @@ class Controlled(Protocol):
 
     @property
     def home(self) -> Home:
-        """The home that the daemon runs on."""
+        """Returns the home that the daemon runs on."""
         ...
 
     @property
@@ -62,6 +63,10 @@ class Controlled(Protocol):
 
     async def act_on_jobs(self, action: str, job_ids: Sequence[int]) -> None:
         """Does one of JOBS_ACTIONS to all of these jobs, or to none. Raises JobNotFound, IllegalTransition, NotRemovable."""
+        ...
+
+    def score_pairs(self, job_id: int) -> PairsState:
+        """Has the pairs of a finished job scored. Raises JobNotFound, NoTrainedPolicy, TooManyScorings, OSError."""
         ...
 
     async def discard(self, part: str, job_ids: Sequence[int]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import Field
@@ -47,7 +46,7 @@ def list_endpoints(home: Home) -> Sequence[Endpoint]:
         def list_page(table: JobTable) -> dict[str, Any]:
             page, more = table.page(query.state, query.group, query.before, query.limit, query.ids)
             made = summaries.make(table, page) if query.with_ else {}
-            rows = [job.to_json() | ({"summary": asdict(made[job.id])} if made else {}) for job in page]
+            rows = [job.to_json() | ({"summary": made[job.id].to_json()} if made else {}) for job in page]
             return {"jobs": rows, "more": more}
 
         return respond(await read_table(home, list_page))

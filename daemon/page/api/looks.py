@@ -1,4 +1,4 @@
-"""The endpoints that look at a spec while it is written: what it would need, its rows as they will be trained on, a loss's curve.
+"""The endpoints that look at a spec while it is written, at a loss's curve, and at the scored pairs of a finished job.
 
 A look child of this process answers them (worker_tasks/look_child.py). A newer question of a kind ends the one before it, which is
 answered 409: whoever types asks again and again.
@@ -14,9 +14,11 @@ from pydantic import ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from prefd.daemon.control.api.endpoint import Endpoint, Query, Refusal, read_query, respond
+from prefd.daemon.control.api.endpoint import Endpoint, Query, Refusal, read_job_id, read_query, respond
 from prefd.daemon.control.api.posted_spec import MEDIA, PostedSpec, PostedSpecQuery
+from prefd.daemon.control.api.table_reading import read_table
 from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.pair_answers import PairsOrder, PairsPage, PairsPart
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import read_specs
@@ -29,6 +31,7 @@ from prefd.daemon.worker_tasks.looks import (
     JobNeeds,
     LossCurve,
     NeedsQuestion,
+    PairsQuestion,
     RowsPage,
     RowsQuestion,
     Shown,
@@ -74,6 +77,19 @@ class CurveQuery(Query):
     """How many z, evenly spaced."""
 
 
+class PairsQuery(Query):
+    """PairsQuery holds the parameters of a page of a job's scored pairs."""
+
+    order: PairsOrder = "margin"
+    """The smallest margin first, the largest (`best`), the largest loss, or as in the data (`row`)."""
+    only: list[PairsPart] = Field([])
+    """Only pairs that are `wrong`, `held_out` or of `train`; given several times, those that are all of it."""
+    offset: int = Field(0, ge=0)
+    """How many of them to pass over."""
+    limit: int = Field(20, ge=0, le=MOST_ROWS)
+    """How many of them to show."""
+
+
 def list_endpoints(home: Home, child: LookChild) -> Sequence[Endpoint]:
     """Lists the endpoints that `child` answers."""
 
@@ -98,6 +114,12 @@ def list_endpoints(home: Home, child: LookChild) -> Sequence[Endpoint]:
         )
         return respond((await child.ask(question, LossCurve)).to_json())
 
+    async def pairs(request: Request) -> Response:
+        query, job_id = read_query(request, PairsQuery), read_job_id(request)
+        job = await read_table(home, lambda table: table.get(job_id))
+        question = PairsQuestion(job=job_id, ulid=job.ulid, **dict(query))
+        return respond((await child.ask(question, PairsPage)).to_json())
+
     def of_spec(path: str, summary: str, handle: Any, answer: Any, query: type[Query]) -> Endpoint:
         return Endpoint(
             "POST", path, summary, handle, answer, query=query, body=MEDIA, errors=REFUSALS, of_daemon=False
@@ -114,6 +136,15 @@ def list_endpoints(home: Home, child: LookChild) -> Sequence[Endpoint]:
             LossCurve,
             query=CurveQuery,
             errors={status: REFUSALS[status] for status in (409, 503)} | {422: "no such loss, or a parameter is wrong"},
+        ),
+        Endpoint(
+            "GET",
+            "/v1/jobs/{job_id}/pairs",
+            "A page of a job's pairs under its trained policy, and how their scoring stands",
+            pairs,
+            PairsPage,
+            query=PairsQuery,
+            errors={status: REFUSALS[status] for status in (409, 503)} | {404: "there is no such job"},
         ),
     ]
 

@@ -31,12 +31,12 @@ class Columns:
 
     @property
     def size(self) -> int:
-        """The bytes of memory that the numbers take."""
+        """Return how many bytes of memory the numbers take."""
         return 8 * (len(self.steps) + sum(map(len, self.values.values())) + sum(map(len, self.bad.values())))
 
     @property
     def keys(self) -> list[str]:
-        """The metrics, in the order in which they came."""
+        """Return the names of the metrics, in the order in which they came."""
         return [key for key in self.values if key not in POSITIONS]
 
     def append(self, row: Mapping[str, Any]) -> bool:

@@ -8,10 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prefd.daemon.machine.memory import return_free_memory
 from prefd.daemon.page.series.run_columns import RunColumns
 
 MAX_BYTES = 24 * 2**20
 """Two runs of 100,000 steps. A longer one is kept too, and alone."""
+
+
+SMALL_BYTES = 2**20
+"""Not worth giving back to the system."""
 
 
 class KeptColumns:
@@ -33,11 +38,17 @@ class KeptColumns:
             self._kept.move_to_end(path)
         with run.reading():
             yield run
-        with self._lock:
-            self._drop()
+        self._drop()
 
     def _drop(self) -> None:
-        total = sum(run.size for run in self._kept.values())
-        while len(self._kept) > 1 and total > self.max_bytes:
-            _, run = self._kept.popitem(last=False)
-            total -= run.size
+        """Drop the runs that were asked for longest ago until the others fit the bound."""
+        dropped = 0
+        with self._lock:
+            total = sum(run.size for run in self._kept.values())
+            while len(self._kept) > 1 and total > self.max_bytes:
+                _, run = self._kept.popitem(last=False)
+                dropped += run.size
+                total -= run.size
+                del run
+        if dropped > SMALL_BYTES:
+            return_free_memory()

@@ -31,7 +31,7 @@ class RunColumns:
 
     @property
     def size(self) -> int:
-        """The bytes of memory that the numbers take."""
+        """Return how many bytes of memory the numbers take."""
         return self.train.size + self.eval.size
 
     @contextmanager

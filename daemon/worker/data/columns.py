@@ -39,7 +39,7 @@ class NamedRows:
 
     @cached_property
     def usable(self) -> dict[int, Mapping[str, Any]]:
-        """The rows that are mappings of columns, by number, from 1."""
+        """Returns the rows that are mappings of columns, by number, from 1."""
         return {number: row for number, row in enumerate(self.rows, 1) if not isinstance(row, UnusableRow)}
 
     def original(self, name: str) -> str:

@@ -38,7 +38,7 @@ class Dataset:
 
     @property
     def columns(self) -> list[str]:
-        """Columns that any pair is made of, in their order."""
+        """Returns the columns that any pair is made of, in their order."""
         unread = set(self.unread)
         return [
             column
@@ -48,7 +48,7 @@ class Dataset:
 
     @property
     def unread(self) -> list[str]:
-        """Columns that hold something and that no pair is made of, in their order."""
+        """Returns the columns that hold something and that no pair is made of, in their order."""
         columns_read = {
             self.named_rows.original(column) for columns in self.columns_read.values() for column in columns
         } | self.named_rows.joined_columns

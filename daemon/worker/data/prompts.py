@@ -214,7 +214,7 @@ class Prompter:
 
     @property
     def stray_ending(self) -> str | None:
-        """The token by which the template ends an answer, where it is no EOS of the model's."""
+        """Returns the token by which the template ends an answer, where it is no EOS of the model's."""
         ending = self.template.ending if self.is_chat else ""
         if any(eos in ending for eos in self._eos_texts):
             return None
@@ -222,7 +222,7 @@ class Prompter:
 
     @property
     def overlooked(self) -> str:
-        """A hint for messages on a template that lies where no tokenizer looks for it; "" where there is none."""
+        """Returns a hint for messages on a template that lies where no tokenizer looks for it; "" where there is none."""
         if self.settings.template == "none" or not (self.template.folder / "chat_template.json").is_file():
             return ""
         return "; its folder has a chat_template.json, which is for processors: put the text in it into chat_template.jinja"

@@ -209,7 +209,7 @@ class Template:
 
     @cached_property
     def bos(self) -> str:
-        """The token that begins a text; nothing where there is none, or where it opens every turn as well."""
+        """Returns the token that begins a text; nothing where there is none, or where it opens every turn as well."""
         bos = str(getattr(self._inner, "bos_token", None) or "")
         return bos if bos.strip() and bos not in self.markers else ""
 
@@ -223,7 +223,7 @@ class Template:
 
     @cached_property
     def own_arguments(self) -> frozenset[str]:
-        """The arguments that the template reads beside the chat itself, as `enable_thinking`; none of Python code."""
+        """Returns the arguments that the template reads beside the chat itself, as `enable_thinking`; none of Python code."""
         source = getattr(self._inner, "chat_template", None)
         if not source or self._renderer is not self._inner:
             return frozenset()

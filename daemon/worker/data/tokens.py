@@ -103,12 +103,12 @@ class Completion:
 
     @property
     def prompt(self) -> NDArray[np.uint32]:
-        """The prompt's tokens, (start,)."""
+        """Returns the prompt's tokens, (start,)."""
         return self.ids[: self.start]
 
     @property
     def own(self) -> NDArray[np.bool_]:
-        """A mask of the answer's tokens that are the assistant's own, (n − start,)."""
+        """Returns a mask of the answer's tokens that are the assistant's own, (n − start,)."""
         return np.ones(len(self.ids) - self.start, np.bool_) if self.own_mask is None else self.own_mask
 
 
@@ -181,7 +181,7 @@ class Encoder:
 
     @property
     def template_arguments(self) -> frozenset[str]:
-        """The arguments that the chat template reads beside the chat itself; none where it is not used."""
+        """Returns the arguments that the chat template reads beside the chat itself; none where it is not used."""
         return self._prompter.template.own_arguments if self._prompter.is_chat else frozenset()
 
     def notes(self) -> list[str]:

@@ -42,7 +42,7 @@ class KeptData:
 
     @cached_property
     def plugins(self) -> Plugins:
-        """The plugins of the home, loaded once. Raises `ConfigError` for a config.toml that cannot be read."""
+        """Return the plugins of the home, loaded once. Raises `ConfigError` for a config.toml that cannot be read."""
         settings = HandedSettings.read(self.home)
         return load_plugins(settings.plugin_files, settings.excluded)
 

@@ -17,11 +17,14 @@ from typing import Any, TextIO
 
 from prefd.daemon.errors import EXPECTED
 from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.pair_files import PairFiles
+from prefd.daemon.runs.pair_table import read_page
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.worker.look.curve import compute_curve
 from prefd.daemon.worker.look.kept_data import KeptData
 from prefd.daemon.worker.look.needs import find_needs
 from prefd.daemon.worker.look.rows import show_rows
-from prefd.daemon.worker_tasks.looks import READY, CurveQuestion, NeedsQuestion, RowsQuestion
+from prefd.daemon.worker_tasks.looks import READY, CurveQuestion, NeedsQuestion, PairsQuestion, RowsQuestion
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +86,14 @@ def list_kinds(kept: KeptData) -> dict[str, Callable[[Any], dict[str, Any]]]:
         NeedsQuestion.kind: lambda value: find_needs(kept.make_job(NeedsQuestion.model_validate(value).spec)).to_json(),
         RowsQuestion.kind: lambda value: _show_rows(kept, RowsQuestion.model_validate(value)),
         CurveQuestion.kind: lambda value: compute_curve(kept.plugins, CurveQuestion.model_validate(value)).to_json(),
+        PairsQuestion.kind: lambda value: _show_pairs(kept.home, PairsQuestion.model_validate(value)),
     }
+
+
+def _show_pairs(home: Home, question: PairsQuestion) -> dict[str, Any]:
+    files = PairFiles(RunDir(home.job(question.job), question.ulid))
+    state = files.read_state(question.job)
+    return read_page(files, state, question.order, question.only, question.offset, question.limit).to_json()
 
 
 def _show_rows(kept: KeptData, question: RowsQuestion) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class ModelSource:
 
     @cached_property
     def config_folder(self) -> Path:
-        """The local folder with config and tokenizer; no weights are downloaded for it. Raises `JobError` where there is none."""
+        """Return the local folder with config and tokenizer; no weights are downloaded for it. Raises `JobError` where there is none."""
         folder = Path(self.model)
         if not folder.is_dir():
             folder = _download(self.model, [pattern for pattern in HUB_FILES if pattern != WEIGHTS])
@@ -52,7 +52,7 @@ class ModelSource:
 
     @cached_property
     def folder(self) -> Path:
-        """The local folder with everything. Raises `JobError` where there is none or it holds no safetensors."""
+        """Return the local folder with everything. Raises `JobError` where there is none or it holds no safetensors."""
         folder = self.config_folder
         if not Path(self.model).is_dir():
             folder = _download(self.model, HUB_FILES)
@@ -68,7 +68,7 @@ class ModelSource:
 
     @property
     def weight_files(self) -> list[Path]:
-        """The safetensors files of the weights; a hub id is downloaded for them."""
+        """Return the safetensors files of the weights; a hub id is downloaded for them."""
         return list_files(self.folder, MODEL_WEIGHTS)
 
     @property

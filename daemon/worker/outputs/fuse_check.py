@@ -65,12 +65,12 @@ class Comparison:
 
     @property
     def share(self) -> float:
-        """The part of what was trained that is lost."""
+        """Return the part of what was trained that is lost."""
         return self.lost / self.effect if self.effect else 0.0
 
     @property
     def allowed(self) -> float:
-        """The largest `lost` that is not a fault."""
+        """Return the largest `lost` that is not a fault."""
         rounding = ROUNDING["BF16" if self.in_bfloat16 else self.stored]
         if loading.device() == "gpu":
             rounding = max(rounding, GPU_TOLERANCE)
@@ -85,7 +85,7 @@ class Comparison:
 
     @property
     def part(self) -> str:
-        """The lost share in words."""
+        """Say in words which share is lost."""
         return "all" if self.share >= 1 else f"{self.share:.0%}"
 
     def describe(self) -> str:

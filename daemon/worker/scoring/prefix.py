@@ -39,12 +39,12 @@ class JoinedKV:
 
     @property
     def size(self) -> int:
-        """The number of tokens so far, padding included."""
+        """Return the number of tokens so far, padding included."""
         return sum(keys.shape[2] for keys, _ in self.pieces)
 
     @property
     def offset(self) -> int | mx.array:
-        """The position of the next token: (B,) where rows are padded."""
+        """Return the position of the next token: (B,) where rows are padded."""
         return self.size if self.padding is None else self.size - self.padding
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:

@@ -89,7 +89,7 @@ class _PlannedBatch:
 
     @property
     def targets(self) -> mx.array:
-        """(N,) the tokens to predict, in the order in which they are computed."""
+        """Return the tokens to predict, (N,), in the order in which they are computed."""
         return mx.array(np.concatenate([branch.targets for branch in self.branches]))
 
     def table(self, values: mx.array) -> Logprobs:

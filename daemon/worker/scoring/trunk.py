@@ -37,7 +37,7 @@ class Parts:
 
     @property
     def trunk(self) -> nn.Module:
-        """The part of the model from token ids to hidden states."""
+        """Return the part of the model from token ids to hidden states."""
         return get_submodule(self.model, self.path)
 
     def head(self, vocabulary: int) -> Head:

@@ -29,7 +29,7 @@ class MasterWeights(Optimizer):
 
     @property
     def state(self) -> dict[str, Any]:
-        """The wrapped optimizer's state, and the copies, as one tree."""
+        """Returns the wrapped optimizer's state, and the copies, as one tree."""
         return {"optimizer": self.optimizer.state, "masters": self._masters}
 
     @state.setter
@@ -39,7 +39,7 @@ class MasterWeights(Optimizer):
 
     @property
     def learning_rate(self) -> mx.array:
-        """The learning rate of the step that was taken last."""
+        """Returns the learning rate of the step that was taken last."""
         rate: mx.array = self.optimizer.learning_rate
         return rate
 
@@ -50,7 +50,7 @@ class MasterWeights(Optimizer):
 
     @property
     def step(self) -> mx.array:
-        """The number of steps taken."""
+        """Returns how many steps have been taken."""
         count: mx.array = self.optimizer.step
         return count
 

@@ -37,12 +37,12 @@ class Estimate:
 
     @property
     def counted_bytes(self) -> int:
-        """The part that is counted exactly: all but the activations."""
+        """Return the bytes that are counted exactly: all but the activations."""
         return self.weights + self.optimizer + self.gradients
 
     @property
     def total(self) -> int:
-        """All bytes, counted and estimated."""
+        """Return all bytes, counted and estimated."""
         return self.counted_bytes + self.activations
 
     def __str__(self) -> str:

@@ -1,20 +1,16 @@
-"""Averages metrics over pairs, by the names that TRL gives them, and appends them to metrics.jsonl."""
+"""Averages metrics over pairs, by the names that TRL gives them."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from prefd.cache.segments.durable import flush, whole_file
 from prefd.daemon.worker.errors import JobError
-from prefd.plugins.metrics import METRICS, TIME, TRAINERS_METRICS
+from prefd.plugins.metrics import METRICS, TRAINERS_METRICS
 from prefd.plugins.types import LossInput, LossOutput
 
 Sums = dict[str, mx.array]
@@ -64,32 +60,3 @@ class Mean:
     def means(self, prefix: str = "") -> dict[str, float]:
         """Return each metric's mean over every pair so far, by its name behind `prefix`."""
         return {prefix + name: value / self.pairs for name, value in self.sums.items()}
-
-
-@dataclass(frozen=True)
-class MetricsLog:
-    """MetricsLog is the file metrics.jsonl: one object a line, written in one call."""
-
-    path: Path
-
-    def append(self, line: dict[str, float]) -> None:
-        """Append `line`, the metrics of a step, and when that is."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line | {TIME: round(time.time(), 3)}) + "\n")
-
-    def flush(self) -> None:
-        """Flush to disk what was appended, so that a checkpoint never outlives the lines before it."""
-        if self.path.exists():
-            flush(self.path)
-
-    def truncate_after(self, step: int) -> None:
-        """Drop lines past `step` (and any cut line): a resumed run writes them again."""
-        lines = []
-        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else []:
-            try:
-                if json.loads(line)["step"] <= step:
-                    lines.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
-        with whole_file(self.path, self.path.with_suffix(".partial"), durable=False) as file:
-            file.write("".join(lines).encode())

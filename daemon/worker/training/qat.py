@@ -173,7 +173,7 @@ class QAT:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the rounded copies of the trained weights take."""
+        """Return how many bytes the rounded copies of the trained weights take."""
         bases = (get_base(module) if isinstance(module, ADAPTERS) else module for module in self.trained)
         return sum(base.weight.nbytes for base in bases)
 

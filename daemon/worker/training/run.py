@@ -5,22 +5,20 @@ A checkpoint holds all that the rest of the run depends on, so a run that goes o
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, TrainingSummary
 from prefd.daemon.specs.training_spec import TrainingSpec
-from prefd.daemon.worker.data.tokens import Example, list_places
+from prefd.daemon.worker.data.tokens import list_places
 from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.errors import Interrupted, JobError, NotFinite, Stopped
 from prefd.daemon.worker.job import RunningJob
@@ -31,7 +29,8 @@ from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.checkpoint import Checkpoints, RestoredCheckpoint
 from prefd.daemon.worker.training.chosen_likelihood import describe_falling_chosen
-from prefd.daemon.worker.training.metrics import MetricsLog
+from prefd.daemon.worker.training.examples_digest import digest_examples
+from prefd.daemon.worker.training.metrics_log import MetricsLog
 from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.daemon.worker.training.selection import Selection
@@ -99,7 +98,7 @@ class Run:
             if self.knows_noise:
                 self.trainer.start.restore(checkpoint.state["start"])
             log.info("going on from the checkpoint of step %d", checkpoint.step)
-        self.metrics.truncate_after(self.step)
+        self.warn(self.metrics.resume_after(self.step))
         return self.step
 
     def _require_own(self, checkpoint: RestoredCheckpoint) -> None:
@@ -329,6 +328,8 @@ class Run:
             machine=describe_machine(),
             log_ratio_noise=self.trainer.start.noise,
             data=self.job.data.report.summarize(),
+            pairs_sha256=self.data_sha256,
+            weights_sha256=self.weights_sha256,
         )
         reason = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"
         if self.adapter_step != self.step:
@@ -346,15 +347,3 @@ class Run:
 
     def _stamp(self) -> dict[str, float]:
         return {"step": self.step, "epoch": round(self.schedule.epoch(self.step), 4)}
-
-
-def digest_examples(examples: Sequence[Example]) -> str:
-    """Digest the pairs' tokens in their order, and which of these count."""
-    digest = hashlib.sha256()
-    for example in examples:
-        for side in (example.chosen, example.rejected):
-            digest.update(np.array([side.start, len(side.ids)], dtype="<i8").tobytes())
-            digest.update(np.asarray(side.ids, dtype="<i8").tobytes())
-            if side.own_mask is not None:
-                digest.update(side.own_mask.tobytes())
-    return digest.hexdigest()

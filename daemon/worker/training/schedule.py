@@ -37,7 +37,7 @@ class Schedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps in one pass over the data."""
+        """Return how many optimizer steps one pass over the data has."""
         return -(-len(self.examples) // self.pairs_per_step)
 
     def epoch(self, step: int) -> float:

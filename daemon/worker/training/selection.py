@@ -79,7 +79,7 @@ class Selection:
 
     @property
     def best_step(self) -> int | None:
-        """The step whose checkpoint must stay, None before the first evaluation or where the spec selects none."""
+        """Return the step whose checkpoint must stay, None before the first evaluation or where the spec selects none."""
         return self.best.step or None if self.best else None
 
     @property

@@ -41,12 +41,12 @@ class StartDrift:
 
     @property
     def expected(self) -> float:
-        """The drift up to which it is rounding."""
+        """Return the drift up to which it is rounding."""
         return max(EXPECTED_DRIFT[self.compute_dtype], NOISE_FACTOR * self._finite_rounding)
 
     @property
     def wrong(self) -> float:
-        """The drift beyond which the reference is not this model."""
+        """Return the drift beyond which the reference is not this model."""
         return max(WRONG_DRIFT[self.compute_dtype], WRONG_FACTOR * self._finite_rounding)
 
     @property

@@ -60,7 +60,7 @@ class Trainer:
 
     @property
     def model(self) -> nn.Module:
-        """The policy's model."""
+        """Return the policy's model."""
         return self.scorer.model
 
     def step(self, number: int, examples: Sequence[Example], stop: StopEvent | None = None) -> dict[str, float]:
@@ -143,6 +143,12 @@ class Trainer:
         loss_reference = self.start.reference_for(policy, reference)
         return LossInput(*split_sides(policy), *split_sides(loss_reference), noise=self.start.noise)
 
+    def compare(self, batch: Sequence[Example]) -> tuple[LossInput, LossOutput]:
+        """Compute what the loss sees of a batch of pairs, and what it gives; nothing is trained."""
+        sides = list_sides(batch)
+        x = self._make_loss_input(drop_uncounted(self.scorer.logprobs(sides), sides), self._score_reference(sides))
+        return x, self.loss(x)
+
     def evaluate(self, examples: Sequence[Example], stop: StopEvent | None = None) -> dict[str, float]:
         """Compute the metrics over held-out `examples`, named `eval_…`; nothing is trained.
 
@@ -155,9 +161,7 @@ class Trainer:
                 self.model.train()
                 raise Interrupted("the evaluation")
             batch_began = time.monotonic()
-            sides = list_sides(batch)
-            x = self._make_loss_input(drop_uncounted(self.scorer.logprobs(sides), sides), self._score_reference(sides))
-            sums = sum_pair_metrics(x, self.loss(x))
+            sums = sum_pair_metrics(*self.compare(batch))
             mx.eval(sums)
             mean.add(sums, len(batch))
             self.pace.rest(time.monotonic() - batch_began, stop)

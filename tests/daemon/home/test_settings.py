@@ -49,6 +49,15 @@ def test_each_fault_names_the_file_and_the_field(made: Home, text: str, said: st
     assert str(caught.value) == f"{made.config}: {said}"
 
 
+def test_a_link_to_settings_that_are_not_there_is_no_file_without_settings(made: Home, tmp_path: Path) -> None:
+    made.config.unlink(missing_ok=True)
+    made.config.symlink_to(tmp_path / "drive" / "config.toml")
+    with pytest.raises(
+        ConfigError, match=r"config\.toml is a link to .*drive/config\.toml, which is not there: mount the drive"
+    ):
+        Config.load(made)
+
+
 def test_a_file_that_cannot_be_read_is_named(made: Home) -> None:
     made.config.mkdir()
     with pytest.raises(ConfigError, match=r"config\.toml: Is a directory"):

@@ -14,7 +14,8 @@ import pytest
 
 from prefd.daemon.home.settings import Config, WatchConfig
 from prefd.daemon.inbox import claims
-from prefd.daemon.inbox.claims import Claimed, Inbox
+from prefd.daemon.inbox.claimed_file import Claimed
+from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.jobs.table import JobTable, JobTableError
 from prefd.daemon.machine import mounts
 from prefd.daemon.machine.mounts import Mount

@@ -221,7 +221,7 @@ def test_a_process_that_is_killed_while_it_removes_leaves_work_for_the_next_and_
     with open_table(made) as table:  # as the next daemon does, or the next removal, which has the lock again
         assert [job.name for job in table.list()] == ["three"]
         assert finish_removals(made, table) == []
-    assert sorted(path.name for path in made.runs.iterdir() if path.name != ".table.json") == [str(stays.id)]
+    assert sorted(path.name for path in made.runs.iterdir() if not path.name.startswith(".")) == [str(stays.id)]
 
 
 def test_what_cannot_be_deleted_is_told_and_tried_again(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs import table as jobs
 from prefd.daemon.jobs.job import IllegalTransition, JobNotFound
 from prefd.daemon.jobs.states import STATES, TABLE, State
 from prefd.daemon.jobs.table import JobTable, JobTableError
@@ -326,7 +325,7 @@ def test_a_clock_set_back_a_day_turns_no_jobs_time_round(path: Path, monkeypatch
         first = table.add(SPEC, "a")
         table.transition(first.id, "training")
         real = time.time
-        monkeypatch.setattr(jobs.time, "time", lambda: real() - 86_400)
+        monkeypatch.setattr(time, "time", lambda: real() - 86_400)
         second = table.add(SPEC, "b")
         done = table.transition(first.id, "done", phase_seconds={"training": 2.0})
         assert second.id > first.id

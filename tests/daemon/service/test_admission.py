@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.inbox.claims import Claimed, Inbox
+from prefd.daemon.inbox.claimed_file import Claimed
+from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.queue.stop_request import Stop

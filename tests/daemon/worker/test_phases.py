@@ -171,7 +171,12 @@ def test_catalog_and_device_print_json_alone(home: Path) -> None:
     (home / "config.toml").write_text('plugins = ["chatty.py"]')
     catalog = subprocess.run([*WORKER, "catalog", "--home", str(home)], capture_output=True, check=True)
     *begun, answer = map(json.loads, catalog.stdout.splitlines())
-    assert begun == [{"begin": None}, {"begin": None}, {"begin": str(home / "chatty.py")}, {"begin": None}]
+    assert begun == [
+        {"begin": None},
+        {"begin": None},
+        {"begin": str(home / "chatty.py"), "following": []},
+        {"begin": None},
+    ]
     assert answer["losses"]["ipo"]["params"]["beta"]["exclusiveMinimum"] == 0
     device = json.loads(subprocess.run([*WORKER, "device"], capture_output=True, check=True).stdout)
     assert device["device"] in ("cpu", "gpu")

@@ -38,7 +38,7 @@ class Trial:
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The largest drift and rounding of the right model, and the smallest drift of the other."""
+        """Return the largest drift and rounding of the right model, and the smallest drift of the other."""
         return {
             f"{self.name}_drift": max(start.drift for start in self.right),
             f"{self.name}_rounding": max(start.rounding for start in self.right),

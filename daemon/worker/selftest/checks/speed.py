@@ -41,12 +41,12 @@ class Saturation:
 
     @property
     def best(self) -> float:
-        """The best rate."""
+        """Return the best rate."""
         return max(self.rates.values())
 
     @property
     def rows(self) -> int:
-        """The fewest rows from which on the device is busy."""
+        """Return the fewest rows from which on the device is busy."""
         return next(rows for rows, rate in sorted(self.rates.items()) if rate >= SATURATED * self.best)
 
 

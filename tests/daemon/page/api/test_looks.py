@@ -18,6 +18,8 @@ from prefd.daemon.worker.look.kept_data import KeptData
 from prefd.daemon.worker.look.serving import list_kinds
 from prefd.daemon.worker_tasks.look_child import LookChild, LookRefused
 from prefd.plugins.manager import load_plugins
+from support import homes
+from support.pairs_on_disk import write_pairs
 
 
 class InProcess(LookChild):
@@ -97,3 +99,17 @@ def test_other_bodies_and_curves_are_refused(http: TestClient) -> None:
     assert http.get("/v1/losses/nothing/curve").status_code == 422
     assert "beta" in http.get("/v1/losses/sigmoid/curve?beta=-1").json()["error"]
     assert http.get("/v1/losses/sigmoid/curve?from=nan").status_code == 422
+
+
+def test_scored_pairs_come_a_page_at_a_time(http: TestClient, made: Home) -> None:
+    homes.add_done(made)
+    empty = http.get("/v1/jobs/1/pairs").json()
+    assert (empty["state"], empty["pairs"], empty["head"]) == ("none", [], None)
+    write_pairs(made, 1, [0.5, -0.25, 0.0, 1.5])
+    page = http.get("/v1/jobs/1/pairs?only=wrong&limit=1").json()
+    assert (page["state"], page["total"], page["wrong"]) == ("done", 2, 2)
+    assert (page["pairs"][0]["row"], page["pairs"][0]["chosen_text"]) == (2, "Good 2.\nYes.")
+    assert http.get("/v1/jobs/1/pairs?only=wrong&only=held_out").json()["total"] == 0
+    assert http.get("/v1/jobs/1/pairs?order=best").json()["pairs"][0]["margin"] == 1.5
+    assert http.get("/v1/jobs/7/pairs").status_code == 404
+    assert http.get("/v1/jobs/1/pairs?only=some").status_code == 422

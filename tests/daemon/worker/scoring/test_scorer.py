@@ -64,7 +64,7 @@ def test_a_reference_runs_as_the_spec_says_and_a_policy_as_was_chosen_for_the_me
     assert Options.from_spec(spec, BatchSettings(64, False, 600)).chunk_tokens is None, "nothing is longer than a chunk"
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)  # of batches of up to eight, for each of seven ways
 @given(
     shapes=st.lists(st.tuples(st.integers(2, 90), st.floats(0.01, 0.99)), min_size=1, max_size=6),
     seed=st.integers(0, 1000),

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -14,7 +11,7 @@ import numpy as np
 import pytest
 
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.training.metrics import Mean, MetricsLog, sum_pair_metrics
+from prefd.daemon.worker.training.metrics import Mean, sum_pair_metrics
 from prefd.plugins.manager import load_plugins
 from prefd.plugins.metrics import OF_PAIRS, TRAINERS_METRICS
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
@@ -81,22 +78,3 @@ def test_a_metric_that_is_not_a_number_stays_one() -> None:
     x = Numbers(0, pairs=2).batch()
     out = replace(SIGMOID(x), metrics={"odd": mx.array([math.nan, 1.0])})
     assert math.isnan(sum_pair_metrics(x, out)["odd"].item())  # type: ignore[arg-type]
-
-
-def test_lines_past_a_step_and_cut_ones_go(tmp_path: Path) -> None:
-    log = MetricsLog(tmp_path / "metrics.jsonl")
-    log.truncate_after(3)  # nothing there yet
-    for step in (1, 2, 3, 4):
-        log.append({"step": step, "loss": 0.5})
-    with log.path.open("a") as file:
-        file.write('7\n{"loss": 1}\n{"step": 2, "lo')
-    log.truncate_after(3)
-    assert [json.loads(line)["step"] for line in log.path.read_text().splitlines()] == [1, 2, 3]
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
-
-
-def test_each_line_says_when_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = MetricsLog(tmp_path / "metrics.jsonl")
-    monkeypatch.setattr(time, "time", lambda: 1763794998.12345)
-    log.append({"step": 1, "loss": 0.5})
-    assert json.loads(log.path.read_text()) == {"step": 1, "loss": 0.5, "time": 1763794998.123}

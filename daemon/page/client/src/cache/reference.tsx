@@ -1,13 +1,14 @@
 /** One reference: what is stored of it, the jobs that used it, and what makes it who it is. */
+import type { StoredReferenceDocument, UseOfReference } from "../api/shapes";
 import { Bar } from "../parts/bar";
 import { formatCount, formatSize, pluralize } from "../text/numbers";
 import { formatDuration } from "../text/times";
 import { shortenModel } from "../text/losses";
-import { addUp, type CachedReference, type CacheUse } from "./shapes";
+import { addUp } from "./sums";
 
 const SHORT = 12;
 
-export function ReferenceCard({ reference, open }: { reference: CachedReference; open: boolean }) {
+export function ReferenceCard({ reference, open }: { reference: StoredReferenceDocument; open: boolean }) {
   const { fingerprint, model, entries, tokens, bytes, segments, damaged, uses } = reference;
   const { needed, answered } = addUp([reference]);
   return (
@@ -44,7 +45,7 @@ export function ReferenceCard({ reference, open }: { reference: CachedReference;
 
 const SHOWN = 8;
 
-function Uses({ uses }: { uses: readonly CacheUse[] }) {
+function Uses({ uses }: { uses: readonly UseOfReference[] }) {
   const newest = uses.slice(-SHOWN).reverse();
   return (
     <>

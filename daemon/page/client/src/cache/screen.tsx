@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useRoute } from "preact-iso";
 import { useEffect } from "preact/hooks";
 import { explain, get } from "../api/client";
+import type { CacheContents } from "../api/shapes";
 import { listen } from "../api/stream";
 import { Command } from "../parts/command";
 import { Empty, Trouble } from "../parts/empty";
@@ -10,19 +11,19 @@ import { Tile } from "../parts/tile";
 import { delay } from "../stores/delay";
 import { formatCount, formatShare, formatSize } from "../text/numbers";
 import { ReferenceCard } from "./reference";
-import { addUp, type Cache } from "./shapes";
+import { addUp } from "./sums";
 
 const WAIT_MS = 2_000;
 
 export function CacheScreen() {
   const { params } = useRoute();
-  const cache = useSignal<Cache | null>(null);
+  const cache = useSignal<CacheContents | null>(null);
   const trouble = useSignal("");
   useEffect(() => {
     let over = false;
     const ask = async () => {
       try {
-        const found = await get<Cache>("/v1/cache");
+        const found = await get<CacheContents>("/v1/cache");
         if (!over) cache.value = found;
         trouble.value = "";
       } catch (error) {
@@ -69,7 +70,7 @@ export function CacheScreen() {
         <ReferenceCard key={each.fingerprint} reference={each} open={shown.length === 1 && Boolean(params["fingerprint"])} />
       ))}
       {all.length > 0 && (
-        <section class="card block" aria-label="Upkeep">
+        <section class="card block below" aria-label="Upkeep">
           <h2>Upkeep</h2>
           <p class="soft">To be typed where prefd runs: each says first what it would do, with --dry-run or by its nature.</p>
           <div class="commands">

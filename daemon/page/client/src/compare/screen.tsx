@@ -3,18 +3,18 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { useAddress } from "../address";
 import { explain, get } from "../api/client";
+import type { ComparisonOfJobs } from "../api/shapes";
 import { listen } from "../api/stream";
 import { Empty, Trouble } from "../parts/empty";
 import { delay } from "../stores/delay";
 import { CompareCurves } from "./curves";
-import type { Comparison } from "./shapes";
 import { CompareTable } from "./table";
 
 const WAIT_MS = 1_000;
 
 export function CompareScreen() {
   const { query, change } = useAddress();
-  const comparison = useSignal<Comparison | null>(null);
+  const comparison = useSignal<ComparisonOfJobs | null>(null);
   const trouble = useSignal("");
   const ids = readIds(query["ids"] ?? "");
   const key = ids.join(",");
@@ -27,7 +27,7 @@ export function CompareScreen() {
     let over = false;
     const ask = async () => {
       try {
-        const found = await get<Comparison>("/v1/compare", { ids: key });
+        const found = await get<ComparisonOfJobs>("/v1/compare", { ids: key });
         if (over) return;
         comparison.value = found;
         trouble.value = "";

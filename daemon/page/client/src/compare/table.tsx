@@ -1,10 +1,11 @@
 /** The settings by which jobs differ and how they came out, a column for each job. A star is only where it may be compared. */
+import type { ComparisonOfJobs, JobBesideOthers } from "../api/shapes";
 import { JOB_COLORS } from "./colors";
-import { listMeasures, type ComparedJob, type Comparison } from "./shapes";
+import { listMeasures } from "./measures";
 import { formatNumber } from "../text/numbers";
 import { formatDuration } from "../text/times";
 
-export function CompareTable({ comparison }: { comparison: Comparison }) {
+export function CompareTable({ comparison }: { comparison: ComparisonOfJobs }) {
   const { jobs, differing, best } = comparison;
   return (
     <div class="card scrolls">
@@ -40,8 +41,8 @@ export function CompareTable({ comparison }: { comparison: Comparison }) {
 
 interface LineProps {
   name: string;
-  jobs: readonly ComparedJob[];
-  cell: (job: ComparedJob) => string;
+  jobs: readonly JobBesideOthers[];
+  cell: (job: JobBesideOthers) => string;
   setting?: boolean;
   best?: readonly number[];
 }

@@ -1,16 +1,10 @@
 /** What `prefd doctor` found, what is wrong first. */
-export interface Finding {
-  level: string;
-  subject: string;
-  detail: string;
-  /** What to do about it; empty where there is nothing to do. */
-  remedy: string;
-}
+import type { HealthFinding } from "../api/shapes";
 
 const ORDER = ["fail", "warn", "ok"];
 const TONES: Readonly<Record<string, string>> = { fail: "bad", warn: "amber", ok: "good" };
 
-export function Findings({ findings }: { findings: readonly Finding[] }) {
+export function Findings({ findings }: { findings: readonly HealthFinding[] }) {
   const sorted = [...findings].sort((a, b) => ORDER.indexOf(a.level) - ORDER.indexOf(b.level));
   return (
     <ul class="findings">

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { explain, get, post } from "../api/client";
-import type { Status } from "../api/shapes";
+import type { Findings, HealthFinding, Status } from "../api/shapes";
 import { Button } from "../parts/button";
 import { Command } from "../parts/command";
 import { confirm } from "../parts/confirm";
@@ -12,17 +12,18 @@ import { StartButton } from "../shell/start";
 import { daemonTrouble, status } from "../stores/status";
 import { formatSize } from "../text/numbers";
 import { formatClock, formatDuration } from "../text/times";
-import { Findings, type Finding } from "./findings";
+import { Findings as FindingList } from "./findings";
+import { SelfTest } from "./selftest";
 import { Settings } from "./settings";
 
 export function HealthScreen() {
-  const findings = useSignal<readonly Finding[] | null>(null);
+  const findings = useSignal<readonly HealthFinding[] | null>(null);
   const trouble = useSignal("");
   const asking = useSignal(false);
-  const check = async () => {
+  const check = async (anew: boolean) => {
     asking.value = true;
     try {
-      findings.value = (await get<{ findings: Finding[] }>("/v1/doctor")).findings;
+      findings.value = (await get<Findings>("/v1/doctor", { anew })).findings;
       trouble.value = "";
     } catch (error) {
       trouble.value = explain(error);
@@ -30,7 +31,7 @@ export function HealthScreen() {
       asking.value = false;
     }
   };
-  useEffect(() => void check(), []);
+  useEffect(() => void check(false), []);
   return (
     <>
       <h1 class="hidden-label">Daemon</h1>
@@ -39,12 +40,13 @@ export function HealthScreen() {
         <header class="loss-head">
           <h2>Doctor</h2>
           <span class="soft">{asking.value ? "looks at the machine and the home, for some seconds" : "what it finds of this machine and home"}</span>
-          <Button disabled={asking.value} onClick={() => void check()}>
+          <Button disabled={asking.value} onClick={() => void check(true)}>
             Look again
           </Button>
         </header>
         <Trouble text={trouble.value} />
-        {findings.value && <Findings findings={findings.value} />}
+        {findings.value && <FindingList findings={findings.value} />}
+        <SelfTest />
         <Command text="prefd selftest" what="two minutes: numbers, memory, speed, kill and resume on this device" />
       </section>
       <Settings />

@@ -2,46 +2,43 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { explain, get } from "../api/client";
+import type { DaemonSettings } from "../api/shapes";
 import { Trouble } from "../parts/empty";
 
-interface Config {
-  path: string;
-  values: Record<string, unknown>;
-  error?: string | null;
-}
-
 export function Settings() {
-  const config = useSignal<Config | null>(null);
+  const found = useSignal<DaemonSettings | null>(null);
   const trouble = useSignal("");
   useEffect(() => {
-    get<Config>("/v1/config").then(
-      (found) => (config.value = found),
+    get<DaemonSettings>("/v1/config").then(
+      (answer) => (found.value = answer),
       (error: unknown) => (trouble.value = explain(error)),
     );
   }, []);
-  const rows = config.value ? flatten(config.value.values, "") : [];
   return (
     <section class="card block below" aria-label="Settings">
       <h2>Settings</h2>
-      <Trouble text={trouble.value || config.value?.error || ""} />
-      {config.value && <p class="soft">{config.value.path}</p>}
-      <dl class="pairs-of-facts">
-        {rows.map(([name, value]) => (
-          <>
-            <dt key={name} class="mono">
-              {name}
-            </dt>
-            <dd class="mono">{value}</dd>
-          </>
-        ))}
-      </dl>
+      <Trouble text={trouble.value || found.value?.error || ""} />
+      {found.value && <p class="soft">{found.value.file}: edit it there; what can be is taken up at once.</p>}
+      <div class="scrolls">
+        <table class="table settings-table">
+          <caption class="hidden-label">The settings of config.toml</caption>
+          <tbody>
+            {found.value?.settings.map((each) => (
+              <tr key={each.name}>
+                <th scope="row" class="mono">
+                  {each.name}
+                </th>
+                <td class="mono">{show(each.value)}</td>
+                <td class="soft">{each.description}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
     </section>
   );
 }
 
-function flatten(values: Readonly<Record<string, unknown>>, prefix: string): [string, string][] {
-  return Object.entries(values).flatMap(([name, value]): [string, string][] => {
-    if (value !== null && typeof value === "object" && !Array.isArray(value)) return flatten(value as Record<string, unknown>, `${prefix}${name}.`);
-    return [[prefix + name, value === null || value === "" ? "–" : typeof value === "string" ? value : JSON.stringify(value)]];
-  });
+function show(value: unknown): string {
+  return value === null || value === "" ? "–" : typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -2,14 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { get } from "../api/client";
 import { formatShort } from "../text/numbers";
-import type { LossInfo } from "./store";
-
-interface LossCurve {
-  z: number[];
-  /** Null where it is not finite. */
-  loss: (number | null)[];
-  slope: (number | null)[];
-}
+import type { LossCurve, LossInfo } from "../api/shapes";
 
 const WIDTH = 240;
 const HEIGHT = 112;

@@ -5,7 +5,8 @@ import { useSignal } from "@preact/signals";
 import { Empty, Trouble } from "../parts/empty";
 import { makeField } from "../train/schema";
 import { Curve } from "./curve";
-import { loadLosses, losses, lossesTrouble, type LossInfo } from "./store";
+import type { LossInfo } from "../api/shapes";
+import { loadLosses, losses, lossesTrouble } from "./store";
 
 export function LossesScreen() {
   const { params } = useRoute();

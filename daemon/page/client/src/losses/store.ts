@@ -1,18 +1,7 @@
 /** The losses that are installed: asked once, and again where that failed. */
 import { signal } from "@preact/signals";
 import { explain, get } from "../api/client";
-import type { Schema } from "../train/schema";
-
-export interface LossInfo {
-  name: string;
-  params: Record<string, Schema>;
-  needs_reference: boolean;
-  summary: string;
-  doc: string;
-  /** When to take it, in a few words. */
-  purpose?: string;
-  plugin: string;
-}
+import type { LossInfo, LossList } from "../api/shapes";
 
 export const losses = signal<readonly LossInfo[]>([]);
 export const lossesTrouble = signal("");
@@ -23,7 +12,7 @@ const FIRST = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo",
 export async function loadLosses(): Promise<void> {
   if (losses.peek().length) return;
   try {
-    const found = await get<{ losses: Record<string, LossInfo> }>("/v1/losses");
+    const found = await get<LossList>("/v1/losses");
     const rank = ({ name }: LossInfo) => (FIRST.includes(name) ? FIRST.indexOf(name) : FIRST.length);
     losses.value = Object.values(found.losses).sort((a, b) => rank(a) - rank(b));
     lossesTrouble.value = "";

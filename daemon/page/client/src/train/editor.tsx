@@ -9,7 +9,7 @@ import { EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirro
 import { tags } from "@lezer/highlight";
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import type { Fault } from "./answers";
+import type { SpecFault } from "../api/shapes";
 import { completeKeys } from "./completion";
 import { attachEditor, noteText, text } from "./editing";
 import { lineAsked } from "./line";
@@ -75,7 +75,7 @@ function makeState(fields: readonly Field[]): EditorState {
   });
 }
 
-function makeDiagnostic(doc: Text, fault: Fault): Diagnostic {
+function makeDiagnostic(doc: Text, fault: SpecFault): Diagnostic {
   const line = doc.line(Math.max(1, Math.min(fault.line ?? 1, doc.lines)));
   const blank = line.text.length - line.text.trimStart().length;
   const from = fault.column ? Math.min(line.from + fault.column - 1, line.to) : line.from + blank;

@@ -1,7 +1,8 @@
 /** The Preference block: which loss, its curve, its parameters, and the reference that it compares with. */
 import { isMap, isSeq } from "yaml";
 import { Curve } from "../losses/curve";
-import { losses, type LossInfo } from "../losses/store";
+import type { LossInfo } from "../api/shapes";
+import { losses } from "../losses/store";
 import { readSource, removeKey, setSource } from "./document";
 import { setText, spec, text } from "./editing";
 import { FieldInput } from "./field";

@@ -1,10 +1,10 @@
 /** The rows as they would be tokenised: what is trained on, cut, held out and left out, and how long each part is. */
+import type { Lengths, RowPart, ShownRow } from "../api/shapes";
 import { Button } from "../parts/button";
 import { Chips } from "../parts/chips";
 import { Trouble } from "../parts/empty";
 import { formatCount, formatShort } from "../text/numbers";
-import type { Lengths, Row, RowPart, Show } from "./answers";
-import { PAGE_ROWS, rows, shown } from "./verdict_store";
+import { PAGE_ROWS, rows, shown, type Show } from "./verdict_store";
 
 const CHOICES: readonly { value: Show; text: string }[] = [
   { value: "all", text: "all" },
@@ -52,7 +52,7 @@ export function Rows() {
   );
 }
 
-function RowCard({ row }: { row: Row }) {
+function RowCard({ row }: { row: ShownRow }) {
   return (
     <article class="card row" aria-label={row.place}>
       <header>

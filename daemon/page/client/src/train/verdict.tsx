@@ -1,9 +1,9 @@
 /** What becomes of the text: its faults with their lines, or what the job would take; and the button that queues it. */
+import type { JobNeeds, Validation } from "../api/shapes";
 import { Bar } from "../parts/bar";
 import { Button } from "../parts/button";
 import { formatCount, formatSize, pluralize } from "../text/numbers";
 import { formatDuration } from "../text/times";
-import type { Needs, Verdict as Answer } from "./answers";
 import { START, text } from "./editing";
 import { needs, valid, verdict } from "./verdict_store";
 
@@ -51,13 +51,13 @@ export function Verdict({ queueing, onQueue, onCopy, onLine }: VerdictProps) {
   );
 }
 
-function describe(answer: Answer | null, trouble: string): string {
+function describe(answer: Validation | null, trouble: string): string {
   if (trouble) return trouble;
   if (!answer) return "…";
   return answer.ok ? "ready" : pluralize(answer.faults.length, "fault");
 }
 
-function Estimate({ needs, jobs }: { needs: Needs; jobs: number }) {
+function Estimate({ needs, jobs }: { needs: JobNeeds; jobs: number }) {
   const { completions, cached, missing, tokens_run: tokens, data, memory, batches } = needs;
   const share = completions ? cached / completions : 1;
   return (

@@ -1,8 +1,10 @@
 /** What the server says of the text: its faults as it is typed, then what the job would need and the rows that it would take. */
 import { computed, effect, signal } from "@preact/signals";
 import { explain, postText } from "../api/client";
+import type { JobNeeds, RowsPage, Validation } from "../api/shapes";
 import { text } from "./editing";
-import type { Needs, RowsPage, Show, Verdict } from "./answers";
+
+export type Show = "all" | "kept" | "cut" | "dropped" | "held_out";
 
 const VALIDATE_MS = 150;
 const LOOK_MS = 400;
@@ -16,8 +18,8 @@ export interface Answered<T> {
   trouble: string;
 }
 
-export const verdict = signal<Answered<Verdict> | null>(null);
-export const needs = signal<Answered<Needs> | null>(null);
+export const verdict = signal<Answered<Validation> | null>(null);
+export const needs = signal<Answered<JobNeeds> | null>(null);
 export const rows = signal<Answered<RowsPage> | null>(null);
 export const shown = signal<{ show: Show; offset: number }>({ show: "all", offset: 0 });
 

@@ -1,0 +1,27 @@
+"""What `prefd doctor` says of a home whose folders are links that lead to nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prefd.daemon.health.home_checks import check_home
+from prefd.daemon.home.layout import Home
+
+
+@pytest.mark.parametrize("name", ["jobs/accepted", "runs", "cache"])
+def test_a_link_to_a_drive_that_is_not_mounted_is_told_with_its_remedy(made: Home, name: str) -> None:
+    (made.root / name).rmdir()
+    (made.root / name).symlink_to("/unplugged/there")
+    (finding,) = check_home(made)
+    assert finding.level == "fail"
+    assert "is a link to /unplugged/there, which is not there: mount the drive that it is on" in finding.detail
+    assert "init" not in f"{finding.detail} {finding.remedy}"
+
+
+def test_a_link_to_itself_is_told(made: Home) -> None:
+    made.runs.rmdir()
+    made.runs.symlink_to(Path("runs"))
+    (finding,) = check_home(made)
+    assert "is a link to runs, which leads back to itself: remove it" in finding.detail
