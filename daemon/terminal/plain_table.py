@@ -2,6 +2,10 @@
 
 Widths are computed once, and a row whose cells all fit is put together as text. Only a cell that has to be folded or cut,
 or that has several styles, is left to rich.
+
+Every table with headings is drawn here. rich's grids draw the rest, of which there are few rows: facts, findings that are printed
+as they are made, and the block with a progress bar. They have no headings, and columns of fixed widths and of a style, whose
+cells may be drawn things. Neither can serve for both: this would have to learn all of that, and rich is too slow for lists.
 """
 
 from __future__ import annotations
