@@ -37,17 +37,30 @@ PARTS = {
 }
 """Errors that no one reads as they stand, and what becomes of each."""
 
-EXITS = {"HomeUnusable": Exit.NOT_FOUND, "JobNotFound": Exit.NOT_FOUND, "DaemonNotRunning": Exit.NO_DAEMON}
+EXITS = {
+    "BadAddress": Exit.USAGE,
+    "HomeUnusable": Exit.NOT_FOUND,
+    "JobNotFound": Exit.NOT_FOUND,
+    "DaemonNotRunning": Exit.NO_DAEMON,
+}
 STATUSES = {
     "CatalogError": 503,
+    "DaemonNotRunning": 503,
+    "DaemonOfAnotherUser": 503,
+    "DaemonSilent": 503,
     "FolderUnusable": 503,
     "ForeignFolder": 409,
     "HomeUnusable": 503,
     "IllegalTransition": 409,
     "JobNotFound": 404,
     "JobTableError": 503,
+    "LookEnded": 503,
+    "LookFailed": 503,
+    "LookRefused": 422,
+    "LookSuperseded": 409,
     "NotEditable": 409,
     "NotRemovable": 409,
+    "PageMissing": 503,
     "PluginMissing": 503,
     "RunsShared": 409,
     "SpecError": 422,
