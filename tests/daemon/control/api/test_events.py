@@ -108,6 +108,19 @@ def test_an_event_of_another_version_of_the_daemon_is_read_as_far_as_this_client
         _ = Received("1", "reset", {}).data
 
 
+def test_without_a_daemon_the_stream_of_the_page_says_so(made: Home) -> None:
+    homes.add_queued(made)
+
+    async def listen() -> list[bytes]:
+        stream = stream_events(Hub(made, QUICK_TIMING), None, None)
+        frames = [await anext(stream), await anext(stream)]
+        await stream.aclose()  # type: ignore[attr-defined]
+        return frames
+
+    _, standing = asyncio.run(asyncio.wait_for(listen(), 60))
+    assert b'event: daemon\ndata: {"pid":null,"started_at":null,"jobs":{"queued":1,' in standing
+
+
 def test_the_header_that_browsers_send_goes_before_the_url(made: Home) -> None:
     homes.add_done(made)
     with serving(made), talking(made) as http:
