@@ -163,7 +163,7 @@ class Job:
 
     @property
     def place(self) -> str:
-        """What it takes of `parallel` while it runs: the models of one client's session wait for each other, so they share one place."""
+        """Names what it takes of `parallel` while it runs: the models of one client's session share a place, for one may wait for another."""
         session = LIVE_SOURCE.fullmatch(self.source)
         return f"session {session[1]}" if session else f"job {self.id}"
 

@@ -106,7 +106,7 @@ class RunDir:
 
     @property
     def live(self) -> LiveFolder:
-        """The folder in which a client's requests and their results are."""
+        """Return the folder in which a client's requests and their results are."""
         return LiveFolder(self.root / "live")
 
     def read_frozen(self) -> dict[str, Any] | None:

@@ -26,7 +26,9 @@ def open_model(home: Home, table: JobTable, model: LiveModel) -> Job:
     HomeUnusable, JobTableError, OSError.
     """
     live = model.make_live_spec()
-    spec = JobSpec.model_validate({"name": model.name or model.base_model, "group": GROUP, "model": model.model, "live": live})
+    spec = JobSpec.model_validate(
+        {"name": model.name or model.base_model, "group": GROUP, "model": model.model, "live": live}
+    )
     job = table.add(spec, model.source)
     run = freeze(home, job.id, spec, owner=RunIdentity(job.ulid, job.id, table.home_id(), job.name))
     if not run.live.session.exists():

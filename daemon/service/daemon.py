@@ -56,8 +56,8 @@ from prefd.daemon.service.page_child import PageChild
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.catalog import Catalog
-from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
+from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import USUAL, Timing
 

@@ -115,7 +115,9 @@ class JobSpec(SpecModel):
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
     training: TrainingSpec | None = Field(None, description="how it is trained; left out, the job fills the cache only")
     output: OutputSpec = Field(OutputSpec(), description="what it leaves besides the adapter")
-    live: SkipJsonSchema[LiveSpec | None] = Field(None, description="the client's model that it is; of `prefd serve` alone")
+    live: SkipJsonSchema[LiveSpec | None] = Field(
+        None, description="the client's model that it is; of `prefd serve` alone"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -14,8 +14,8 @@ NO_DATA = DataSpec.model_construct({"path"}, path=[], validation=0.0)
 """The data of a job to which its client brings the tokens."""
 
 
-class LoraSpec(SpecModel):
-    """LoraSpec is the adapter that a client asks for."""
+class ClientLora(SpecModel):
+    """ClientLora is the adapter that a client asks for."""
 
     rank: int = Field(ge=1, le=4096, description="the rank of each LoRA layer")
     seed: int | None = Field(None, description="what its first values are drawn with")
@@ -33,7 +33,7 @@ class LiveSpec(SpecModel):
         description="what the client calls the model: the session, what it is for, and its number there",
     )
     base_model: Text = Field(max_length=200, description="the model's name in config.toml, or its hub id")
-    lora: LoraSpec | None = Field(None, description="the adapter that is trained; none where the client only samples")
+    lora: ClientLora | None = Field(None, description="the adapter that is trained; none where the client only samples")
     from_state: Text | None = Field(None, description="the folder of the saved weights that it begins with")
     with_optimizer: bool = Field(False, description="whether it begins with the optimizer's state too")
 
@@ -46,7 +46,7 @@ class LiveModel(LiveSpec):
 
     @property
     def source(self) -> str:
-        """Where the job comes from, as the table of jobs keeps it: there is one for each model."""
+        """Names where the job comes from, as the table of jobs keeps it: there is one for each model."""
         return f"live:{self.model_id}"
 
     def make_live_spec(self) -> LiveSpec:

@@ -11,11 +11,15 @@ from prefd.daemon.queue.supervisor import plan_phases
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.service.client_models import open_model
 from prefd.daemon.specs.catalog import Catalog
-from prefd.daemon.specs.live_spec import LiveModel, LoraSpec
+from prefd.daemon.specs.live_spec import LiveModel, ClientLora
 
 SESSION = "0123456789abcdef" * 2
 MODEL = LiveModel(
-    session_id=SESSION, model_id=f"{SESSION}:train:0", base_model="local/a", model="/models/a", lora=LoraSpec(rank=4, seed=7)
+    session_id=SESSION,
+    model_id=f"{SESSION}:train:0",
+    base_model="local/a",
+    model="/models/a",
+    lora=ClientLora(rank=4, seed=7),
 )
 
 
