@@ -11,7 +11,7 @@ from prefd.daemon.queue.supervisor import plan_phases
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.service.client_models import open_model
 from prefd.daemon.specs.catalog import Catalog
-from prefd.daemon.specs.live_spec import LiveModel, ClientLora
+from prefd.daemon.specs.live_spec import ClientLora, LiveModel
 
 SESSION = "0123456789abcdef" * 2
 MODEL = LiveModel(
