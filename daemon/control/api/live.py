@@ -23,7 +23,7 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         Endpoint(
             "POST",
             "/v1/live",
-            "Queue a model that a client of `prefd serve` holds; the same model is queued once",
+            "Queue a model that a client holds; the same model is queued once",
             open_live,
             Job,
             status=202,
