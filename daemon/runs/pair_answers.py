@@ -9,7 +9,7 @@ from pydantic import Field
 
 from prefd.daemon.text.document_model import DocumentModel
 
-PairsPhase = Literal["none", "waiting", "scoring", "failed", "done"]
+PairsPhase = Literal["none", "failed", "waiting", "scoring", "done"]
 PairsOrder = Literal["margin", "best", "loss", "row"]
 """The smallest margin first, the largest first, the largest loss first, or as in the data."""
 PairsPart = Literal["wrong", "held_out", "train"]
