@@ -125,6 +125,9 @@ def test_two_jobs_are_compared_pair_by_pair(http: TestClient, made: Home) -> Non
     told = http.get("/v1/compare/pairs?ids=1,2").json()
     assert (told["common"], [pair["row"] for pair in told["right_only_in"]["1"]]) == (2, [1])
     assert told["right_only_in"]["1"][0]["margins"] == [0.5, None]
+    page = http.get("/v1/jobs/2/pairs").json()
+    assert [pair["margin"] for pair in page["pairs"]] == [None, 0.2]
+    assert (page["head"]["train"]["margin"], page["head"]["train"]["wrong"], page["head"]["not_finite"]) == (None, 1, 1)
     assert told["right_only_in"]["2"][0]["held_out"]
     assert http.get("/v1/compare/pairs?ids=1,9").status_code == 404
     assert http.get("/v1/compare/pairs?ids=1").status_code == 422
