@@ -70,7 +70,7 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
     ]
     if png is not None:
         draw_curves(png, jobs, metrics)
-    from prefd.daemon.runs.pair_comparison import compare_pairs
+    from prefd.daemon.runs.pair_comparison import compare_pairs  # here: it brings pydantic
 
     pairs = compare_pairs(home, [job.id for job in jobs])
     if as_json:
