@@ -6,37 +6,22 @@ The reference is loaded only when something is missing. A killed pass keeps ever
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import time
-from collections.abc import Sequence
 
-import mlx.core as mx
-import numpy as np
-import numpy.typing as npt
-
-from prefd.cache.segments.values import InvalidLogprobs
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary
 from prefd.daemon.worker.data.tokens import Completion, Example
-from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.models.pass_length import bound_tokens
-from prefd.daemon.worker.models.tiers import Tier, find_tier
-from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.reference.cache_fill import CacheFill, FillSummary
 from prefd.daemon.worker.reference.needed_completions import Needs
-from prefd.daemon.worker.scoring.choose import fastest_scorer
-from prefd.daemon.worker.scoring.plan import batch_completions
-from prefd.daemon.worker.scoring.scorer import Options, Scorer
+from prefd.daemon.worker.reference.scoring_pass import batch_by_key, open_reference
+from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches, order_batches
 from prefd.daemon.worker.stopping import StopEvent
 
 log = logging.getLogger(__name__)
-
-BATCH_TOKENS: dict[Tier, int] = {"cpu": 2048, "metal": 2048, "large metal": 4096, "cuda": 16384}
-FLUSH_EVERY_S = 15.0
-FLUSH_ENTRIES = 4096
-
-Scores = dict[bytes, npt.NDArray[np.float32]]
 
 
 def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> PrecomputeOutcome:
@@ -47,20 +32,27 @@ def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> 
     began = time.monotonic() if began is None else began
     needs = Needs.collect(job)
     missing = job.store.missing(list(needs.completions))
-    scoring = 0.0
+    scoring = FillSummary()
     if missing:
         scoring = _score_missing(job, {key: needs.completions[key] for key in missing}, needs.rows, stop)
-    line = f"reference: {len(missing)} of {len(needs.completions)} completions scored"
+    line = f"reference: {scoring.scored} of {len(needs.completions)} completions scored"
+    if scoring.scored_elsewhere:
+        line += f", {scoring.scored_elsewhere} by others meanwhile"
+    if scoring.windows is not None:
+        line += f"; {scoring.windows.format()}"
     log.info("%s", line)
     summary = PrecomputeSummary(
         reference=job.reference.model,
         fingerprint=job.fingerprint.name,
         **dict(needs.audit(missing)),
-        scored=len(missing),
+        scored=scoring.scored,
+        scored_elsewhere=scoring.scored_elsewhere,
         seconds=time.monotonic() - began,
-        scoring_seconds=scoring,
+        scoring_seconds=scoring.seconds,
+        windows=scoring.windows,
         data=job.data.report.summarize(),
         damage=sorted(job.store.damage.values()),
+        warnings=scoring.warnings,
         line=line,
     )
     return PrecomputeOutcome(ok=True, reason=line, summary=summary)
@@ -68,62 +60,19 @@ def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> 
 
 def _score_missing(
     job: RunningJob, missing: dict[bytes, Completion], rows: dict[bytes, Example], stop: StopEvent
-) -> float:
-    """Score and commit `missing`; return the seconds that the forward passes and commits took, loading left out."""
+) -> FillSummary:
+    """Score and commit `missing`, but for what others score meanwhile."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
-    network = loading.load(job.reference).freeze()
-    scorer = fastest_scorer(network, Options.from_spec(job.spec))
-    log.info("scoring: %s", scorer.describe())
+    reference = open_reference(job, job.run.batches.halvings)
+    log.info("scoring: %s", reference.scorer.describe())
+    if reference.warning:
+        log.warning("%s", reference.warning)
+    batches = order_batches(batch_by_key(missing, reference.batch_tokens), f"{platform.node()} {os.getpid()}")
+    claims = job.store.open_claims()
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
-    pending: Scores = {}
-    began = flushed = time.monotonic()
-    max_tokens = max(1, bound_tokens(network, BATCH_TOKENS[find_tier()]) >> job.run.batches.halvings)
-    pace = Pace.from_environment(loading.device())
-    for batch in batch_by_key(missing, max_tokens):
-        batch_began = time.monotonic()
-        pending |= score(scorer, batch)
-        pace.rest(time.monotonic() - batch_began, stop)
-        overdue = time.monotonic() - flushed >= FLUSH_EVERY_S
-        if stop.is_set() or overdue or len(pending) >= FLUSH_ENTRIES:
-            _commit(job, pending, rows)
-            pending, flushed = {}, time.monotonic()
-        report.advance(len(batch), cost=sum(len(completion.ids) for _, completion in batch))
-        if stop.is_set():
-            raise Stopped(f"scored {report.done} of {report.total} completions; they are kept")
-    _commit(job, pending, rows)
-    return time.monotonic() - began
-
-
-def batch_by_key(
-    missing: dict[bytes, Completion], max_tokens: int | None = None
-) -> list[list[tuple[bytes, Completion]]]:
-    """Cut `missing` into batches of at most `max_tokens` tokens, answers to one prompt together; None: the device's usual."""
-    max_tokens = max_tokens or BATCH_TOKENS[find_tier()]
-    items = list(missing.items())
-    return [
-        [items[row] for row in batch]
-        for batch in batch_completions([completion for _, completion in items], max_tokens)
-    ]
-
-
-def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
-    """Score one batch: key → (length,) float32 log-probabilities."""
-    logprobs = scorer.logprobs([completion for _, completion in batch])
-    mx.eval(logprobs)
-    values = np.array(logprobs.tokens)
-    return {
-        key: values[row, : len(completion.ids) - completion.start].copy() for row, (key, completion) in enumerate(batch)
-    }
-
-
-def _commit(job: RunningJob, scores: Scores, rows: dict[bytes, Example]) -> None:
+    unscored = UnscoredBatches(batches, job.store, claims, reference.chunk_tokens)
     try:
-        job.store.put(scores)
-    except InvalidLogprobs as error:
-        raise JobError(
-            f"the reference {job.reference.model} gave no usable log-probabilities for {rows[error.key]}: {error}; "
-            "nothing of that batch was kept"
-        ) from error
-    except OSError as error:
-        raise JobError(f"the reference cache at {job.cache.path} cannot be written: {error}") from error
+        return CacheFill(job, rows, reference, unscored, stop, report).run()
+    finally:
+        claims.release()
