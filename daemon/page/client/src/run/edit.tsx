@@ -1,7 +1,7 @@
 /** Changes the spec of a job that waits, as YAML. What is wrong with it is told before anything is changed. */
 import { useEffect, useState } from "preact/hooks";
-import { explain, post } from "../api/client";
-import type { JobDocument } from "../api/shapes";
+import { explain, get, post } from "../api/client";
+import type { ClaimedSpec, JobDocument } from "../api/shapes";
 import { Button } from "../parts/button";
 import { Dialog } from "../parts/dialog";
 import { Trouble } from "../parts/empty";
@@ -18,7 +18,11 @@ export function EditDialog({ run, onClose }: EditProps) {
   const [trouble, setTrouble] = useState("");
   const [base] = useState(run.spec); // as it was when the dialog was opened: the server refuses an edit of another
   useEffect(() => {
-    void import("yaml").then(({ stringify }) => setText(stringify(tidySpec(base))));
+    const claimed = get<ClaimedSpec>(`/v1/jobs/${run.job.id}/spec`).then(
+      ({ spec }) => spec ?? base, // what was set, without the defaults
+      () => base,
+    );
+    void Promise.all([import("yaml"), claimed]).then(([{ stringify }, spec]) => setText(stringify(tidySpec(spec))));
   }, [base]);
 
   const save = async () => {
