@@ -115,7 +115,7 @@ def test_a_spec_that_is_started_from_asks_before_it_replaces_another(made: Home,
     homes.add_done(made, name="earlier")
     page = visit("/train?from=1").page
     page.get_by_role("textbox", name="name", exact=True).wait_for()
-    find_editor(page).get_by_text("earlier").wait_for()
+    find_editor(page).get_by_text("org/small-model").wait_for()
     assert "from" not in page.url
     write_text(page, "model: another\n")
     page.goto(page.url + "?from=1")
