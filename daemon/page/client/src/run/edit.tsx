@@ -14,7 +14,7 @@ interface EditProps {
 }
 
 export function EditDialog({ run, onClose }: EditProps) {
-  const [text, setText] = useState("");
+  const [text, setText] = useState<string | null>(null); // null until it is there: nothing is written before, and overwritten
   const [trouble, setTrouble] = useState("");
   const [base] = useState(run.spec); // as it was when the dialog was opened: the server refuses an edit of another
   useEffect(() => {
@@ -28,7 +28,7 @@ export function EditDialog({ run, onClose }: EditProps) {
   const save = async () => {
     try {
       const { parse } = await import("yaml");
-      const spec: unknown = parse(text);
+      const spec: unknown = parse(text ?? "");
       if (spec === null || typeof spec !== "object" || Array.isArray(spec)) throw new Error("a spec is `key: value` lines");
       await post(`/v1/jobs/${run.job.id}/edit`, { spec, base });
       tell(`${run.job.name} is changed`);
@@ -52,7 +52,7 @@ export function EditDialog({ run, onClose }: EditProps) {
       <label class="hidden-label" for="edited-spec">
         The spec, as YAML
       </label>
-      <textarea id="edited-spec" spellcheck={false} value={text} onInput={(event) => setText(event.currentTarget.value)} />
+      <textarea id="edited-spec" spellcheck={false} disabled={text === null} value={text ?? ""} onInput={(event) => setText(event.currentTarget.value)} />
     </Dialog>
   );
 }
