@@ -9,7 +9,7 @@ from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.live.learner import Learner
 from prefd.daemon.worker.live.questions import Questions
-from prefd.daemon.worker.live.saved_weights import load_state, save_sampler, save_state
+from prefd.daemon.worker.live.saved_weights import find_folder, load_state, save_sampler, save_state
 from prefd.daemon.worker.live.step_log import StepLog
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker_tasks.live_requests import (
@@ -22,7 +22,6 @@ from prefd.daemon.worker_tasks.live_requests import (
     LiveResult,
     LiveSession,
     LoadStateRequest,
-    LossResult,
     OptimStepRequest,
     OptimStepResult,
     SampleRequest,
@@ -51,7 +50,7 @@ class Answering:
             case GetInfoRequest():
                 return self._describe(request)
             case ForwardRequest() | ForwardBackwardRequest():
-                return self._compute_loss(request)
+                return self._require_learner(request).compute_loss(request)
             case OptimStepRequest():
                 return self._take_step(request)
             case SaveStateRequest() | SaveSamplerRequest():
@@ -59,25 +58,21 @@ class Answering:
             case LoadStateRequest():
                 learner = self._require_learner(request)
                 load_state(Path(request.path), learner.policy, request.with_optimizer)
-                learner.gradient, learner.changed = None, True
+                learner.drop_gradient()
                 return SavedResult(n=request.n, path=request.path)
-
-    def _compute_loss(self, request: ForwardRequest | ForwardBackwardRequest) -> LossResult:
-        result = self._require_learner(request).compute_loss(request)
-        if isinstance(request, ForwardBackwardRequest):
-            self.steps.note_loss(result)
-        return result
 
     def _take_step(self, request: OptimStepRequest) -> OptimStepResult:
         learner = self._require_learner(request)
+        loss, tokens = learner.loss, learner.tokens
         metrics = learner.take_step(request.adam_params)
-        self.steps.note_step(learner.steps, metrics["optim/grad_norm:last"], request.adam_params.learning_rate)
+        norm, rate = metrics["optim/grad_norm:last"], request.adam_params.learning_rate
+        self.steps.note_step({"step": learner.steps, "loss": loss, "grad_norm": norm, "learning_rate": rate}, tokens)
         return OptimStepResult(n=request.n, metrics=metrics)
 
     def _save(self, request: SaveStateRequest | SaveSamplerRequest) -> SavedResult:
         learner = self._require_learner(request)
         is_state = isinstance(request, SaveStateRequest)
-        folder = (self.folder.weights if is_state else self.folder.sampler_weights) / request.name
+        folder = find_folder(self.folder.weights if is_state else self.folder.sampler_weights, request.name)
         origin = {"model_id": self.session.model_id, "request": request.n, "steps": learner.steps}
         save = save_state if is_state else save_sampler
         save(folder, learner.policy, self.source, origin, request.overwrite)

@@ -74,7 +74,9 @@ def _make_completion(datum: Datum, loss: TokenLoss, name: str, place: str, vocab
     if not tokens:
         raise JobError(f"{place} has no tokens")
     if len(targets) != len(tokens):
-        raise JobError(f"{place} has {len(tokens)} tokens and {len(targets)} targets; there is one target for each token")
+        raise JobError(
+            f"{place} has {len(tokens)} tokens and {len(targets)} targets; there is one target for each token"
+        )
     if targets[:-1] != tokens[1:]:
         index = next(i for i, (target, token) in enumerate(zip(targets, tokens[1:])) if target != token)
         raise JobError(
@@ -87,9 +89,13 @@ def _make_completion(datum: Datum, loss: TokenLoss, name: str, place: str, vocab
             if given in loss.takes and given not in loss.defaults:
                 raise JobError(f"{place}: {name} takes {' and '.join(loss.takes)} for each target; {given} is missing")
         elif given not in loss.takes:
-            raise JobError(f"{place}: {name} takes {' and '.join(loss.takes)}; {given} would be passed over: leave it out")
+            raise JobError(
+                f"{place}: {name} takes {' and '.join(loss.takes)}; {given} would be passed over: leave it out"
+            )
         elif len(values) != len(targets):
-            raise JobError(f"{place} has {len(targets)} targets and {len(values)} {given}; there is one for each target")
+            raise JobError(
+                f"{place} has {len(targets)} targets and {len(values)} {given}; there is one for each target"
+            )
     return vocabulary.make_completion([*tokens, targets[-1]], 1, place)
 
 

@@ -51,6 +51,10 @@ class Learner:
     stop: StopEvent
     gradient: Any = None
     """A tree of float32 arrays, one for each trainable parameter; None where nothing has accumulated."""
+    loss: float = 0.0
+    """The sum of the losses whose gradient has accumulated."""
+    tokens: int = 0
+    """The tokens that these were computed from."""
     steps: int = 0
     """Optimizer steps that the session has taken; a state that was loaded may have had more."""
     changed: bool = False
@@ -86,15 +90,16 @@ class Learner:
                 logprobs, losses = (np.array(part)[row, : len(datum.targets)] for part in outputs)
                 require_finite(f"data[{index}]", logprobs, losses)
                 scored[index] = DatumResult(logprobs=logprobs.tolist(), elementwise_loss=losses.tolist())
+        outputs_in_order = [scored[index] for index in range(len(completions))]
+        total = math.fsum(value for output in outputs_in_order for value in output.elementwise_loss)
+        tokens = sum(len(completion.ids) for completion in completions)
         if wants_gradient:
             if not math.isfinite(measure_global_norm(gradient)):
                 raise NotFinite(
                     f"{request.kind}: the gradient is not finite, and was not added to the accumulated one; {REMEDY}"
                 )
             self.gradient, self.changed = gradient, True
-        outputs_in_order = [scored[index] for index in range(len(completions))]
-        total = math.fsum(value for output in outputs_in_order for value in output.elementwise_loss)
-        tokens = sum(len(completion.ids) for completion in completions)
+            self.loss, self.tokens = self.loss + total, self.tokens + tokens
         return LossResult(
             n=request.n, loss_fn_outputs=outputs_in_order, metrics={"loss:sum": total, "tokens:sum": float(tokens)}
         )
@@ -130,8 +135,13 @@ class Learner:
                 f"optim_step: a learning rate of {params.learning_rate:g} makes weights that are not finite; the step was not "
                 "taken, and the gradient is as it was"
             )
-        self.gradient, self.steps, self.changed = None, self.steps + 1, True
+        self.drop_gradient()
+        self.steps += 1
         return {"optim/grad_norm:last": norm, "optim/step:last": float(optimizer.step.item())}
+
+    def drop_gradient(self) -> None:
+        """Begin to accumulate from nothing."""
+        self.gradient, self.loss, self.tokens, self.changed = None, 0.0, 0, True
 
 
 def require_finite(place: str, *rows: npt.NDArray[np.float32]) -> None:

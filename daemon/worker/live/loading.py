@@ -57,7 +57,7 @@ def load_session(job: RunningJob, folder: LiveFolder, session: LiveSession, stop
         vocabulary,
         Samplers(source, scorer, job.identify),
         references,
-        Generator(loading.tokenizer(source), tables, session.model_id, stop),
+        Generator(source, tables, session.model_id, stop),
     )
     learner = None
     if policy is not None:

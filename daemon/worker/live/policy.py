@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 from mlx import nn
-from mlx.optimizers import Optimizer
+from mlx.optimizers import AdamW
 
 from prefd.daemon.specs.training_spec import LoraSpec, TrainingSpec
 from prefd.daemon.worker.live.adapted_modules import choose_modules
@@ -27,7 +27,7 @@ class LivePolicy:
 
     model: nn.Module
     fine_tune: FineTune
-    optimizer: Optimizer
+    optimizer: AdamW
     notes: list[str]
     """What the client may not expect, in sentences."""
 
@@ -44,7 +44,9 @@ class LivePolicy:
         mx.random.seed(seed)
         fine_tune = make_trainable(model, source, training)
         mx.eval(model.parameters())
-        policy = cls(model, fine_tune, make_optimizer(training, 1, model), notes)
+        optimizer = make_optimizer(training, 1, model)
+        assert isinstance(optimizer, AdamW)  # an adapter's weights are float32 and need no copies
+        policy = cls(model, fine_tune, optimizer, notes)
         policy.reset_optimizer()
         for note in notes:
             log.warning("%s", note)
@@ -63,7 +65,7 @@ def make_seed(session: LiveSession, lora: LiveLora) -> int:
     return int.from_bytes(hashlib.sha256(session.model_id.encode()).digest()[:4], "big")
 
 
-def take_settings(optimizer: Optimizer, params: AdamParams) -> None:
+def take_settings(optimizer: AdamW, params: AdamParams) -> None:
     """Have the next step of AdamW take the settings that the client gave for it."""
     optimizer.learning_rate = params.learning_rate
     optimizer.betas = [params.beta1, params.beta2]

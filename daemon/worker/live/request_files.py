@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeGuard, TypeVar
 
 from pydantic import ValidationError
 
@@ -13,6 +14,8 @@ from prefd.daemon.machine.files import write_json
 from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker_tasks.live_requests import AnyRequest, FailedResult, LiveResult, parse_request
+
+Kind = TypeVar("Kind", bound=AnyRequest)
 
 
 @dataclass
@@ -33,9 +36,9 @@ class RequestFiles:
         """Read the next request, a FailedResult in the place of one that cannot be read; None where it is not there yet."""
         return self._read(self.done + 1)
 
-    def read_run(self, fits: Callable[[AnyRequest], bool]) -> list[AnyRequest]:
+    def read_run(self, fits: Callable[[AnyRequest], TypeGuard[Kind]]) -> list[Kind]:
         """Read the next requests as far as each `fits`."""
-        run: list[AnyRequest] = []
+        run: list[Kind] = []
         while (request := self._read(self.done + 1 + len(run))) is not None:
             if isinstance(request, FailedResult) or not fits(request):
                 break

@@ -6,16 +6,20 @@ import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx import nn
 from mlx_lm.generate import generate_step
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.sample_utils import make_sampler
 
 from prefd.daemon.worker.errors import Interrupted, JobError
+from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.lookup_tables import Tables
+from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker_tasks.live_requests import SampledSequence, SampleRequest, SamplingParams
 
@@ -25,12 +29,17 @@ PREFILL_TOKENS = 2048
 
 @dataclass(frozen=True)
 class Generator:
-    """Generator draws tokens; `tokenizer` is the model's, `session` is what seeds are made from where a client gives none."""
+    """Generator draws tokens; `session` is what seeds are made from where a client gives none."""
 
-    tokenizer: Any
+    source: ModelSource
     tables: Tables
     session: str
     stop: StopEvent
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Return the model's tokenizer, which knows its end tokens; it is loaded when it is first needed."""
+        return loading.tokenizer(self.source)
 
     def sample(self, model: nn.Module, request: SampleRequest) -> list[SampledSequence]:
         """Draw the sequences that `request` asks for. Raises `JobError` for settings that mean nothing, `Interrupted` at a stop."""
@@ -49,7 +58,9 @@ class Generator:
         """Count the tokens that a sequence may have: what was asked for, or as many as the model was made for."""
         room = self.tables.positions or self.tables.made_for
         if request.params.max_tokens is None and room is None:
-            raise JobError("sample: max_tokens is not given, and the model's config.json does not say how many it can take")
+            raise JobError(
+                "sample: max_tokens is not given, and the model's config.json does not say how many it can take"
+            )
         most = request.params.max_tokens
         if most is None:
             assert room is not None
@@ -85,7 +96,7 @@ class Generator:
             mx.random.seed(self._make_seed(request, number))
             for token, scores in self._generate(model, last, caches, most, request.params):
                 tokens.append(token)
-                logprobs.append(min(float(scores[token].astype(mx.float32).item()), 0.0))
+                logprobs.append(min(float(np.array(scores[token].astype(mx.float32))), 0.0))
                 if stops.end(tokens):
                     return SampledSequence(stop_reason="stop", tokens=tokens, logprobs=logprobs)
                 self._look_for_stop()
@@ -96,10 +107,8 @@ class Generator:
         model: nn.Module, last: mx.array, caches: list[Any], most: int, params: SamplingParams
     ) -> Iterator[tuple[int, mx.array]]:
         sampler = make_sampler(temp=params.temperature, top_p=params.top_p, top_k=max(params.top_k, 0))
-        steps: Iterator[tuple[int, mx.array]] = generate_step(
-            last, model, max_tokens=most, sampler=sampler, prompt_cache=caches
-        )
-        return steps
+        steps: Any = generate_step(last, model, max_tokens=most, sampler=sampler, prompt_cache=caches)
+        yield from steps
 
     def _make_seed(self, request: SampleRequest, number: int) -> int:
         """Make the seed of sequence `number`: each of a request has another."""

@@ -31,10 +31,19 @@ SAVED = "saved.json"
 """The file in a sampler's folder that says which request saved it."""
 
 
-def save_state(folder: Path, policy: LivePolicy, source: ModelSource, origin: Mapping[str, Any], overwrite: bool) -> None:
+def find_folder(parent: Path, name: str) -> Path:
+    """Return the folder of the checkpoint `name` in `parent`. Raises `JobError` for what cannot be a name, such as a path."""
+    if not NAME.fullmatch(name):
+        raise JobError(f"{name!r} cannot name a checkpoint: use at most 128 letters, digits, '-', '_' and '.'")
+    return parent / name
+
+
+def save_state(
+    folder: Path, policy: LivePolicy, source: ModelSource, origin: Mapping[str, Any], overwrite: bool
+) -> None:
     """Save adapter and optimizer to `folder`. `origin` says which request asks; what it saved before stays.
 
-    Raises `JobError` for a name that cannot be one, or that is there already.
+    Raises `JobError` for a name that is there already.
     """
     if _is_to_be_written(folder, folder / "state.json", origin, overwrite):
         with report_write_errors("the state", folder):
@@ -52,8 +61,6 @@ def save_sampler(
 
 
 def _is_to_be_written(folder: Path, record: Path, origin: Mapping[str, Any], overwrite: bool) -> bool:
-    if not NAME.fullmatch(folder.name):
-        raise JobError(f"{folder.name!r} cannot name a checkpoint: use letters, digits, '-', '_' and '.'")
     if not folder.exists():
         return True
     document = read_json(record)

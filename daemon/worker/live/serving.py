@@ -122,7 +122,7 @@ class Serving:
                 self.requests.finish(result)
         except Interrupted:
             raise
-        except Exception as error:  # whatever it is, it is told to whom it concerns
+        except Exception as error:  # noqa: BLE001  # whatever it is, each question is told its own
             raise_if_passing(error)
             for question in questions:
                 if question.n > self.requests.done:

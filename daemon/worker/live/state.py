@@ -77,6 +77,7 @@ class SessionState:
                 f"the weights of {self.source.model} are not those that the session was trained on; put them back as they were"
             )
         learner.steps = checkpoint.state["steps"]
+        learner.loss, learner.tokens = checkpoint.state["loss"], checkpoint.state["tokens"]
         if (gradient := checkpoint.folder / GRADIENT_FILE).is_file():
             learner.gradient = tree_unflatten(list(load_tensors(gradient).items()))
         return checkpoint.step
@@ -105,6 +106,12 @@ class SessionState:
         tensors: Mapping[str, Any] = {}
         if learner.gradient is not None:
             tensors = {GRADIENT_FILE: dict(list_arrays(learner.gradient))}
-        policy, state = learner.policy, {"steps": learner.steps, "weights_sha256": self.weights_sha256}
+        policy = learner.policy
+        state = {
+            "steps": learner.steps,
+            "loss": learner.loss,
+            "tokens": learner.tokens,
+            "weights_sha256": self.weights_sha256,
+        }
         config = policy.fine_tune.adapter_config(self.source)
         self.checkpoints.save(applied, policy.model, policy.optimizer, config, state, tensors=tensors)
