@@ -85,8 +85,9 @@ class EndedWorker:
         if self.returncode == WorkerExit.NO_ROOM:
             last_line = read_tail(log, lines=1, since=since)
             return "no room", f"the disk takes no more; it goes on when there is room: {last_line}"
+        is_silent = self.returncode not in (0, WorkerExit.NO_MEMORY)  # else the worker itself has said that it was no trouble
         if self.returncode == WorkerExit.DEVICE_TROUBLE or (
-            self.returncode and has_device_trouble(read_tail(log, since=since))
+            is_silent and has_device_trouble(read_tail(log, since=since))
         ):
             return "device trouble", f"the GPU failed, which passes by itself: {read_tail(log, lines=1, since=since)}"
         if (cause := self.memory.verdict(self.returncode, read_tail(log, since=since))) is not None:

@@ -148,7 +148,7 @@ def test_memory_that_runs_out_at_the_first_step_ends_in_the_adapter_that_smaller
     with monkeypatch.context() as fault:
         fault.setattr(Trainer, "step", Once(Trainer.step, SHORTAGES[0], 1))
         assert run("training", hit) == WorkerExit.NO_MEMORY
-    hit.run.batches.count_halving()  # as the supervisor does
+    hit.run.batches.add_halving("memory")  # as the supervisor does
     assert run("training", hit) == WorkerExit.DONE
     outcome = hit.run.outcome("training")
     assert outcome is not None

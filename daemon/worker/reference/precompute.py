@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import mlx.core as mx
 import numpy as np
@@ -17,6 +18,7 @@ from prefd.cache.segments.values import InvalidLogprobs
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary
 from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
@@ -82,7 +84,9 @@ def _score_missing(
     pace = Pace.from_environment(loading.device())
     for batch in batch_by_key(missing, max_tokens):
         batch_began = time.monotonic()
-        pending |= score(scorer, batch)
+        with _committed_where_the_device_fails(job, pending, rows):
+            scores = score(scorer, batch)
+        pending |= scores
         pace.rest(time.monotonic() - batch_began, stop)
         overdue = time.monotonic() - flushed >= FLUSH_EVERY_S
         if stop.is_set() or overdue or len(pending) >= FLUSH_ENTRIES:
@@ -115,6 +119,20 @@ def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
     return {
         key: values[row, : len(completion.ids) - completion.start].copy() for row, (key, completion) in enumerate(batch)
     }
+
+
+@contextmanager
+def _committed_where_the_device_fails(job: RunningJob, pending: Scores, rows: dict[bytes, Example]) -> Iterator[None]:
+    """Commit what is `pending` where the device fails in the block, or its memory runs out: it is not scored again then."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_device_trouble(error) or is_out_of_memory(error):
+            try:
+                _commit(job, pending, rows)
+            except JobError as fault:
+                log.warning("what was scored since the last commit cannot be kept: %s", fault)
+        raise
 
 
 def _commit(job: RunningJob, scores: Scores, rows: dict[bytes, Example]) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.queue import supervisor
 from prefd.daemon.queue.supervisor import PluginMissing
 from prefd.daemon.specs.job_spec import JobSpec
@@ -98,4 +100,4 @@ def test_a_worker_is_given_the_settings_that_its_phase_was_planned_with(bench: B
     job = bench.add("environment")
     bench.run(job)
     told = json.loads((bench.home.job(job.id) / "told.json").read_text())
-    assert json.loads(told["PREFD_SETTINGS"]) == {"plugins": [], "cache_url": "", "excluded": {}, "parallel": 1}
+    assert json.loads(told["PREFD_SETTINGS"]) == asdict(HandedSettings()) | {"plugins": []}

@@ -88,12 +88,12 @@ def test_a_run_that_goes_on_is_cut_as_it_was_whatever_memory_there_is_now(
 
 def test_memory_that_ran_out_halves_what_was_chosen(monkeypatch: pytest.MonkeyPatch, record: BatchRecord):
     choose(monkeypatch, record, 64)
-    record.count_halving()
+    record.add_halving("memory")
     settings, note = choose(monkeypatch, record, 64, batch_tokens=16384)
     assert settings == BatchSettings(8192, False, 4096)
     assert note is not None
     assert "memory ran out once with more" in note
-    record.count_halving()
+    record.add_halving("memory")
     assert choose(monkeypatch, record, 64)[0].batch_tokens == 4096
 
 
