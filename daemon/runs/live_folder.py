@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from prefd.daemon.machine.files import read_json
+
 
 @dataclass(frozen=True)
 class LiveFolder:
@@ -41,6 +43,37 @@ class LiveFolder:
     def sampler_weights(self) -> Path:
         """Return the folder of the adapters that were saved by name."""
         return self.root / "sampler_weights"
+
+    @property
+    def held(self) -> Path:
+        """Return the folder of requests that came before one that is to be done before them; the server's own."""
+        return self.root / "held"
+
+    @property
+    def promises(self) -> Path:
+        """Return the server's own list of what it promised, a JSON object a line."""
+        return self.root / "promises.jsonl"
+
+    @property
+    def applied(self) -> Path:
+        """Return the file in which the worker says of which request the effects are saved."""
+        return self.state / "applied.json"
+
+    @property
+    def closed(self) -> Path:
+        """Return the file that says that the client is gone: the worker does what is pending, and ends."""
+        return self.root / "closed.json"
+
+    def create(self) -> None:
+        """Create the folders that the server writes to, and that of the results."""
+        for folder in (self.requests, self.held, self.results):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def read_applied(self) -> int:
+        """Return the number of the last request whose effects are saved; 0 where none are."""
+        document = read_json(self.applied)
+        number = document.get("applied") if isinstance(document, dict) else None
+        return number if isinstance(number, int) else 0
 
     def request(self, n: int) -> Path:
         """Return the file of request `n`."""

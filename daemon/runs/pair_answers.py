@@ -22,8 +22,9 @@ class PairsMeans(DocumentModel):
     wrong: int
     """Pairs whose chosen answer has no higher reward than the rejected one."""
     accuracy: float
-    margin: float
-    loss: float
+    margin: float | None
+    """The mean margin; None where that of a pair is not finite."""
+    loss: float | None
 
 
 class MarginHistogram(DocumentModel):

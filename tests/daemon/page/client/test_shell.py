@@ -26,6 +26,14 @@ def expect(page: Page, text: str | re.Pattern[str]) -> None:
     page.get_by_text(text).first.wait_for()
 
 
+def set_hidden(page: Page, hidden: str) -> None:
+    """Tells the page that its tab is hidden, or seen again."""
+    page.evaluate(
+        f"Object.defineProperty(document, 'hidden', {{configurable: true, get: () => {hidden}}});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+
+
 def test_a_locked_page_takes_the_pasted_address_and_goes_on_where_it_was(made: Home, visit: Open) -> None:
     homes.add_done(made)
     there = visit("/jobs/1/history", unlocked=False)
@@ -90,6 +98,20 @@ def test_keys_lead_and_are_listed(made: Home, visit: Open) -> None:
     there.page.keyboard.press("g")
     there.page.keyboard.press("j")
     there.page.wait_for_url(f"{there.address}/")
+
+
+def test_a_hidden_tab_closes_its_stream_and_comes_back_where_it_was(made: Home, visit: Open) -> None:
+    there = visit()
+    there.page.get_by_text("No jobs yet").wait_for()
+    homes.add_queued(made, name="seen")
+    there.page.get_by_role("link", name="seen").wait_for()
+    with there.page.expect_event("requestfailed", lambda request: "/v1/events" in request.url):
+        set_hidden(there.page, "true")
+    homes.add_queued(made, name="unseen")
+    with there.page.expect_request(lambda request: "/v1/events" in request.url) as asked:
+        set_hidden(there.page, "false")
+    there.page.get_by_role("link", name="unseen").wait_for()
+    assert asked.value.all_headers()["last-event-id"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

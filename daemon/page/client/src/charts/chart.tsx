@@ -161,7 +161,7 @@ function makeCursor(latest: Latest): uPlot.Cursor {
   const moves = (type: string) => type !== "mousedown" && type !== "mouseup" && type !== "dblclick";
   return {
     y: false,
-    points: { size: 7 },
+    points: { show: false },
     drag: { x: true, y: false, setScale: false },
     sync: { key: ONE_CURSOR, setSeries: false, filters: { pub: moves } },
     bind: {
