@@ -184,7 +184,10 @@ class Trainer:
             sums = sum_pair_metrics(*self.compare(batch))
             mx.eval(sums)
             mean.add(sums, len(batch))
-            self.pace.rest(time.monotonic() - batch_began, stop)
+            seconds = time.monotonic() - batch_began
+            if self.passes is not None:
+                self.passes.note_pass(batch, seconds)
+            self.pace.rest(seconds, stop)
         self.model.train()
         return mean.means(EVAL)
 

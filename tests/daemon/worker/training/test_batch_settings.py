@@ -97,6 +97,23 @@ def test_memory_that_ran_out_halves_what_was_chosen(monkeypatch: pytest.MonkeyPa
     assert choose(monkeypatch, record, 64)[0].batch_tokens == 4096
 
 
+def test_passes_that_the_gpu_ended_are_told_as_that(monkeypatch: pytest.MonkeyPatch, record: BatchRecord):
+    choose(monkeypatch, record, 64)
+    assert [record.add_halving("device"), record.add_halving("device")] == [1, 2]
+    settings, note = choose(monkeypatch, record, 64)
+    assert settings.batch_tokens == 4096
+    assert "chosen for this machine (the GPU ended longer passes 2 times); the gradients are the same" in str(note)
+    record.add_halving("memory")
+    assert "(memory ran out once with more, and the GPU ended longer passes 2 times)" in str(
+        choose(monkeypatch, record, 64)[1]
+    )
+
+
+def test_a_count_of_an_earlier_version_is_of_memory(record: BatchRecord):
+    (record.folder / "halvings.json").write_text("2")
+    assert (record.count_halvings("memory"), record.count_halvings("device"), record.halvings) == (2, 0, 2)
+
+
 def test_few_tokens_are_halved_in_other_ways_too(record: BatchRecord):
     assert halve(BatchSettings(2048, False, 4096)) == BatchSettings(1024, True, 4096)
     assert halve(BatchSettings(1024, True, 4096)) == BatchSettings(512, True, 2048)
