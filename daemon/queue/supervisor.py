@@ -200,6 +200,9 @@ class Supervisor:
                 return self._handle_crash(phase, run, end)
         if end.kind == "no network":
             return self._handle_outage(end, phase_seconds)
+        if end.kind == "no device" and self.explain_crash is not None:  # all jobs wait until the settings name another
+            await self.explain_crash()
+            return self._put_back(f"{end.reason}; it goes on when that is mended", phase_seconds)
         if end.kind == "no memory" and run.batches.count_halvings("memory") < HALVINGS:
             count = await run_in_thread(run.batches.add_halving, "memory")
             reason = f"memory ran out: it goes on from where it stood with half the batch ({count} of {HALVINGS}): {end.reason}"

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 
 HANG = "[METAL] Command buffer execution failed: Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)"
-STOPPED, NO_ROOM, NOT_READY, NO_NETWORK, NO_MEMORY, DEVICE_TROUBLE = 75, 74, 73, 69, 71, 72
+STOPPED, NO_ROOM, NOT_READY, NO_NETWORK, NO_MEMORY, DEVICE_TROUBLE, NO_DEVICE = 75, 74, 73, 69, 71, 72, 70
 
 
 def main(catalog_file: str, task: str) -> None:
@@ -193,7 +193,9 @@ def refused_when_short(_: str) -> None:
     """It finds no memory once, and the GPU then refuses what it would save."""
     if is_first_run():
         print("what was trained since step 3 cannot be saved either: [METAL] Command buffer execution failed: ")
-        print("Ignored (for causing prior/excessive GPU errors) (00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored)")
+        print(
+            "Ignored (for causing prior/excessive GPU errors) (00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored)"
+        )
         print("RuntimeError: [METAL] Command buffer execution failed: Insufficient Memory", flush=True)
         sys.exit(NO_MEMORY)
 
@@ -220,6 +222,15 @@ def gate(phase: str) -> None:
     """It waits, in its first phase, for a file `gate` in the home."""
     while phase == "precompute" and not os.path.exists("../../gate"):
         time.sleep(0.02)
+
+
+def without_gpu(_: str) -> None:
+    """It has not the GPU that the settings name, while there is a file `no_gpu` in the home."""
+    if os.path.exists("../../no_gpu"):
+        print(
+            '2026-11-29 10:00:00,123 ERROR worker.device is "gpu" in config.toml, and MLX has no GPU here', flush=True
+        )
+        sys.exit(NO_DEVICE)
 
 
 def replaced(_: str) -> None:
@@ -283,6 +294,7 @@ BEHAVIOURS: dict[str, Callable[[str], None]] = {
         refused_when_short,
         aborted,
         unlucky,
+        without_gpu,
         gate,
         offline,
         replaced,

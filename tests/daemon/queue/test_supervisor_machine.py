@@ -53,6 +53,18 @@ def test_a_worker_that_cannot_be_started_waits_while_the_machine_explains_it(ben
     assert back.reason.startswith("cannot start a worker (/no/such/python): No such file or directory; it goes on")
 
 
+@pytest.mark.parametrize(("in_a_queue", "state"), [(True, "queued"), (False, "failed")])
+def test_a_gpu_that_the_settings_name_and_that_is_not_there_is_told_as_that(
+    bench: Bench, in_a_queue: bool, state: str
+) -> None:
+    (bench.home.root / "no_gpu").touch()
+    job = bench.add("without_gpu")
+    ended = bench.run(job, explain_crash=(lambda: machine(True)) if in_a_queue else None)
+    assert (ended.state, ended.crashes) == (state, 0)
+    assert ended.reason.startswith('worker.device is "gpu" in config.toml, and MLX has no GPU here')
+    assert bench.starts(job) == ["precompute"]
+
+
 def test_without_a_queue_a_job_that_cannot_reach_the_hub_waits_by_itself(bench: Bench) -> None:
     offline = bench.home.root / "offline"
     offline.touch()
