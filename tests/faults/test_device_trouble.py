@@ -171,7 +171,7 @@ def test_a_loss_of_memory_in_the_update_of_all_weights_goes_on_from_the_last_che
     """Their old values are not kept beside the new ones: what is half changed is not saved."""
     monkeypatch.setattr(stopping, "watch_signals", Never)
     monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
-    settings = {"training": {"iters": 4, "save_every": 2, "fine_tune": "full", "learning_rate": 1e-4}}
+    settings: dict[str, Any] = {"training": {"iters": 4, "save_every": 2, "fine_tune": "full", "learning_rate": 1e-4}}
     hit = job(tmp_path, tiny_model, pairs_file, **settings)
     assert run("precompute", hit) == WorkerExit.DONE
     with monkeypatch.context() as patch:

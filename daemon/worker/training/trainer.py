@@ -110,7 +110,7 @@ class Trainer:
     def _undone_where_the_device_fails(self, number: int) -> Iterator[None]:
         """Put weights and optimizer back as they were before the block, which changes them by step `number`, where it fails."""
         weights, state = (
-            tree_map(lambda array: array, tree) if self.can_undo else None
+            tree_map(lambda array: array, tree) if self.can_undo else {}
             for tree in (self.model.trainable_parameters(), self.optimizer.state)
         )
         before, self.changed_by = self.changed_by, number
