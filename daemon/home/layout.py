@@ -159,22 +159,22 @@ class Home:
 
     @property
     def serve_key(self) -> Path:
-        """The key of `prefd serve`. Mode 0600."""
+        """Return the file of the key of `prefd serve`. Mode 0600."""
         return self.root / "serve.key"
 
     @property
     def serve_record(self) -> Path:
-        """The file of `prefd serve` that says where it listens."""
+        """Return the file of `prefd serve` that says where it listens."""
         return self.run / "serve.json"
 
     @property
     def serve_lock(self) -> Path:
-        """The file whose lock the running `prefd serve` holds."""
+        """Return the file whose lock the running `prefd serve` holds."""
         return self.run / "serve.lock"
 
     @property
     def live(self) -> Path:
-        """The folder of the sessions of clients of `prefd serve`."""
+        """Return the folder of the sessions of clients of `prefd serve`."""
         return self.root / "live"
 
     @property

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from prefd.daemon.live.guard import MAX_BODY
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.machine.threads import run_in_thread
 
 MAX_UNPACKED = 128 * 2**20
@@ -21,36 +21,36 @@ B = TypeVar("B", bound=BaseModel)
 
 
 async def read_body(request: Request) -> bytes:
-    """Read the whole body, unpacked. Raises Refused (400, 413, 415)."""
+    """Read the whole body, unpacked. Raises RefusedCall (400, 413, 415)."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY:
-            raise Refused(413, f"a body has at most {MAX_BODY // 2**20} MiB: send fewer datums at once")
+            raise RefusedCall(413, f"a body has at most {MAX_BODY // 2**20} MiB: send fewer datums at once")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         return bytes(body)
     if encoding not in UNPACKERS:
-        raise Refused(415, f"a body is packed with {' or '.join(UNPACKERS)}, not with {encoding[:50]!r}")
+        raise RefusedCall(415, f"a body is packed with {' or '.join(UNPACKERS)}, not with {encoding[:50]!r}")
     return await run_in_thread(UNPACKERS[encoding], bytes(body))
 
 
 def unpack_gzip(data: bytes) -> bytes:
-    """Unpack gzip, and stop where it becomes too large. Raises Refused (400, 413)."""
+    """Unpack gzip, and stop where it becomes too large. Raises RefusedCall (400, 413)."""
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         unpacked = unpacker.decompress(data, MAX_UNPACKED + 1)
     except zlib.error as error:
-        raise Refused(400, f"the body is no gzip: {error}") from None
+        raise RefusedCall(400, f"the body is no gzip: {error}") from None
     if len(unpacked) > MAX_UNPACKED:
-        raise Refused(413, TOO_LARGE)
+        raise RefusedCall(413, TOO_LARGE)
     if not unpacker.eof:
-        raise Refused(400, "the body is no whole gzip: it is cut off")
+        raise RefusedCall(400, "the body is no whole gzip: it is cut off")
     return unpacked
 
 
 def unpack_zstd(data: bytes) -> bytes:
-    """Unpack zstd, and stop where it becomes too large. Raises Refused (400, 413)."""
+    """Unpack zstd, and stop where it becomes too large. Raises RefusedCall (400, 413)."""
     import pyarrow as pa  # here: few clients pack, and it takes a while to import
 
     try:
@@ -59,9 +59,9 @@ def unpack_zstd(data: bytes) -> bytes:
             while part := stream.read(2**20):
                 unpacked += part
                 if len(unpacked) > MAX_UNPACKED:
-                    raise Refused(413, TOO_LARGE)
+                    raise RefusedCall(413, TOO_LARGE)
     except (OSError, pa.ArrowException) as error:
-        raise Refused(400, f"the body is no zstd: {error}") from None
+        raise RefusedCall(400, f"the body is no zstd: {error}") from None
     return bytes(unpacked)
 
 
@@ -69,21 +69,21 @@ UNPACKERS = {"gzip": unpack_gzip, "zstd": unpack_zstd}
 
 
 async def read_json_body(request: Request) -> tuple[dict[str, Any], bytes]:
-    """Read a JSON object, and return it with its bytes. Raises Refused."""
+    """Read a JSON object, and return it with its bytes. Raises RefusedCall."""
     body = await read_body(request)
     try:
         document = json.loads(body) if body else {}
     except (ValueError, RecursionError):
-        raise Refused(400, "the body is no JSON") from None
+        raise RefusedCall(400, "the body is no JSON") from None
     if not isinstance(document, dict):
-        raise Refused(400, "the body is a JSON object")
+        raise RefusedCall(400, "the body is a JSON object")
     return document, body
 
 
 def parse_document(document: dict[str, Any], kind: type[B]) -> B:
-    """Return a document typed; fields that are not known are left. Raises Refused (422) with what is wrong."""
+    """Return a document typed; fields that are not known are left. Raises RefusedCall (422) with what is wrong."""
     try:
         return kind.model_validate(document)
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
-        raise Refused(422, "; ".join(faults)) from None
+        raise RefusedCall(422, "; ".join(faults)) from None

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.live_folder import LiveFolder
 
@@ -44,10 +44,10 @@ class CheckpointPath:
 
 
 def check_name(name: str) -> str:
-    """Return a checkpoint's name. Raises Refused (400) for one that no folder shall have."""
+    """Return a checkpoint's name. Raises RefusedCall (400) for one that no folder shall have."""
     if NAME.fullmatch(name):
         return name
-    raise Refused(
+    raise RefusedCall(
         400,
         f"{name[:100]!r} is no name of a checkpoint: it has at most 100 letters, digits, '.', '-' and '_', and begins with "
         "a letter or a digit",
@@ -55,11 +55,11 @@ def check_name(name: str) -> str:
 
 
 def parse_path(text: str) -> CheckpointPath:
-    """Parse `tinker://MODEL/weights/NAME`. Raises Refused (400)."""
+    """Parse `tinker://MODEL/weights/NAME`. Raises RefusedCall (400)."""
     parts = text.removeprefix(SCHEME).split("/")
     if text.startswith(SCHEME) and len(parts) == 3 and MODEL_ID.fullmatch(parts[0]) and parts[1] in KINDS:
         return CheckpointPath(parts[0], parts[1], check_name(parts[2]))
-    raise Refused(
+    raise RefusedCall(
         404, f"there is no checkpoint {text[:200]}; one is called {SCHEME}MODEL/weights/NAME or …/sampler_weights/NAME"
     )
 
@@ -96,10 +96,10 @@ def list_checkpoints(folder: LiveFolder, model_id: str) -> list[dict[str, Any]]:
 
 
 def delete_checkpoint(folder: LiveFolder, path: CheckpointPath) -> None:
-    """Delete a checkpoint. Raises Refused (404) where there is none."""
+    """Delete a checkpoint. Raises RefusedCall (404) where there is none."""
     target = path.locate(folder)
     if not target.is_dir() or target.is_symlink():
-        raise Refused(404, f"there is no checkpoint {path}")
+        raise RefusedCall(404, f"there is no checkpoint {path}")
     shutil.rmtree(target)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 
 
 class ClientRequest(BaseModel):
@@ -25,15 +25,15 @@ class LoraConfig(ClientRequest):
     train_attn: bool = True
 
 
-class OptimizerConfig(ClientRequest):
-    """OptimizerConfig names the optimizer of a model."""
+class OptimizerChoice(ClientRequest):
+    """OptimizerChoice names the optimizer of a model."""
 
     type: str = "adamw"
 
     def check(self) -> None:
-        """Raise Refused (400) for another optimizer than there is."""
+        """Raise RefusedCall (400) for another optimizer than there is."""
         if self.type not in ("adamw", "adam"):
-            raise Refused(400, f"the optimizer {self.type!r} is not supported here: there is adamw")
+            raise RefusedCall(400, f"the optimizer {self.type!r} is not supported here: there is adamw")
 
 
 class CreateModel(ClientRequest):
@@ -43,7 +43,7 @@ class CreateModel(ClientRequest):
     model_seq_id: int = Field(ge=0, le=999_999_999)
     base_model: str
     lora_config: LoraConfig | None = None
-    optimizer_config: OptimizerConfig = OptimizerConfig()
+    optimizer_config: OptimizerChoice = OptimizerChoice()
 
 
 class LoadWeights(ClientRequest):
@@ -54,7 +54,7 @@ class LoadWeights(ClientRequest):
     session_id: str | None = None
     model_seq_id: int | None = Field(None, ge=0, le=999_999_999)
     base_model: str | None = None
-    optimizer_config: OptimizerConfig = OptimizerConfig()
+    optimizer_config: OptimizerChoice = OptimizerChoice()
     model_id: str | None = None
     seq_id: int | None = None
 
@@ -124,8 +124,8 @@ class SamplingSettings(ClientRequest):
     top_p: float = Field(1.0, ge=0, le=1)
 
 
-class Sample(ClientRequest):
-    """Sample asks for continuations, or for the log-probabilities of a prompt."""
+class SampleCall(ClientRequest):
+    """SampleCall asks for continuations, or for the log-probabilities of a prompt."""
 
     sampling_session_id: str
     seq_id: int = Field(ge=0)
@@ -141,11 +141,11 @@ class Sample(ClientRequest):
     record_stability_info: bool | None = None
 
     def check(self) -> None:
-        """Raise Refused (400) for what is not supported here."""
+        """Raise RefusedCall (400) for what is not supported here."""
         names = ("topk_prompt_logprobs", "topk_sample_logprobs", "target_prompt_logprobs", "prompt_alt_tokens_k")
         for name in (*names, "record_stability_info"):
             if getattr(self, name):
-                raise Refused(400, f"{name} is not supported here: leave it out")
+                raise RefusedCall(400, f"{name} is not supported here: leave it out")
 
 
 class FinishReason(ClientRequest):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefd.daemon.live.refusal import Refused, Unsupported
+from prefd.daemon.live.refusal import RefusedCall, UnsupportedCall
 from prefd.daemon.live.tensors import Tensor, parse_tensor, read_tensor, unpack
 from prefd.daemon.live.wire import read_entry, read_fields, take_bytes, take_double, take_number, take_text
 
@@ -41,7 +41,7 @@ class TrainingCall:
 
 
 def read_training_call(body: bytes) -> TrainingCall:
-    """Read the protobuf of a request. Raises Refused (400)."""
+    """Read the protobuf of a request. Raises RefusedCall (400)."""
     call = TrainingCall()
     for number, value in read_fields(body):
         if number == 1:
@@ -65,15 +65,15 @@ def read_training_call(body: bytes) -> TrainingCall:
 
 
 def parse_training_call(document: Mapping[str, Any], forward_only: bool) -> TrainingCall:
-    """Read the JSON of a request, whose part with the data has the endpoint's name. Raises Refused (400)."""
+    """Read the JSON of a request, whose part with the data has the endpoint's name. Raises RefusedCall (400)."""
     part = document.get("forward_input") if forward_only else document.get("forward_backward_input")
     if not isinstance(part, Mapping) or not isinstance(part.get("data"), list):
         name = "forward_input" if forward_only else "forward_backward_input"
-        raise Refused(400, f"the request needs `{name}` with `data`, a list of datums")
+        raise RefusedCall(400, f"the request needs `{name}` with `data`, a list of datums")
     call = TrainingCall(str(document.get("model_id")), forward_only=forward_only or bool(document.get("forward_only")))
     seq_id = document.get("seq_id")
     if not isinstance(seq_id, int):
-        raise Refused(400, "the request needs `seq_id`, its number in the model's requests")
+        raise RefusedCall(400, "the request needs `seq_id`, its number in the model's requests")
     call.seq_id, call.loss_fn = seq_id, str(part.get("loss_fn", "cross_entropy"))
     call.config = dict(part.get("loss_fn_config") or {})
     for each in part["data"]:
@@ -85,7 +85,7 @@ def _add_datum(call: TrainingCall, read: Any) -> None:
     """Add a datum to the call, or note why the call cannot be done."""
     try:
         call.data.append(read())
-    except Unsupported as error:
+    except UnsupportedCall as error:
         call.unsupported = call.unsupported or str(error)
 
 
@@ -105,7 +105,7 @@ def _read_chunk(data: bytes) -> list[int]:
     tokens: list[int] = []
     for number, value in read_fields(data):
         if number != 1:
-            raise Unsupported(TEXT_ONLY.format({2: "image", 3: "dmel"}.get(number, number)))
+            raise UnsupportedCall(TEXT_ONLY.format({2: "image", 3: "dmel"}.get(number, number)))
         for inner, each in read_fields(take_bytes(value)):
             if inner == 1:
                 tokens += unpack(take_bytes(each), "i")
@@ -114,36 +114,38 @@ def _read_chunk(data: bytes) -> list[int]:
 
 def _parse_datum(document: Any) -> dict[str, Any]:
     if not isinstance(document, Mapping) or not isinstance(inputs := document.get("loss_fn_inputs"), Mapping):
-        raise Refused(400, "a datum is an object with `model_input` and `loss_fn_inputs`")
+        raise RefusedCall(400, "a datum is an object with `model_input` and `loss_fn_inputs`")
     tensors = {str(name): parse_tensor(each) for name, each in inputs.items()}
     return make_datum(parse_tokens(document.get("model_input")), tensors)
 
 
 def parse_tokens(document: Any) -> list[int]:
-    """Read the tokens of a prompt, whose chunks are joined. Raises Refused (400), and Unsupported for what is no text."""
+    """Read the tokens of a prompt, whose chunks are joined. Raises RefusedCall (400), and UnsupportedCall for what is no text."""
     if not isinstance(document, Mapping) or not isinstance(chunks := document.get("chunks"), list):
-        raise Refused(400, "a prompt is an object with `chunks`, a list")
+        raise RefusedCall(400, "a prompt is an object with `chunks`, a list")
     tokens: list[int] = []
     for chunk in chunks:
         kind = chunk.get("type", "encoded_text") if isinstance(chunk, Mapping) else type(chunk).__name__
         if kind != "encoded_text":
-            raise Unsupported(TEXT_ONLY.format(kind))
+            raise UnsupportedCall(TEXT_ONLY.format(kind))
         if not isinstance(part := chunk.get("tokens"), list) or not all(type(each) is int for each in part):
-            raise Refused(400, "a chunk's `tokens` is a list of numbers")
+            raise RefusedCall(400, "a chunk's `tokens` is a list of numbers")
         tokens += part
     return tokens
 
 
 def make_datum(tokens: Sequence[int], inputs: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return the datum as the worker reads it. Raises Unsupported where a loss would need what there is not here."""
+    """Return the datum as the worker reads it. Raises UnsupportedCall where a loss would need what there is not here."""
     datum: dict[str, Any] = {"tokens": list(tokens)}
     for name, tensor in inputs.items():
         if name not in INPUTS:
-            raise Unsupported(f"no loss here reads the input {name!r}; they read {', '.join(INPUTS)}")
+            raise UnsupportedCall(f"no loss here reads the input {name!r}; they read {', '.join(INPUTS)}")
         values = tensor.flatten(name)
         if len(values) != len(tokens):
-            raise Unsupported(f"{name} has {len(values)} values, and the prompt {len(tokens)} tokens: each needs one")
+            raise UnsupportedCall(
+                f"{name} has {len(values)} values, and the prompt {len(tokens)} tokens: each needs one"
+            )
         datum[INPUTS[name]] = [int(each) for each in values] if name == "target_tokens" else values
     if "targets" not in datum:
-        raise Unsupported("the datum has no target_tokens: one for each token, what comes behind it")
+        raise UnsupportedCall("the datum has no target_tokens: one for each token, what comes behind it")
     return datum

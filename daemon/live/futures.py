@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from prefd.daemon.live.jobs import Standing
 from prefd.daemon.live.journal import Promise
 from prefd.daemon.live.models import CREATE, ClientModel, Models
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.live.results import (
     PROTOBUF,
     accepts_protobuf,
@@ -95,7 +95,7 @@ class Futures:
         self.waits = waits
 
     async def find(self, request_id: str) -> tuple[ClientModel, Promise]:
-        """Return the promise of a request, and the model whose worker keeps it. Raises Refused (404, 410)."""
+        """Return the promise of a request, and the model whose worker keeps it. Raises RefusedCall (404, 410)."""
         owner = request_id.rpartition(":")[0]
         sessions = self.models.sessions
         session = sessions.find(owner.partition(":")[0])
@@ -105,10 +105,10 @@ class Futures:
             model = await self.models.find(host)
             if (promise := model.journal.find(request_id)) is not None:
                 return model, promise
-        raise Refused(404, f"there is no request {request_id[:200]!r}")
+        raise RefusedCall(404, f"there is no request {request_id[:200]!r}")
 
     async def retrieve(self, request_id: str, headers: Mapping[str, str]) -> Response:
-        """Answer with a request's result, once it is there; with 408 where it takes longer. Raises Refused (404, 410)."""
+        """Answer with a request's result, once it is there; with 408 where it takes longer. Raises RefusedCall (404, 410)."""
         loop = asyncio.get_running_loop()
         model, promise = await self.find(request_id)
         deadline, next_standing, pause = loop.time() + self.waits.poll, 0.0, self.waits.first_look
@@ -126,7 +126,7 @@ class Futures:
                     next_standing = 0.0
                     continue
                 if promise.n is not None and model.journal.is_forgotten(promise.n):
-                    raise Refused(404, f"the result of request {request_id} was fetched already, and is deleted")
+                    raise RefusedCall(404, f"the result of request {request_id} was fetched already, and is deleted")
             if loop.time() >= deadline:
                 return respond_again(request_id, standing)
             await asyncio.sleep(pause)
@@ -138,7 +138,7 @@ class Futures:
         """Return how the model's job stands; None where that cannot be told now."""
         try:
             return await self.models.jobs.look(model.job_id)
-        except Refused:  # a poll that is answered with 5xx is asked again at once, and again
+        except RefusedCall:  # a poll that is answered with 5xx is asked again at once, and again
             return None
 
     def _render(self, model: ClientModel, promise: Promise, content: bytes, is_protobuf: bool) -> Response:

@@ -1,4 +1,4 @@
-"""DaemonJobs has the daemon queue clients' models, and tells from the table of jobs how each stands."""
+"""DaemonClientJobs has the daemon queue clients' models, and tells from the table of jobs how each stands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.jobs.table import Job, JobNotFound, JobTable, JobTableError
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.machine.threads import run_in_thread
 
 LOOK_SECONDS = 1.0
@@ -40,15 +40,15 @@ def describe(job: Job) -> Standing:
     return Standing(job.id, job.state, job.ended, job.state in RUNNING, job.started_at is not None, reason)
 
 
-class Jobs(Protocol):
-    """Jobs is what the server asks of the daemon."""
+class ClientJobs(Protocol):
+    """ClientJobs is what the server asks of the daemon."""
 
     async def open(self, model: Mapping[str, Any]) -> int:
-        """Has a model (LiveModel) queued, once, and returns its job's number. Raises Refused."""
+        """Has a model (LiveModel) queued, once, and returns its job's number. Raises RefusedCall."""
         ...
 
     async def look(self, job_id: int) -> Standing:
-        """Returns how a model's job stands. Raises Refused."""
+        """Returns how a model's job stands. Raises RefusedCall."""
         ...
 
     async def cancel(self, job_id: int) -> None:
@@ -56,15 +56,15 @@ class Jobs(Protocol):
         ...
 
 
-class DaemonJobs:
-    """DaemonJobs asks the daemon of one home."""
+class DaemonClientJobs:
+    """DaemonClientJobs asks the daemon of one home."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
         self._looked: dict[int, tuple[float, Standing]] = {}
 
     async def open(self, model: Mapping[str, Any]) -> int:
-        """Have a model queued, once, and return its job's number. Raises Refused (503 while no daemon runs)."""
+        """Have a model queued, once, and return its job's number. Raises RefusedCall (503 while no daemon runs)."""
 
         def ask() -> int:
             return Client(self.home).open_live(model).id
@@ -72,12 +72,12 @@ class DaemonJobs:
         try:
             return await run_in_thread(ask)
         except ControlError as error:
-            raise Refused(422 if error.status == 422 else 503, str(error)) from None
+            raise RefusedCall(422 if error.status == 422 else 503, str(error)) from None
         except PrefdError as error:  # no daemon runs: the client asks again for some minutes
-            raise Refused(503, str(error)) from None
+            raise RefusedCall(503, str(error)) from None
 
     async def look(self, job_id: int) -> Standing:
-        """Return how a model's job stands, as it was a second ago at most. Raises Refused."""
+        """Return how a model's job stands, as it was a second ago at most. Raises RefusedCall."""
         at, standing = self._looked.get(job_id, (0.0, None))
         if standing is not None and time.monotonic() - at < LOOK_SECONDS:
             return standing
@@ -91,7 +91,7 @@ class DaemonJobs:
         except JobNotFound:
             standing = Standing(job_id, "removed", True, False, True, "the job was removed")
         except JobTableError as error:
-            raise Refused(503, str(error)) from None
+            raise RefusedCall(503, str(error)) from None
         self._looked[job_id] = time.monotonic(), standing
         return standing
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from prefd.cache.segments.durable import flush_file, whole_file
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.machine.files import read_json, sync_folder, write_json
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.runs.live_folder import LiveFolder
@@ -64,11 +64,11 @@ class Submission:
 
 
 def write_body(document: Mapping[str, Any]) -> str:
-    """Return a request's JSON. Raises Refused (400) for numbers that are not finite."""
+    """Return a request's JSON. Raises RefusedCall (400) for numbers that are not finite."""
     try:
         return json.dumps(document, allow_nan=False)
     except ValueError:
-        raise Refused(400, "the request has numbers that are not finite (NaN or infinity): send none") from None
+        raise RefusedCall(400, "the request has numbers that are not finite (NaN or infinity): send none") from None
 
 
 def digest_content(content: bytes) -> str:
@@ -147,7 +147,7 @@ class Journal:
     # --- what comes in
 
     async def submit(self, promise: Promise, document: Mapping[str, Any] | None) -> Promise:
-        """Take a request, once it is written down. Raises Refused for another request with a number that is taken, and OSError."""
+        """Take a request, once it is written down. Raises RefusedCall for another request with a number that is taken, and OSError."""
         body = None if document is None else await run_in_thread(write_body, document)
         future: asyncio.Future[Promise] = asyncio.get_running_loop().create_future()
         self._waiting.append((Submission(promise, body), future))
@@ -162,7 +162,7 @@ class Journal:
         for submission, future in batch:
             try:
                 promise = plan.add(submission)
-            except Refused as error:
+            except RefusedCall as error:
                 future.set_exception(error)
             else:
                 plan.answers.append((future, promise))
@@ -241,12 +241,12 @@ class _Plan:
         self._own: dict[str, Promise] = {}
 
     def add(self, submission: Submission) -> Promise:
-        """Decide on one request, and return its promise; a held one is numbered by `adopt_held`. Raises Refused."""
+        """Decide on one request, and return its promise; a held one is numbered by `adopt_held`. Raises RefusedCall."""
         promise = submission.promise
         known = self._own.get(promise.request_id) or self.journal.find(promise.request_id)
         if known is not None:
             if known.digest != promise.digest:
-                raise Refused(
+                raise RefusedCall(
                     422, f"request {promise.request_id} was made before with other content: each needs its own number"
                 )
             return known
@@ -254,10 +254,10 @@ class _Plan:
         if promise.seq is None:
             return self._number(submission)
         if promise.seq < self.next_seq:
-            raise Refused(422, f"request {promise.seq} is behind the next, {self.next_seq}: numbers rise by one")
+            raise RefusedCall(422, f"request {promise.seq} is behind the next, {self.next_seq}: numbers rise by one")
         if promise.seq > self.next_seq:
             if len(self.held) + len(self.journal.held) >= MAX_HELD:
-                raise Refused(429, f"{MAX_HELD} requests wait for number {self.next_seq} already: send that first")
+                raise RefusedCall(429, f"{MAX_HELD} requests wait for number {self.next_seq} already: send that first")
             self.held[promise.seq] = submission
             return promise
         return self._number(submission)

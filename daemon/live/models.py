@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.live.jobs import Jobs
+from prefd.daemon.live.jobs import ClientJobs
 from prefd.daemon.live.journal import Journal, Promise, digest_content
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.live.sessions import Session, Sessions, check_room
 from prefd.daemon.machine.files import read_json
 from prefd.daemon.machine.threads import run_in_thread
@@ -36,7 +36,7 @@ class ClientModel:
         return self.journal.folder
 
     def read_session(self) -> Mapping[str, Any]:
-        """Return what was asked for when it was made. Raises Refused (404) where its folder is gone."""
+        """Return what was asked for when it was made. Raises RefusedCall (404) where its folder is gone."""
         return read_session(self.folder, self.id)
 
     def read_info(self) -> InfoResult | None:
@@ -49,7 +49,7 @@ class ClientModel:
 class Models:
     """Models opens clients' models and finds them again. `names`: the models that may be trained, by the clients' names."""
 
-    def __init__(self, home: Home, sessions: Sessions, jobs: Jobs, names: Mapping[str, str]) -> None:
+    def __init__(self, home: Home, sessions: Sessions, jobs: ClientJobs, names: Mapping[str, str]) -> None:
         self.home = home
         self.sessions = sessions
         self.jobs = jobs
@@ -57,11 +57,11 @@ class Models:
         self._open: dict[str, ClientModel] = {}
 
     def locate(self, base_model: str) -> str:
-        """Return the folder or the hub id of a model. Raises Refused (404) for one that config.toml does not name."""
+        """Return the folder or the hub id of a model. Raises RefusedCall (404) for one that config.toml does not name."""
         if base_model in self.names:
             return self.names[base_model]
         there = ", ".join(self.names) or "none: name some under [serve] models in config.toml"
-        raise Refused(404, f"there is no model {base_model[:200]!r} here; there are {there}")
+        raise RefusedCall(404, f"there is no model {base_model[:200]!r} here; there are {there}")
 
     async def open(
         self,
@@ -75,7 +75,7 @@ class Models:
         with_optimizer: bool = False,
         context: Mapping[str, Any] | None = None,
     ) -> Promise:
-        """Have a model queued, and promise that it will be there. Raises Refused, OSError.
+        """Have a model queued, and promise that it will be there. Raises RefusedCall, OSError.
 
         `content`: of the request, by which one that comes again is known. `context`: of the promise's answer.
         """
@@ -98,7 +98,7 @@ class Models:
         return await model.journal.submit(promise, {"kind": "get_info"})
 
     async def find(self, model_id: str) -> ClientModel:
-        """Return a model that an open session holds. Raises Refused (404, 410), OSError."""
+        """Return a model that an open session holds. Raises RefusedCall (404, 410), OSError."""
         session = self.sessions.find_of_model(model_id)
         if (model := self._open.get(model_id)) is None:
             job_id = session.models[model_id]
@@ -118,17 +118,17 @@ class Models:
         self._open.pop(model_id, None)
 
     def find_folder(self, model_id: str) -> LiveFolder:
-        """Return the folder of a model, also of one whose session has ended. Raises Refused (404)."""
+        """Return the folder of a model, also of one whose session has ended. Raises RefusedCall (404)."""
         job_id = self.sessions.find_job(model_id)
         folder = None if job_id is None else RunDir(self.home.job(job_id)).live
         if folder is None or not folder.session.exists():
-            raise Refused(404, f"there is no model {model_id[:100]!r}")
+            raise RefusedCall(404, f"there is no model {model_id[:100]!r}")
         return folder
 
 
 def read_session(folder: LiveFolder, model_id: str) -> Mapping[str, Any]:
-    """Return what was asked for when a model was made. Raises Refused (404) where the folder is gone or holds another."""
+    """Return what was asked for when a model was made. Raises RefusedCall (404) where the folder is gone or holds another."""
     document = read_json(folder.session)
     if not isinstance(document, dict) or document.get("model_id") != model_id:
-        raise Refused(404, f"the folder of {model_id} is gone, or is another's")
+        raise RefusedCall(404, f"the folder of {model_id} is gone, or is another's")
     return document

@@ -1,4 +1,4 @@
-"""Refused is a request that is answered with an HTTP error and a sentence; Failed is a promise that ends with one."""
+"""RefusedCall is a request that is answered with an HTTP error and a sentence; Failed is a promise that ends with one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 from prefd.daemon.errors import PrefdError
 
 
-class Refused(PrefdError):
+class RefusedCall(PrefdError):
     """The request cannot be taken as it is. The message is for whoever runs the client, and says what to do.
 
     A client asks again after 408, 409, 429 and any 5xx, and gives up after the others.
@@ -18,8 +18,8 @@ class Refused(PrefdError):
         self.http_status = status
 
 
-class Unsupported(PrefdError):
-    """What is asked for has its place in the order of requests, and cannot be done: its promise ends with this message."""
+class UnsupportedCall(PrefdError):
+    """A request that has its place in the order cannot be done: its promise ends with this message."""
 
 
 def respond_refused(status: int, message: str) -> Response:

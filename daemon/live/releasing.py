@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from prefd.daemon.live.checkpoints import delete_ended
 from prefd.daemon.live.models import Models
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.live.sessions import Session
 from prefd.daemon.machine.files import write_json
 from prefd.daemon.machine.threads import run_in_thread
@@ -38,7 +38,7 @@ async def release_model(models: Models, job_id: int, reason: str) -> None:
         return
     if not folder.closed.exists():
         write_json(folder.closed, {"reason": reason, "at": time.time()})
-    with suppress(Refused):
+    with suppress(RefusedCall):
         standing = await models.jobs.look(job_id)
         if not standing.ended and not standing.began:
             await models.jobs.cancel(job_id)

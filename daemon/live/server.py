@@ -13,7 +13,7 @@ from prefd.daemon.home.serve_key import keep_key
 from prefd.daemon.home.serve_record import ServeRecord, hold_serving, write_serve_record
 from prefd.daemon.home.settings import ServeConfig
 from prefd.daemon.live.app import make_live_app
-from prefd.daemon.live.jobs import DaemonJobs
+from prefd.daemon.live.jobs import DaemonClientJobs
 from prefd.daemon.live.keys import Keys
 from prefd.daemon.live.models import Models
 from prefd.daemon.live.releasing import keep_house
@@ -21,7 +21,7 @@ from prefd.daemon.live.sessions import Sessions
 from prefd.daemon.page.addresses import list_hosts
 from prefd.daemon.page.listening import bind_page
 from prefd.daemon.page.server import PageConnection
-from prefd.daemon.page.serving import Serving
+from prefd.daemon.page.serving import ServerRun
 from prefd.daemon.specs.path_or_hub_id import resolve_source
 from prefd.daemon.timing import USUAL, Timing
 
@@ -54,9 +54,9 @@ def serve_clients(
         record = write_serve_record(home, config.host, listener.getsockname()[1])
         sessions = Sessions(home.live)
         sessions.load()
-        models = Models(home, sessions, DaemonJobs(home), locate_models(home, config))
+        models = Models(home, sessions, DaemonClientJobs(home), locate_models(home, config))
         app = make_live_app(models, keys, list_hosts(config.host, record.port, ()))
-        serving = Serving(app, lambda: None, listener, make_client_limits(timing), supervised)
+        serving = ServerRun(app, lambda: None, listener, make_client_limits(timing), supervised)
 
         async def run() -> None:
             house = asyncio.ensure_future(keep_house(models, config.release_seconds, HOUSE_SECONDS))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.machine.files import read_json, write_json
 
 SESSION_ID = re.compile(r"[0-9a-f]{32}")
@@ -20,8 +20,8 @@ MAX_MODELS = 100
 
 
 @dataclass
-class Sampler:
-    """Sampler is what a client samples with: the base model, or weights that were saved."""
+class OpenSampler:
+    """OpenSampler is what a client samples with: the base model, or weights that were saved."""
 
     host: str
     """The model whose worker answers."""
@@ -42,7 +42,7 @@ class Session:
     """The idempotency key that it was made with: a request that comes again makes no second one."""
     models: dict[str, int] = field(default_factory=dict)
     """Each model's job, by the model's id."""
-    samplers: dict[str, Sampler] = field(default_factory=dict)
+    samplers: dict[str, OpenSampler] = field(default_factory=dict)
     ended: str = ""
     """Why it has ended; empty while it has not."""
     heard_at: float = 0.0
@@ -68,7 +68,7 @@ class Sessions:
             document = read_json(path)
             if not isinstance(document, dict) or not SESSION_ID.fullmatch(path.stem):
                 continue
-            samplers = {name: Sampler(**each) for name, each in document.pop("samplers", {}).items()}
+            samplers = {name: OpenSampler(**each) for name, each in document.pop("samplers", {}).items()}
             self.by_id[path.stem] = Session(**document, samplers=samplers, heard_at=time.monotonic())
 
     @property
@@ -77,11 +77,11 @@ class Sessions:
         return [session for session in self.by_id.values() if not session.ended]
 
     def create(self, key: str) -> Session:
-        """Make a session, or return the one that was made with this key. Raises Refused (429) where there are too many, and OSError."""
+        """Make a session, or return the one that was made with this key. Raises RefusedCall (429) where there are too many, and OSError."""
         if key and (session := next((each for each in self.by_id.values() if each.key == key), None)) is not None:
             return session
         if len(self.open) >= MAX_OPEN:
-            raise Refused(429, f"{MAX_OPEN} sessions are open already: end one, or wait until one is released")
+            raise RefusedCall(429, f"{MAX_OPEN} sessions are open already: end one, or wait until one is released")
         session = Session(uuid.uuid4().hex, time.time(), key, heard_at=time.monotonic())
         self.by_id[session.id] = session
         self.keep(session)
@@ -92,27 +92,27 @@ class Sessions:
         write_json(self.folder / f"{session.id}.json", session.to_json())
 
     def find(self, session_id: Any) -> Session:
-        """Return an open session, which is heard of now. Raises Refused (404, or 410 for one that has ended)."""
+        """Return an open session, which is heard of now. Raises RefusedCall (404, or 410 for one that has ended)."""
         session = self.by_id.get(session_id) if isinstance(session_id, str) else None
         if session is None:
-            raise Refused(404, f"there is no session {str(session_id)[:100]!r}")
+            raise RefusedCall(404, f"there is no session {str(session_id)[:100]!r}")
         if session.ended:
-            raise Refused(410, f"session {session.id} has ended: {session.ended}")
+            raise RefusedCall(410, f"session {session.id} has ended: {session.ended}")
         session.heard_at = time.monotonic()
         return session
 
     def find_of_model(self, model_id: str) -> Session:
-        """Return the open session that holds a model. Raises Refused (404, 410)."""
+        """Return the open session that holds a model. Raises RefusedCall (404, 410)."""
         session = self.find(model_id.partition(":")[0])
         if model_id not in session.models:
-            raise Refused(404, f"there is no model {model_id[:100]!r} in session {session.id}")
+            raise RefusedCall(404, f"there is no model {model_id[:100]!r} in session {session.id}")
         return session
 
-    def find_of_sampler(self, sampler_id: str) -> tuple[Session, Sampler]:
-        """Return a sampler, and the open session that holds it. Raises Refused (404, 410)."""
+    def find_of_sampler(self, sampler_id: str) -> tuple[Session, OpenSampler]:
+        """Return a sampler, and the open session that holds it. Raises RefusedCall (404, 410)."""
         session = self.find(sampler_id.partition(":")[0])
         if (sampler := session.samplers.get(sampler_id)) is None:
-            raise Refused(404, f"there is no sampling session {sampler_id[:100]!r}")
+            raise RefusedCall(404, f"there is no sampling session {sampler_id[:100]!r}")
         return session, sampler
 
     def list_models(self) -> Iterator[tuple[str, int]]:
@@ -127,6 +127,6 @@ class Sessions:
 
 
 def check_room(held: Mapping[str, Any], what: str) -> None:
-    """Raise Refused (429) where a session holds as many as it may."""
+    """Raise RefusedCall (429) where a session holds as many as it may."""
     if len(held) >= MAX_MODELS:
-        raise Refused(429, f"the session holds {MAX_MODELS} {what} already: begin another")
+        raise RefusedCall(429, f"the session holds {MAX_MODELS} {what} already: begin another")

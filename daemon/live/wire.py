@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_VARINT_BYTES = 10
@@ -18,7 +18,7 @@ Field = tuple[int, int | bytes]
 
 
 def read_fields(data: bytes) -> Iterator[Field]:
-    """Yield the fields of a message in their order, unknown ones too. Raises Refused (400) for what is cut or of no known type."""
+    """Yield the fields of a message in their order, unknown ones too. Raises RefusedCall (400) for what is cut or of no known type."""
     position = 0
     while position < len(data):
         tag, position = _read_varint(data, position)
@@ -32,9 +32,9 @@ def read_fields(data: bytes) -> Iterator[Field]:
         elif kind in (FIXED32, FIXED64):
             length = 4 if kind == FIXED32 else 8
         else:
-            raise Refused(400, f"the protobuf body has a field of type {kind}, which there is none of")
+            raise RefusedCall(400, f"the protobuf body has a field of type {kind}, which there is none of")
         if length > len(data) - position:
-            raise Refused(400, f"the protobuf body is cut off in field {number}")
+            raise RefusedCall(400, f"the protobuf body is cut off in field {number}")
         yield number, data[position : position + length]
         position += length
 
@@ -43,42 +43,42 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     value = 0
     for index in range(MAX_VARINT_BYTES):
         if position >= len(data):
-            raise Refused(400, "the protobuf body is cut off in a number")
+            raise RefusedCall(400, "the protobuf body is cut off in a number")
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << (7 * index)
         if not byte & 0x80:
             return value, position
-    raise Refused(400, "the protobuf body has a number of more than ten bytes")
+    raise RefusedCall(400, "the protobuf body has a number of more than ten bytes")
 
 
 def take_bytes(value: int | bytes) -> bytes:
-    """Return the value of a length-delimited field. Raises Refused (400) for another."""
+    """Return the value of a length-delimited field. Raises RefusedCall (400) for another."""
     if isinstance(value, bytes):
         return value
-    raise Refused(400, "the protobuf body has a number where a text, a message or bytes are expected")
+    raise RefusedCall(400, "the protobuf body has a number where a text, a message or bytes are expected")
 
 
 def take_text(value: int | bytes) -> str:
-    """Return the value of a text. Raises Refused (400) for another."""
+    """Return the value of a text. Raises RefusedCall (400) for another."""
     try:
         return take_bytes(value).decode()
     except UnicodeDecodeError:
-        raise Refused(400, "the protobuf body has a text that is not UTF-8") from None
+        raise RefusedCall(400, "the protobuf body has a text that is not UTF-8") from None
 
 
 def take_number(value: int | bytes) -> int:
-    """Return the value of a varint. Raises Refused (400) for another."""
+    """Return the value of a varint. Raises RefusedCall (400) for another."""
     if isinstance(value, int):
         return value
-    raise Refused(400, "the protobuf body has bytes where a number is expected")
+    raise RefusedCall(400, "the protobuf body has bytes where a number is expected")
 
 
 def take_double(value: int | bytes) -> float:
-    """Return the value of a double. Raises Refused (400) for another."""
+    """Return the value of a double. Raises RefusedCall (400) for another."""
     data = take_bytes(value)
     if len(data) != 8:
-        raise Refused(400, "the protobuf body has no double where one is expected")
+        raise RefusedCall(400, "the protobuf body has no double where one is expected")
     return float(struct.unpack("<d", data)[0])
 
 

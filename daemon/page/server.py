@@ -14,7 +14,7 @@ from prefd.daemon.home.page_record import PageRecord, forget_token, hold_page, w
 from prefd.daemon.page.addresses import list_hosts
 from prefd.daemon.page.app import make_page
 from prefd.daemon.page.listening import PortTaken, bind_page
-from prefd.daemon.page.serving import Serving
+from prefd.daemon.page.serving import ServerRun
 from prefd.daemon.timing import USUAL, Timing
 
 
@@ -62,5 +62,5 @@ def serve_page(
             app = make_page(home, hub, record.token, list_hosts(settings.host, port, settings.allowed_hosts))
 
             limits = make_limits(timing, PageConnection)
-            serving = Serving(app, hub.close, listener, limits, supervised)
+            serving = ServerRun(app, hub.close, listener, limits, supervised)
             asyncio.run(serving.run(home, lambda: announce(record), timing))

@@ -1,4 +1,4 @@
-"""Serving answers on a socket until it is told to stop: by a signal, by the end of whoever started it, or by the loss of the home."""
+"""ServerRun answers on a socket until it is told to stop: by a signal, by the end of whoever started it, or by the loss of the home."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Serving:
-    """Serving is an application, and what it is served with."""
+class ServerRun:
+    """ServerRun is an application, and what it is served with."""
 
     app: ASGIApp
     end_streams: Callable[[], None]

@@ -140,7 +140,9 @@ class LivePlace:
     def restart(self) -> None:
         sessions = Sessions(self.home.live)
         sessions.load()
-        self.models = Models(self.home, sessions, self.jobs, {"local/a": "/models/a", "local/b": "/models/b"})
+        self.models = Models(
+            self.home, sessions, self.jobs, {"local/a": "/models/a", "local/b": "/models/b", "local/smol": "/s"}
+        )
         self.app = make_live_app(self.models, Keys(KEY), [HOST], QUICK_WAITS)
 
     def folder(self, job_id: int = 1) -> LiveFolder:

@@ -14,7 +14,7 @@ from prefd.daemon.live.client_requests import LoadWeights
 from prefd.daemon.live.endpoints.training import respond_promise
 from prefd.daemon.live.journal import Promise, digest_content
 from prefd.daemon.live.models import Models, read_session
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 
 
 def list_routes(models: Models) -> Sequence[Route]:
@@ -28,7 +28,7 @@ def list_routes(models: Models) -> Sequence[Route]:
         folder = models.find_folder(path.model_id)
         target = path.locate(folder)
         if path.kind != "weights" or not target.is_dir():
-            raise Refused(
+            raise RefusedCall(
                 404, f"there is no checkpoint {asked.path} to train from; one is called {SCHEME}MODEL/weights/NAME"
             )
         if asked.model_id is not None and asked.seq_id is not None:
@@ -45,10 +45,10 @@ def list_routes(models: Models) -> Sequence[Route]:
             }
             return await respond_promise(model, promise, work)
         if asked.session_id is None or asked.model_seq_id is None:
-            raise Refused(400, "the request needs `session_id` and `model_seq_id`, or `model_id` and `seq_id`")
+            raise RefusedCall(400, "the request needs `session_id` and `model_seq_id`, or `model_id` and `seq_id`")
         origin = read_session(folder, path.model_id)
         if asked.base_model not in (None, origin["base_model"]):
-            raise Refused(422, f"{asked.path} is of {origin['base_model']}, not of {asked.base_model}")
+            raise RefusedCall(422, f"{asked.path} is of {origin['base_model']}, not of {asked.base_model}")
         session = models.sessions.find(asked.session_id)
         model_id = f"{session.id}:train:{asked.model_seq_id}"
         promise = await models.open(

@@ -10,12 +10,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from prefd.daemon.live.bodies import parse_document, read_json_body
-from prefd.daemon.live.client_requests import CreateSampler, RetrieveFuture, Sample
+from prefd.daemon.live.client_requests import CreateSampler, RetrieveFuture, SampleCall
 from prefd.daemon.live.datums import parse_tokens
 from prefd.daemon.live.futures import Futures
 from prefd.daemon.live.journal import Promise, digest_content
 from prefd.daemon.live.models import Models
-from prefd.daemon.live.refusal import Refused, Unsupported
+from prefd.daemon.live.refusal import RefusedCall, UnsupportedCall
 from prefd.daemon.live.samplers import open_sampler
 
 MAX_PENDING = 4096
@@ -43,17 +43,17 @@ def list_routes(models: Models, futures: Futures) -> Sequence[Route]:
 
     async def sample(request: Request) -> Response:
         document, body = await read_json_body(request)
-        asked = parse_document(document, Sample)
+        asked = parse_document(document, SampleCall)
         asked.check()
         _, sampler = models.sessions.find_of_sampler(asked.sampling_session_id)
         model = await models.find(sampler.host)
         request_id = f"{asked.sampling_session_id}:{asked.seq_id}"
         if model.journal.find(request_id) is None and model.journal.pending >= MAX_PENDING:
-            raise Refused(429, f"{MAX_PENDING} requests wait already: send fewer at once")
+            raise RefusedCall(429, f"{MAX_PENDING} requests wait already: send fewer at once")
         try:
             tokens = parse_tokens(asked.prompt)
-        except Unsupported as error:
-            raise Refused(400, str(error)) from None
+        except UnsupportedCall as error:
+            raise RefusedCall(400, str(error)) from None
         method = request.headers.get("x-sdk-method", "").rpartition(".")[2]
         is_scored_alone = bool(asked.prompt_logprobs) and method in LOGPROBS_METHODS
         work = make_scoring(asked, tokens) if is_scored_alone else make_sampling(asked, tokens)
@@ -75,7 +75,7 @@ def list_routes(models: Models, futures: Futures) -> Sequence[Route]:
     ]
 
 
-def make_scoring(asked: Sample, tokens: Sequence[int]) -> dict[str, Any]:
+def make_scoring(asked: SampleCall, tokens: Sequence[int]) -> dict[str, Any]:
     """Return the worker's request for a prompt's log-probabilities alone."""
     return {
         "kind": "compute_logprobs",
@@ -85,7 +85,7 @@ def make_scoring(asked: Sample, tokens: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def make_sampling(asked: Sample, tokens: Sequence[int]) -> dict[str, Any]:
+def make_sampling(asked: SampleCall, tokens: Sequence[int]) -> dict[str, Any]:
     """Return the worker's request for continuations."""
     return {
         "kind": "sample",

@@ -14,8 +14,8 @@ from prefd.daemon.live.client_requests import SaveForSampler, SaveWeights
 from prefd.daemon.live.endpoints.training import respond_promise
 from prefd.daemon.live.journal import Promise, digest_content
 from prefd.daemon.live.models import ClientModel, Models
-from prefd.daemon.live.refusal import Refused
-from prefd.daemon.live.sessions import Sampler, check_room
+from prefd.daemon.live.refusal import RefusedCall
+from prefd.daemon.live.sessions import OpenSampler, check_room
 
 
 def list_routes(models: Models) -> Sequence[Route]:
@@ -42,15 +42,17 @@ def list_routes(models: Models) -> Sequence[Route]:
         session = models.sessions.find_of_model(model.id)
         number = asked.sampling_session_seq_id
         if number is None:
-            raise Refused(400, "the request needs `path`, or `sampling_session_seq_id` for a sampler of its own")
+            raise RefusedCall(400, "the request needs `path`, or `sampling_session_seq_id` for a sampler of its own")
         sampler_id = f"{session.id}:sample:{number}"
-        sampler = Sampler(model.id, str(model.read_session()["base_model"]), str(path), str(path.locate(model.folder)))
+        sampler = OpenSampler(
+            model.id, str(model.read_session()["base_model"]), str(path), str(path.locate(model.folder))
+        )
         if (known := session.samplers.get(sampler_id)) is None:
             check_room(session.samplers, "samplers")
             session.samplers[sampler_id] = sampler
             models.sessions.keep(session)
         elif known != sampler:
-            raise Refused(
+            raise RefusedCall(
                 422, f"sampling session {sampler_id} was made before of other weights: each needs its own number"
             )
         return sampler_id
@@ -64,7 +66,7 @@ def list_routes(models: Models) -> Sequence[Route]:
 async def save(
     model: ClientModel, path: CheckpointPath, asked: SaveWeights, body: bytes, context: dict[str, str]
 ) -> Response:
-    """Promise to save a model under a name. Raises Refused, OSError."""
+    """Promise to save a model under a name. Raises RefusedCall, OSError."""
     kind = "save_state" if path.kind == "weights" else "save_sampler"
     if asked.ttl_seconds is not None or asked.user_metadata:
         note_checkpoint(model.folder, path, asked.ttl_seconds, asked.user_metadata)

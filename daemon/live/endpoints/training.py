@@ -14,7 +14,7 @@ from prefd.daemon.live.client_requests import CreateModel, ModelRequest, OptimSt
 from prefd.daemon.live.datums import TrainingCall, parse_training_call, read_training_call
 from prefd.daemon.live.journal import Promise, digest_content
 from prefd.daemon.live.models import ClientModel, Models
-from prefd.daemon.live.refusal import Refused
+from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.live.results import PROTOBUF
 
 
@@ -27,7 +27,7 @@ def list_routes(models: Models) -> Sequence[Route]:
         session = models.sessions.find(asked.session_id)
         asked.optimizer_config.check()
         if asked.lora_config is None:
-            raise Refused(400, "full fine-tuning is not supported here: give a lora_config")
+            raise RefusedCall(400, "full fine-tuning is not supported here: give a lora_config")
         model_id = f"{session.id}:train:{asked.model_seq_id}"
         lora, context = asked.lora_config.model_dump(), {"type": "create_model", "model_id": model_id}
         promise = await models.open(session, model_id, asked.base_model, content=body, lora=lora, context=context)
@@ -76,7 +76,7 @@ def list_routes(models: Models) -> Sequence[Route]:
 
 
 async def promise_call(models: Models, call: TrainingCall, body: bytes) -> Response:
-    """Promise the result of a forward or forward-backward request. Raises Refused, OSError."""
+    """Promise the result of a forward or forward-backward request. Raises RefusedCall, OSError."""
     model = await models.find(call.model_id)
     # both of the client's ways to say "forward only" may come with the same bytes
     digest = digest_content(body + bytes([call.forward_only]))
@@ -85,9 +85,9 @@ async def promise_call(models: Models, call: TrainingCall, body: bytes) -> Respo
 
 
 async def respond_promise(model: ClientModel, promise: Promise, document: dict[str, Any] | None) -> Response:
-    """Take a request, and answer with its promise. Raises Refused, OSError."""
+    """Take a request, and answer with its promise. Raises RefusedCall, OSError."""
     if model.read_session()["lora"] is None and promise.seq is not None:
-        raise Refused(400, f"{model.id} is not trained: it only samples")
+        raise RefusedCall(400, f"{model.id} is not trained: it only samples")
     kept = await model.journal.submit(promise, document)
     return JSONResponse({"request_id": kept.request_id, "model_id": model.id})
 

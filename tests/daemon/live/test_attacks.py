@@ -113,7 +113,7 @@ def test_names_that_lead_elsewhere_and_unknown_things_are_refused(place: LivePla
                 )[0] in (400, 404)
             made = {"session_id": session, "model_seq_id": 1, "lora_config": {"rank": 8}}
             status, why = await client.refusal("/create_model", **made, base_model="/etc")
-            assert (status, why) == (404, "there is no model '/etc' here; there are local/a, local/b")
+            assert (status, why) == (404, "there is no model '/etc' here; there are local/a, local/b, local/smol")
             assert (await client.refusal("/create_model", session_id="0" * 32, model_seq_id=1, base_model="local/a"))[
                 0
             ] == 404
