@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 PROMPT, SEQUENCES = [1, 2, 5], ([5, 6, 7], [1, 2, 3, 4])
@@ -59,10 +60,11 @@ def main(base_model: str) -> None:
         both.append(read(each.forward(data, "cross_entropy").result()))
     seen["same_after_resuming"] = both[0] == both[1]
     seen["errors"] = []
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: training.forward_backward(data, "ppo").result(),
         lambda: service.create_lora_training_client(base_model="no/such", rank=8).result(),
-    ):
+    ]
+    for call in calls:
         try:
             call()
         except tinker.TinkerError as error:
