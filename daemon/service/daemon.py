@@ -49,7 +49,8 @@ from prefd.daemon.service.housekeeping import Housekeeping
 from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.machine_report import describe_worker, measure_power
 from prefd.daemon.service.notify import Notifier
-from prefd.daemon.service.page_child import PageChild
+from prefd.daemon.service.server_child import CLIENTS, ServerChild
+from prefd.daemon.service.server_child import PAGE as PAGE_SERVER
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.catalog import Catalog
@@ -71,6 +72,7 @@ NOTIFIER = "the notifier"
 HOME = "the watch on the home"
 HOUSEKEEPING = "the housekeeping"
 PAGE = "the page"
+SERVE = "the clients' server"
 SETTINGS = "the watch on config.toml"
 RELOAD = "the reload of config.toml"
 
@@ -113,7 +115,8 @@ class Service:
         self.intake = Intake(home, config.watch, inbox, calls, self.admission, timing)
         self._helpers: dict[str, asyncio.Task[None]] = {}
         self.housekeeping = Housekeeping(home, table)
-        self.page = PageChild(home, page_address, timing)
+        self.page = ServerChild(home, PAGE_SERVER, page_address, timing)
+        self.clients = ServerChild(home, CLIENTS, timing=timing)
         self.runner.ended = self.housekeeping.wake
         self.started_at = time.time()
         self.started = time.monotonic()
@@ -135,6 +138,7 @@ class Service:
             self._start(NOTIFIER, Notifier(self.home, self.config.notify, self.table, self.timing).run())
             self._start(SETTINGS, self._watch_settings())
             self._start(PAGE, self.page.run(self.config.web))
+            self._start(SERVE, self.clients.run(self.config.serve))
             log.info("serving %s", self.home.root)
             try:
                 await asyncio.gather(self._repeat(FOLDER, self._take_in_specs), self._repeat(QUEUE, self.runner.run))
@@ -191,6 +195,9 @@ class Service:
         if now.web != before.web:
             await self._end(PAGE)
             self._start(PAGE, self.page.run(now.web))
+        if now.serve != before.serve:
+            await self._end(SERVE)
+            self._start(SERVE, self.clients.run(now.serve))
         self.intake.changed.set()
         self.runner.queued.set()
 
@@ -232,6 +239,7 @@ class Service:
             memory_rss_bytes=process.memory_info().rss,
             power=measure_power(self.config.worker.prevent_sleep),
             page=self.page.describe(),
+            clients=self.clients.describe(),
         )
 
     def request_stop(self) -> None:
