@@ -61,12 +61,17 @@ def find_chromium() -> str:
     return str(found)
 
 
-def build_client(out: Path) -> Path:
-    """Bundles the client as it is now into `out`; the test is skipped where npm has installed nothing."""
+def find_node() -> str:
+    """The Node.js of this machine; the test is skipped where there is none, or npm has installed nothing for the client."""
     node = shutil.which("node")
     if node is None or not (CLIENT / "node_modules").is_dir():
         skip("the page's client is not installed here: npm ci --ignore-scripts in daemon/page/client")
-    subprocess.run([str(node), "build.mjs", f"--out={out}"], cwd=CLIENT, check=True)
+    return str(node)
+
+
+def build_client(out: Path) -> Path:
+    """Bundles the client as it is now into `out`; the test is skipped where it cannot be."""
+    subprocess.run([find_node(), "build.mjs", f"--out={out}"], cwd=CLIENT, check=True)
     return out
 
 
@@ -104,7 +109,7 @@ def serving(home: Home, static: Path, port: int = 0) -> Iterator[str]:
             hub = Hub(home, QUICK_TIMING)
             app = make_page(home, hub, TOKEN, list_hosts("127.0.0.1", bound, ()), static)
             limits = make_limits(QUICK_TIMING, PageConnection)
-            serving = asyncio.ensure_future(serve_app(app, hub, listener, limits))
+            serving = asyncio.ensure_future(serve_app(app, hub.close, listener, limits))
             ready.set()
             await done.wait()
             serving.cancel()

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from prefd.cache.segments.values import InvalidLogprobs
 from prefd.daemon.runs.window_summary import WindowSummary
 from prefd.daemon.worker.data.tokens import Example
+from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.progress import Reporter
-from prefd.daemon.worker.reference.scoring_pass import Batch, ReferencePass, Scores, count_tokens
+from prefd.daemon.worker.reference.scoring_batches import Batch
+from prefd.daemon.worker.reference.scoring_pass import ReferencePass, Scores, count_tokens
 from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches
 from prefd.daemon.worker.stopping import StopEvent
+
+log = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 15.0
 FLUSH_ENTRIES = 4096
@@ -57,23 +65,32 @@ class CacheFill:
         readings = 0
         while chunk := self._take():
             readings += 1
-            self.resumed = time.monotonic()
-            for scores, batch in zip(
-                self.reference.score(chunk, self._rest), chunk
-            ):  # which goes on behind the last one
-                self.pending |= scores
-                self.result.scored += len(batch)
-                self._commit_when_due()
-                self.report.advance(len(batch))
-            if self.reference.windows is not None:
-                self._commit()
+            self._score(chunk)
         self._commit()
-        self._raise_if_stopped()
+        if self.stop.is_set():
+            self._raise_stopped()
         self.result.seconds = time.monotonic() - began
         if self.reference.windows is not None:
             self.result.windows = self.reference.windows.summarize(readings)
         self.result.warnings = [self.reference.warning] if self.reference.warning else []
         return self.result
+
+    def _score(self, chunk: list[Batch]) -> None:
+        self.resumed = time.monotonic()
+        scores_of_batches = self.reference.score(chunk, self._rest, self._check_stop)
+        for batch in chunk:
+            with self._committed_where_the_device_fails():
+                scores = next(scores_of_batches)
+            self.pending |= scores
+            self.result.scored += len(batch)
+            if self._is_commit_due():
+                self._commit()
+            self.report.advance(len(batch))
+            if self.stop.is_set():
+                self._raise_stopped()
+            self.resumed = time.monotonic()
+        if self.reference.windows is not None:
+            self._commit()
 
     def _take(self) -> list[Batch]:
         """Take the next chunk, and count what others have scored."""
@@ -84,22 +101,39 @@ class CacheFill:
         return chunk
 
     def _rest(self, batch: Batch) -> None:
-        """Between two runs of batches: report, rest, and stop if asked to."""
+        """Between two runs of batches: note how long the last one took, report it, and rest."""
+        seconds = time.monotonic() - self.resumed
+        self.unscored.size.note_seconds(seconds)
         self.report.advance(0, cost=count_tokens([batch]) / self.reference.runs)
-        self.pace.rest(time.monotonic() - self.resumed, self.stop)
+        self.pace.rest(seconds, self.stop)
         self.unscored.claims.renew()
-        self._raise_if_stopped()
         self.resumed = time.monotonic()
 
-    def _raise_if_stopped(self) -> None:
+    def _check_stop(self, _: Batch) -> None:
+        """Stop between two windows if asked to: what has not run through the last one is lost."""
         if self.stop.is_set():
-            self._commit()
-            raise Stopped(f"scored {self.report.done} of {self.report.total} completions; they are kept")
+            self._raise_stopped()
 
-    def _commit_when_due(self) -> None:
+    def _raise_stopped(self) -> NoReturn:
+        self._commit()
+        raise Stopped(f"scored {self.report.done} of {self.report.total} completions; they are kept")
+
+    def _is_commit_due(self) -> bool:
         overdue = time.monotonic() - self.flushed >= FLUSH_EVERY_S
-        if self.stop.is_set() or overdue or len(self.pending) >= FLUSH_ENTRIES:
-            self._commit()
+        return self.stop.is_set() or overdue or len(self.pending) >= FLUSH_ENTRIES
+
+    @contextmanager
+    def _committed_where_the_device_fails(self) -> Iterator[None]:
+        """Commit what is pending where the device fails in the block, or its memory runs out: it is not scored again then."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if is_device_trouble(error) or is_out_of_memory(error):
+                try:
+                    self._commit()
+                except JobError as fault:
+                    log.warning("what was scored since the last commit cannot be kept: %s", fault)
+            raise
 
     def _commit(self) -> None:
         """Commit what is pending, and take the claims on it back."""

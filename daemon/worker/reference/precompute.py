@@ -6,19 +6,20 @@ The reference is loaded only when something is missing. A killed pass keeps ever
 from __future__ import annotations
 
 import logging
-import os
-import platform
 import time
 
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.reference.cache_fill import CacheFill, FillSummary
 from prefd.daemon.worker.reference.needed_completions import Needs
-from prefd.daemon.worker.reference.scoring_pass import batch_by_key, open_reference
-from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches, order_batches
+from prefd.daemon.worker.reference.scoring_batches import BatchSize
+from prefd.daemon.worker.reference.scoring_pass import open_reference
+from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches
 from prefd.daemon.worker.stopping import StopEvent
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> 
         windows=scoring.windows,
         data=job.data.report.summarize(),
         damage=sorted(job.store.damage.values()),
+        machine=describe_machine() if missing else "",
         warnings=scoring.warnings,
         line=line,
     )
@@ -68,10 +70,10 @@ def _score_missing(
     log.info("scoring: %s", reference.scorer.describe())
     if reference.warning:
         log.warning("%s", reference.warning)
-    batches = order_batches(batch_by_key(missing, reference.batch_tokens), f"{platform.node()} {os.getpid()}")
+    size = BatchSize(reference.batch_tokens, 0 if loading.device() == "cpu" else reference.layers_per_run)
     claims = job.store.open_claims()
+    unscored = UnscoredBatches(missing, size, job.store, claims, reference.chunk_tokens)
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
-    unscored = UnscoredBatches(batches, job.store, claims, reference.chunk_tokens)
     try:
         return CacheFill(job, rows, reference, unscored, stop, report).run()
     finally:

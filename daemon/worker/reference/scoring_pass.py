@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -18,9 +20,9 @@ from prefd.daemon.worker.models import loading, memory
 from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.models.tiers import Tier, find_tier
+from prefd.daemon.worker.reference.scoring_batches import Batch, cut_batches
 from prefd.daemon.worker.reference.window_choice import Windows, choose_windows
 from prefd.daemon.worker.scoring.choose import NoWindows, fastest_scorer, windowed_scorer
-from prefd.daemon.worker.scoring.plan import batch_completions
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.daemon.worker.scoring.windows import WindowedScorer
 from prefd.plugins.types import Logprobs
@@ -29,8 +31,6 @@ log = logging.getLogger(__name__)
 
 BATCH_TOKENS: dict[Tier, int] = {"cpu": 2048, "metal": 2048, "large metal": 4096, "cuda": 16384}
 
-Batch = Sequence[tuple[bytes, Completion]]
-"""Completions that run together, with their keys."""
 Scores = dict[bytes, npt.NDArray[np.float32]]
 
 
@@ -56,17 +56,41 @@ class ReferencePass:
         """Return in how many runs a batch is scored: one through each window."""
         return self.scorer.window_count if isinstance(self.scorer, WindowedScorer) else 1
 
-    def score(self, batches: Sequence[Batch], on_run: Callable[[Batch], None] = lambda _: None) -> Iterator[Scores]:
-        """Score batch after batch: key → (length,) float32 log-probabilities. `on_run` is called with a batch after each of its runs."""
+    @property
+    def layers_per_run(self) -> int:
+        """Return how many layers a batch goes through in one run."""
+        network: Any = self.scorer.scorer.model if isinstance(self.scorer, WindowedScorer) else self.scorer.model
+        return len(network.layers) // self.runs
+
+    def score(
+        self,
+        batches: Sequence[Batch],
+        on_run: Callable[[Batch], None] = lambda _: None,
+        on_window: Callable[[Batch], None] = lambda _: None,
+    ) -> Iterator[Scores]:
+        """Score batch after batch: key → (length,) float32 log-probabilities.
+
+        `on_run` is called with a batch after each of its runs; and `on_window` then, where it has others before it.
+        """
+
+        def note_window(index: int) -> None:
+            on_run(batches[index])
+            on_window(batches[index])
+
+        for batch, compute in self._list_computations(batches, note_window):
+            scores = collect_scores(compute(), batch)
+            on_run(batch)
+            yield scores
+
+    def _list_computations(
+        self, batches: Sequence[Batch], on_window: Callable[[int], None]
+    ) -> Iterator[tuple[Batch, Callable[[], Logprobs]]]:
         completions = [[completion for _, completion in batch] for batch in batches]
         if isinstance(self.scorer, WindowedScorer):
-            scores = self.scorer.logprobs(completions, lambda index: on_run(batches[index]))
-            for logprobs, batch in zip(scores, batches):  # in this order: `scores` goes on behind the last one
-                yield collect_scores(batch, logprobs)
-            return
-        for batch in batches:
-            yield score(self.scorer, batch)
-            on_run(batch)
+            scores = self.scorer.logprobs(completions, on_window)
+            yield from ((batch, partial(next, scores)) for batch in batches)
+        else:
+            yield from zip(batches, (partial(self.scorer.logprobs, each) for each in completions))
 
 
 def open_reference(job: SpecifiedJob, halvings: int = 0) -> ReferencePass:
@@ -110,14 +134,9 @@ def _open_in_windows(source: ModelSource, options: Options, windows: Windows) ->
     return ReferencePass(scorer, max(1, batch_tokens), windows)
 
 
-def batch_by_key(missing: dict[bytes, Completion], max_tokens: int | None = None) -> list[Batch]:
+def batch_by_key(missing: Mapping[bytes, Completion], max_tokens: int | None = None) -> list[Batch]:
     """Cut `missing` into batches of at most `max_tokens` tokens, answers to one prompt together; None: the device's usual."""
-    max_tokens = max_tokens or BATCH_TOKENS[find_tier()]
-    items = list(missing.items())
-    return [
-        [items[row] for row in batch]
-        for batch in batch_completions([completion for _, completion in items], max_tokens)
-    ]
+    return cut_batches(missing, max_tokens or BATCH_TOKENS[find_tier()])
 
 
 def cut_chunks(batches: Sequence[Batch], chunk_tokens: int) -> Iterator[list[Batch]]:
@@ -139,10 +158,10 @@ def count_tokens(batches: Sequence[Batch]) -> int:
 
 def score(scorer: Scorer, batch: Batch) -> Scores:
     """Score one batch: key → (length,) float32 log-probabilities."""
-    return collect_scores(batch, scorer.logprobs([completion for _, completion in batch]))
+    return collect_scores(scorer.logprobs([completion for _, completion in batch]), batch)
 
 
-def collect_scores(batch: Batch, logprobs: Logprobs) -> Scores:
+def collect_scores(logprobs: Logprobs, batch: Batch) -> Scores:
     """Compute the log-probabilities of a batch: key → (length,) float32."""
     mx.eval(logprobs)
     values = np.array(logprobs.tokens)

@@ -6,14 +6,18 @@ has claimed (`prefd.cache.claims`). All of it is a hint: what two score all the 
 
 from __future__ import annotations
 
+import os
+import platform
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from typing import Protocol
 
 from prefd.cache.claims import Claims
-from prefd.daemon.worker.reference.scoring_pass import Batch, count_tokens
+from prefd.daemon.worker.data.tokens import Completion
+from prefd.daemon.worker.reference.scoring_batches import Batch, BatchSize, cut_batches
+from prefd.daemon.worker.reference.scoring_pass import count_tokens
 from prefd.daemon.worker.stopping import StopEvent
 
 LEAST_PATIENCE_S = 30.0
@@ -42,18 +46,30 @@ def order_batches(batches: Sequence[Batch], seed: str) -> list[Batch]:
 class UnscoredBatches:
     """UnscoredBatches holds what is still to be scored."""
 
-    batches: list[Batch]
+    missing: InitVar[Mapping[bytes, Completion]]
+    size: BatchSize
     store: Store
     claims: Claims
     chunk_tokens: int
     """Tokens that are taken at once, at most, or one batch."""
     scored_elsewhere: int = 0
     """Completions that others have scored meanwhile."""
+    seed: str = field(default_factory=lambda: f"{platform.node()} {os.getpid()}")
+    """Of the order in which this writer goes through the batches."""
     sleep: Callable[[float], None] = time.sleep
+    batches: list[Batch] = field(init=False)
+    _cut_tokens: int = field(init=False)
     _claimed: list[Batch] = field(default_factory=list)
     """Batches that others had claimed when they were to be taken."""
     _taken_at: float | None = None
     _longest: float = 0.0
+
+    def __post_init__(self, missing: Mapping[bytes, Completion]) -> None:
+        self._cut(missing)
+
+    def _cut(self, completions: Mapping[bytes, Completion]) -> None:
+        self._cut_tokens = self.size.max_tokens
+        self.batches = order_batches(cut_batches(completions, self._cut_tokens), self.seed)
 
     def take(self, stop: StopEvent, before_waiting: Callable[[], None] = lambda: None) -> list[Batch]:
         """Take and claim the next batches to score; none when nothing is left, or on a `stop`.
@@ -61,6 +77,8 @@ class UnscoredBatches:
         Where others have claimed all that is left, waits for them a while; `before_waiting` is called first.
         """
         self._note_time()
+        if self.size.max_tokens != self._cut_tokens:
+            self._cut(dict(entry for batch in self.batches for entry in batch))
         while self.batches:
             if chunk := self._filter(self._cut_chunk(), respect_claims=True):
                 return self._claim(chunk)

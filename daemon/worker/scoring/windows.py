@@ -58,11 +58,11 @@ class WindowedScorer:
         return replace_layers(self.scorer.parts, choose_layers(self.open_layers()))
 
     def logprobs(
-        self, batches: Sequence[Sequence[Completion]], on_run: Callable[[int], None] = lambda _: None
+        self, batches: Sequence[Sequence[Completion]], on_window: Callable[[int], None] = lambda _: None
     ) -> Iterator[Logprobs]:
         """Compute for each of `batches` what `Scorer.logprobs` gives for it, all weights read once.
 
-        `on_run` is called with a batch's index whenever the batch has run through a window.
+        `on_window` is called with a batch's index whenever the batch has run through a window, but for the last.
         """
         remaining = self.open_layers()
         states_of_batches: list[list[Any]] = [[] for _ in batches]
@@ -74,10 +74,10 @@ class WindowedScorer:
                 window.start_batch(states_of_batches[index])
                 if window.end < self.layer_count:
                     scorer.run_trunk(batch)
+                    on_window(index)
                 else:
                     yield scorer.logprobs(batch)
                     states_of_batches[index].clear()
-                on_run(index)
             del layers, scorer
             mx.clear_cache()
 

@@ -14,7 +14,7 @@ from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.reference import unscored_batches
-from prefd.daemon.worker.reference.scoring_pass import Batch
+from prefd.daemon.worker.reference.scoring_batches import Batch, BatchSize, cut_batches
 from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches, order_batches
 from support.cache_entries import FINGERPRINT
 from support.mirrors import at
@@ -22,10 +22,11 @@ from support.mirrors import at
 NEVER = threading.Event()
 
 
-def make_batches(count: int = 20, size: int = 4) -> list[Batch]:
-    keys = [bytes([number]) * 32 for number in range(count * size)]
-    completion = Completion(np.arange(10, dtype=np.uint32), 5)
-    return [[(key, completion) for key in keys[begin : begin + size]] for begin in range(0, len(keys), size)]
+def make_missing(count: int = 80) -> dict[bytes, Completion]:
+    """Answers of five tokens to as many, of which four are a batch of 160 tokens."""
+    return {
+        bytes([number]) * 32: Completion(np.arange(number, number + 10).astype(np.uint32), 5) for number in range(count)
+    }
 
 
 def silent(claims: Claims) -> Claims:
@@ -41,7 +42,7 @@ class Writer:
         self.store = store
         opened = store.open_claims() if claims else silent(store.open_claims())
         self.unscored = UnscoredBatches(
-            order_batches(make_batches(), seed), store, opened, chunk_tokens, sleep=lambda _: self.while_waiting()
+            make_missing(), BatchSize(160), store, opened, chunk_tokens, seed=seed, sleep=lambda _: self.while_waiting()
         )
         self.chunk: list[Batch] = []
         self.scored: list[bytes] = []
@@ -76,7 +77,7 @@ def test_two_writers_share_the_work(tmp_path: Path, kind: str, chunk_tokens: int
     while first.begin() | second.begin():
         first.end()
         second.end()
-    everything = sorted(key for batch in make_batches() for key, _ in batch)
+    everything = sorted(make_missing())
     assert sorted(first.scored + second.scored) == everything
     assert 0.3 < len(first.scored) / len(everything) < 0.7
     assert first.unscored.scored_elsewhere == len(second.scored)
@@ -124,9 +125,20 @@ def test_a_stop_ends_the_wait(tmp_path: Path) -> None:
 
 
 def test_the_longest_batch_stays_first_and_the_rest_is_in_an_order_of_the_writers_own() -> None:
-    batches = make_batches()
+    batches = cut_batches(make_missing(), 160)
     orders = [order_batches(batches, seed) for seed in ("host 1", "host 2", "host 1")]
     assert orders[0] == orders[2] != orders[1]
     assert orders[0][0] is orders[1][0] is batches[0]
     assert {id(batch) for batch in orders[1]} == {id(batch) for batch in batches}
     assert order_batches([], "host 1") == []
+
+
+def test_what_is_left_is_cut_anew_when_batches_have_become_smaller(tmp_path: Path) -> None:
+    writer = Writer(open_stores(tmp_path, "one folder")[0], "a")
+    sizes = []
+    while writer.begin():
+        sizes.append(len(writer.chunk[0]))
+        writer.end()
+        writer.unscored.size.max_tokens = 80 if len(sizes) > 1 else 160
+    assert (sizes[:2], set(sizes[2:])) == ([4, 4], {2})
+    assert sorted(writer.scored) == sorted(make_missing())
