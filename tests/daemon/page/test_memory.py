@@ -24,7 +24,7 @@ ASKED = [
     "/v1/jobs?with=summary",
     "/v1/jobs/1/series",
     "/v1/cache",
-    "/v1/doctor",
+    "/v1/config",
     "/v1/compare?ids=1,2",
     "/v1/openapi.json",
 ]
