@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, FiniteFloat, TypeAdapter
 
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.worker_tasks.inputs import WorkerInput
@@ -61,11 +61,11 @@ class Datum(WorkerInput):
 
     tokens: Sequence[int]
     targets: Sequence[int]
-    weights: Sequence[float] | None = None
+    weights: Sequence[FiniteFloat] | None = None
     """cross_entropy: loss:sum is Σ −logprob · weight. None: 1 everywhere."""
-    advantages: Sequence[float] | None = None
+    advantages: Sequence[FiniteFloat] | None = None
     """importance_sampling: its loss is Σ −exp(logprob − logprobs) · advantage."""
-    logprobs: Sequence[float] | None = None
+    logprobs: Sequence[FiniteFloat] | None = None
     """importance_sampling: what the sampler gave the targets."""
 
 
@@ -90,12 +90,12 @@ class ForwardBackwardRequest(_LossRequest):
 class AdamParams(WorkerInput):
     """AdamParams are one step's settings, with torch's meaning: bias-corrected, decoupled decay, eps outside the root."""
 
-    learning_rate: float = 1e-4
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-12
-    weight_decay: float = 0.0
-    grad_clip_norm: float = 0.0
+    learning_rate: FiniteFloat = Field(1e-4, ge=0)
+    beta1: FiniteFloat = Field(0.9, ge=0, lt=1)
+    beta2: FiniteFloat = Field(0.95, ge=0, lt=1)
+    eps: FiniteFloat = Field(1e-12, ge=0)
+    weight_decay: FiniteFloat = Field(0.0, ge=0)
+    grad_clip_norm: FiniteFloat = Field(0.0, ge=0)
     """0: not clipped."""
 
 
@@ -138,7 +138,7 @@ class SamplingParams(WorkerInput):
     seed: int | None = None
     """None: a seed made from the session's id and the request's number."""
     stop: str | Sequence[str] | Sequence[int] | None = None
-    """Texts that end a sequence, or token ids; None: the model's own end tokens."""
+    """Texts or token ids that end a sequence, as the model's own end tokens always do; what ends it is part of it."""
     temperature: float = Field(1.0, ge=0)
     top_k: int = -1
     """-1: all."""
