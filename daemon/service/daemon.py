@@ -52,7 +52,8 @@ from prefd.daemon.service.client_models import open_model
 from prefd.daemon.service.housekeeping import Housekeeping
 from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
-from prefd.daemon.service.page_child import PageChild
+from prefd.daemon.service.server_child import CLIENTS, ServerChild
+from prefd.daemon.service.server_child import PAGE as PAGE_SERVER
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.catalog import Catalog
@@ -74,6 +75,7 @@ NOTIFIER = "the notifier"
 HOME = "the watch on the home"
 HOUSEKEEPING = "the housekeeping"
 PAGE = "the page"
+SERVE = "the clients' server"
 SETTINGS = "the watch on config.toml"
 RELOAD = "the reload of config.toml"
 
@@ -116,7 +118,8 @@ class Service:
         self.intake = Intake(home, config.watch, inbox, calls, self.admission, timing)
         self._helpers: dict[str, asyncio.Task[None]] = {}
         self.housekeeping = Housekeeping(home, table)
-        self.page = PageChild(home, page_address, timing)
+        self.page = ServerChild(home, PAGE_SERVER, page_address, timing)
+        self.clients = ServerChild(home, CLIENTS, timing=timing)
         self.runner.ended = self.housekeeping.wake
         self.started_at = time.time()
         self.started = time.monotonic()
@@ -138,6 +141,7 @@ class Service:
             self._start(NOTIFIER, Notifier(self.home, self.config.notify, self.table, self.timing).run())
             self._start(SETTINGS, self._watch_settings())
             self._start(PAGE, self.page.run(self.config.web))
+            self._start(SERVE, self.clients.run(self.config.serve))
             log.info("serving %s", self.home.root)
             try:
                 await asyncio.gather(self._repeat(FOLDER, self._take_in_specs), self._repeat(QUEUE, self.runner.run))
@@ -194,6 +198,9 @@ class Service:
         if now.web != before.web:
             await self._end(PAGE)
             self._start(PAGE, self.page.run(now.web))
+        if now.serve != before.serve:
+            await self._end(SERVE)
+            self._start(SERVE, self.clients.run(now.serve))
         self.intake.changed.set()
         self.runner.queued.set()
 
@@ -235,6 +242,7 @@ class Service:
             memory_rss_bytes=process.memory_info().rss,
             power=_measure_power(self.config.worker.prevent_sleep),
             page=self.page.describe(),
+            clients=self.clients.describe(),
         )
 
     def request_stop(self) -> None:

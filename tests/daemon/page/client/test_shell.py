@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 Open = Callable[..., Visit]
 SCREENS = ["/", *(f"/jobs/1/{tab}" for tab in ("charts", "pairs", "data", "spec", "log", "history")), "/jobs/99", "/no"]
+SCREENS += ["/train", "/compare?ids=1,2", "/cache", "/losses/dpop", "/daemon"]
 
 
 def expect(page: Page, text: str | re.Pattern[str]) -> None:
@@ -114,12 +115,11 @@ def test_a_hidden_tab_closes_its_stream_and_comes_back_where_it_was(made: Home, 
     assert asked.value.all_headers()["last-event-id"]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_screen_is_wider_than_a_phone_and_each_has_a_title(made: Home, visit: Open, scheme: str) -> None:
+def test_no_screen_is_wider_than_a_phone_and_each_has_a_title(made: Home, visit: Open) -> None:
     homes.add_done(made, name="a-rather-long-name-of-a-job-that-has-no-blank-in-it-at-all", group="sweep")
     homes.add_failed(made, reason="data.path: /a/very/long/path/without/any/blank/" + "x" * 200)
     homes.add_running(made, name="runs")
-    there = visit(None, viewport=PHONE, color_scheme=scheme)
+    there = visit(None, viewport=PHONE)
     for screen in SCREENS:
         there.open(screen)
         there.page.locator("h1, h2").first.wait_for(state="attached")
