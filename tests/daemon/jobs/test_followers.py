@@ -95,6 +95,8 @@ def test_a_retry_that_would_fail_again_at_once_is_refused_with_what_to_retry(tab
     first = add(table)
     third = add(table, add(table, first))
     fail(table, first)
-    with pytest.raises(IllegalTransition, match=r"job 3 would fail again: job 2, .* failed\. `prefd retry 1` takes it along"):
+    with pytest.raises(
+        IllegalTransition, match=r"job 3 would fail again: job 2, .* failed\. `prefd retry 1` takes it along"
+    ):
         table.retry(third)
     assert states(table) == ["failed"] * 3
