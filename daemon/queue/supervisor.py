@@ -165,10 +165,8 @@ class Supervisor:
                 return self._put_back(self._why_stopped())
             end = await self.phases.run(phase, run, provision.settings)
             reason, phase_seconds = end.reason, {phase: end.seconds}
-            if end.kind == "failed" and await self._must_plan_anew(provision.catalog):
-                return self._put_back(f"{PLANNED_ANEW}: {end.reason}", phase_seconds)
             if end.kind != "ok":
-                return await self._end_early(phase, run, end)
+                return await self._end_planned(phase, run, end, provision.catalog)
         return self._move("done", reason, phase_seconds)
 
     async def _renew(self, provision: Provision, provide: Provide, spec: JobSpec) -> Provision:
@@ -188,6 +186,12 @@ class Supervisor:
             self._put_back(str(error))
             raise
         return newest
+
+    async def _end_planned(self, phase: Phase, run: RunDir, end: PhaseEnd, catalog: Catalog) -> Job:
+        """Put a job back whose phase failed while a plugin changed, or move it as `_end_early` does. `catalog`: it was planned with."""
+        if end.kind == "failed" and await self._must_plan_anew(catalog):
+            return self._put_back(f"{PLANNED_ANEW}: {end.reason}", {phase: end.seconds})
+        return await self._end_early(phase, run, end)
 
     async def _must_plan_anew(self, catalog: Catalog) -> bool:
         """Return whether a phase that was planned with `catalog`, and failed, may do better when it is planned again.
