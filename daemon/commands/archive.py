@@ -45,7 +45,7 @@ Examples:
 def archive(home: Home, job_id: int, to: Path | None, fused: bool, as_json: bool) -> None:
     """Copy a job into one folder that can be read by itself.
 
-    It holds the adapter (adapter/, and peft/ where there is one), spec.json, which can be handed in again, frozen.json with the
+    It holds the adapter (adapter/, and peft/ and pairs/ where they are), spec.json, which can be handed in again, frozen.json with the
     versions and data that it ran with, metrics.jsonl, worker.log, job.json, and report.txt, which is what `prefd show` prints.
     Checkpoints stay behind, and the job stays where it is: `prefd rm ID` removes it. Works without the daemon too.
     """
@@ -83,7 +83,7 @@ def archive(home: Home, job_id: int, to: Path | None, fused: bool, as_json: bool
             spec=None if details.spec is None else details.spec.model_dump(mode="json", exclude_unset=True),
             details=details.to_json(),
             report="\n".join(lines) + "\n",
-            folders=["adapter", "peft", *(["fused"] if fused else [])],
+            folders=["adapter", "peft", "pairs", *(["fused"] if fused else [])],
             check=check_unchanged,
         )
     size = measure_folder(target)

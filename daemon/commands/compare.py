@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
@@ -26,9 +26,11 @@ from prefd.daemon.jobs.comparison import (
 )
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
-from prefd.daemon.terminal.pair_comparison import PairComparison, compare_pairs
 from prefd.daemon.text.wording import clip, format_number, pluralize
 from prefd.plugins.metrics import EVAL, POSITIONS
+
+if TYPE_CHECKING:
+    from prefd.daemon.runs.pair_comparison import PairComparison
 
 PLACE = HelpPlace(Section.JOBS, 120)
 MOST_LABELS = 3
@@ -68,6 +70,8 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
     ]
     if png is not None:
         draw_curves(png, jobs, metrics)
+    from prefd.daemon.runs.pair_comparison import compare_pairs  # here: it brings pydantic
+
     pairs = compare_pairs(home, [job.id for job in jobs])
     if as_json:
         render.emit_json(describe_comparison(jobs) | ({} if pairs is None else {"pairs": pairs.to_json()}))
@@ -138,7 +142,7 @@ def show_pairs(pairs: PairComparison) -> None:
     console.print(
         f"\n{pluralize(pairs.common, 'pair')} scored in both: {pairs.both_right:,} right in both, {pairs.both_wrong:,} wrong in both"
     )
-    for job, own in zip(pairs.jobs, (pairs.only_first, pairs.only_second)):
+    for job, own in pairs.right_only_in.items():
         console.print(f"{pluralize(len(own), 'pair')} right only in {job}", style="bold")
         for pair in own[:MOST_PAIRS]:
             margins = " and ".join(map(format_number, pair.margins))

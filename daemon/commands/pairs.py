@@ -66,7 +66,7 @@ def pairs(
     again: bool,
     as_json: bool,
 ) -> None:
-    """Show how a trained policy stands to each pair, the worst first.
+    """Show which pairs a policy gets wrong, the worst first.
 
     The first time they are scored: one pass of the policy over the job's pairs, the reference read from the cache. The daemon does that in its turn, before the next job; where none runs, it is done here. A pair is wrong whose chosen answer has no higher reward than the rejected one: mostly a label to look at.
     """

@@ -126,6 +126,10 @@ class Client:
         answer = self._ask("POST", "/v1/jobs", params={"name": name}, content=spec, headers={"Content-Type": media})
         return answers.parse_queued(answer).jobs
 
+    def open_live(self, model: Mapping[str, Any]) -> Job:
+        """Has a model queued that a client of `prefd serve` holds (LiveModel), and returns its job. Faults are a ControlError (422)."""
+        return answers.parse_job(self._ask("POST", "/v1/live", json=model))
+
     def events(self, after: str | None = None, job_id: int | None = None) -> Iterator[Received]:
         """Yields what happens from now on, or behind the event `after` (`0`: from the first job on); the first event is `open`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -23,6 +24,10 @@ RESUMED = "resumed by you"
 RETRIED = "retried by you: it goes on from its last checkpoint"
 RETRIED_FRESH = "retried by you: it begins from nothing"
 RETRIED_WITH = "retried with what it is to run after"
+
+
+LIVE_SOURCE = re.compile(r"live:([0-9a-f]{32}):(?:train|sample):[0-9]+")
+"""The source of a model that a client of `prefd serve` holds, with the id of the client's session."""
 
 
 class JobNotFound(PrefdError, LookupError):
@@ -113,7 +118,7 @@ class Job:
     started_at: float | None
     finished_at: float | None
     phase_seconds: Mapping[str, float]
-    """Seconds spent in `precompute` and in `training`."""
+    """Seconds spent in `precompute`, in `training` and in `live`."""
     worker_pid: int | None
     worker_started: float | None
     """In seconds since `boot`, where the system counts so, else Unix time."""
@@ -156,6 +161,12 @@ class Job:
     def pausing(self) -> bool:
         """Say whether it is paused, or is about to be."""
         return self.state == "paused" or self.pause_requested
+
+    @property
+    def place(self) -> str:
+        """Names what it takes of `parallel` while it runs: the models of one client's session share a place, for one may wait for another."""
+        session = LIVE_SOURCE.fullmatch(self.source)
+        return f"session {session[1]}" if session else f"job {self.id}"
 
     @property
     def worker_process(self) -> ProcessId | None:

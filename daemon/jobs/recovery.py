@@ -78,6 +78,8 @@ def _decide_end(outcome: Outcome) -> tuple[State, str]:
 
 
 def _last_phase(spec: dict[str, Any]) -> Phase:
+    if spec.get("live"):
+        return "live"
     return "training" if spec.get("training") else "precompute"
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from prefd.daemon.runs.phases import Phase
 
-State = Literal["queued", "precomputing", "training", "paused", "done", "failed", "cancelled"]
+State = Literal["queued", "precomputing", "training", "live", "paused", "done", "failed", "cancelled"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class StateFacts:
 
 
 TABLE: Mapping[State, StateFacts] = {
-    "queued": StateFacts(("precomputing", "training", "paused", "failed", "cancelled"), "cyan"),
+    "queued": StateFacts(("precomputing", "training", "live", "paused", "failed", "cancelled"), "cyan"),
     "precomputing": StateFacts(
         ("queued", "training", "paused", "done", "failed", "cancelled"), "yellow", phase="precompute"
     ),
     "training": StateFacts(("queued", "paused", "done", "failed", "cancelled"), "yellow", phase="training"),
+    "live": StateFacts(("queued", "paused", "done", "failed", "cancelled"), "yellow", phase="live"),
     "paused": StateFacts(("queued", "cancelled"), "magenta"),
     "done": StateFacts((), "green"),
     "failed": StateFacts((), "red", failure="failed"),

@@ -16,6 +16,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.job import Brief, Job
 from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.runs.metrics_sketch import MetricsSketch
+from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.specs.summary import describe_loss
 
@@ -46,7 +47,7 @@ class Task:
     """In words: `ipo (beta 0.1)`."""
     losses: Sequence[LossPart]
     fine_tune: str | None
-    """`lora`, `dora` or `full`; null for a job that only fills the cache."""
+    """`lora`, `dora` or `full`; null for a job that only fills the cache, and for a client that only samples."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class JobSummaries:
         lost = find_lost_folder(job, run)
         is_there = job.started_at is not None and not lost
         sketch = self._look_at(job.id, run) if is_there else MetricsSketch(run.metrics)
-        outcomes = [run.outcome("precompute"), run.outcome("training")] if is_there else []
+        outcomes = [run.outcome(phase) for phase in PHASES] if is_there else []
         steps = [getattr(outcome.summary, "adapter_step", None) for outcome in outcomes if outcome]
         return JobSummary(
             task=_read_task(spec),
@@ -144,6 +145,8 @@ def _read_task(text: str) -> Task | None:
         spec = JobSpec.model_validate_json(text)
     except ValueError:
         return None
+    if spec.live is not None:
+        return Task(spec.model, describe_loss(spec), [], None if spec.live.lora is None else "lora")
     losses = [LossPart(loss.name, loss.factor, loss.params) for loss in spec.losses.values()]
     fine_tune = None if spec.training is None else spec.training.fine_tune
     return Task(spec.model, describe_loss(spec), losses, fine_tune)

@@ -56,6 +56,8 @@ def plan_phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
 
     Raises SpecError; PluginMissing for a loss that is not there while a plugin cannot be loaded, for it may bring it.
     """
+    if spec.live is not None:  # its loss is the client's
+        return ["live"]
     if (missing := sorted(spec.loss_names - catalog.losses.keys())) and catalog.failures:
         plugins = "; ".join(f"plugin {plugin.name} cannot be loaded: {plugin.error}" for plugin in catalog.failed)
         raise PluginMissing(f"loss {missing[0]} is not there, and {plugins}")

@@ -104,11 +104,13 @@ def _describe_lost(job: Job, lost: Sequence[int], states: Mapping[int, State]) -
 
 def _describe_lack_of_room(job: Job, active: Sequence[Job], limits: Limits) -> str | None:
     """Say why there is no room for the job, "" where others are simply before it; None where there is room."""
-    if len(active) >= limits.together:
+    if any(each.place == job.place for each in active):  # its client's session has its place already
+        return None
+    if len({each.place for each in active}) >= limits.together:
         return ""
     fellows = [each.id for each in active if each.group == job.group]
     most = limits.groups.get(job.group)
-    if most is None or len(fellows) < most:
+    if most is None or len({each.place for each in active if each.group == job.group}) < most:
         return None
     return f"waits for {_list_jobs(fellows)}: group {job.group} runs {most} at a time"
 

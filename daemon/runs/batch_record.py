@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from prefd.daemon.machine.files import read_json, write_json
 
 CHOICE, HALVINGS, SHORTER = "batch.json", "halvings.json", "shorter_passes.json"
@@ -65,6 +63,8 @@ class BatchRecord:
 
     def read_shorter_passes(self) -> list[ShorterPasses]:
         """Return since when passes have been shorter, in the order of the steps; none where the file is damaged."""
+        from pydantic import TypeAdapter, ValidationError  # here: most commands that look at a run read no batches
+
         try:
             return TypeAdapter(list[ShorterPasses]).validate_python(read_json(self.folder / SHORTER) or [])
         except ValidationError:

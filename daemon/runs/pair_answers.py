@@ -9,7 +9,7 @@ from pydantic import Field
 
 from prefd.daemon.text.document_model import DocumentModel
 
-PairsPhase = Literal["none", "waiting", "scoring", "failed", "done"]
+PairsPhase = Literal["none", "failed", "waiting", "scoring", "done"]
 PairsOrder = Literal["margin", "best", "loss", "row"]
 """The smallest margin first, the largest first, the largest loss first, or as in the data."""
 PairsPart = Literal["wrong", "held_out", "train"]
@@ -22,8 +22,9 @@ class PairsMeans(DocumentModel):
     wrong: int
     """Pairs whose chosen answer has no higher reward than the rejected one."""
     accuracy: float
-    margin: float
-    loss: float
+    margin: float | None
+    """The mean margin; None where that of a pair is not finite."""
+    loss: float | None
 
 
 class MarginHistogram(DocumentModel):

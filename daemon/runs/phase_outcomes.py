@@ -7,10 +7,10 @@ from typing import Any, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
-from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
+from prefd.daemon.runs.phase_summaries import LiveSummary, PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.phases import Phase
 
-Summary = TypeVar("Summary", PrecomputeSummary, TrainingSummary)
+Summary = TypeVar("Summary", PrecomputeSummary, TrainingSummary, LiveSummary)
 
 
 class PhaseOutcome(BaseModel, Generic[Summary]):
@@ -57,11 +57,18 @@ class TrainingOutcome(PhaseOutcome[TrainingSummary]):
     summary: TrainingSummary = Field(default_factory=TrainingSummary)
 
 
-Outcome = PrecomputeOutcome | TrainingOutcome
+class LiveOutcome(PhaseOutcome[LiveSummary]):
+    """LiveOutcome says how a live session ended."""
 
-OUTCOME_OF: Mapping[Phase, type[PrecomputeOutcome | TrainingOutcome]] = {
-    "precompute": PrecomputeOutcome,
+    summary: LiveSummary = Field(default_factory=LiveSummary)
+
+
+Outcome = PrecomputeOutcome | TrainingOutcome | LiveOutcome
+
+OUTCOME_OF: Mapping[Phase, type[PrecomputeOutcome | TrainingOutcome | LiveOutcome]] = {
     "training": TrainingOutcome,
+    "precompute": PrecomputeOutcome,
+    "live": LiveOutcome,
 }
 
 

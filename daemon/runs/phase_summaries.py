@@ -31,6 +31,28 @@ class PrecomputeSummary(Audit):
     warnings: Sequence[str] = ()
 
 
+class LiveSummary(DocumentModel):
+    """LiveSummary says what a client had a live session do."""
+
+    steps: int | None = None
+    """Optimizer steps; None where the phase failed."""
+    requests: int = 0
+    seconds: float = 0.0
+    ref_hits: int = 0
+    """Completions whose reference log-probabilities were in the cache."""
+    ref_scored: int = 0
+    """Completions that the reference scored."""
+    peak_memory_gb: float | None = None
+    """The peak of memory that MLX reports, in 10^9 bytes."""
+    machine: str = ""
+    """What it ran on, in words."""
+    data: DataSummary | None = None
+    """None: a client brings tokens, and no rows are read."""
+    line: str = ""
+    """The phase in one line."""
+    warnings: Sequence[str] = ()
+
+
 class BestEvaluation(DocumentModel):
     """BestEvaluation holds the evaluation that was best by the metric that the spec watches, and its checkpoint."""
 

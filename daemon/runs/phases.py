@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Phase = Literal["precompute", "training"]
+Phase = Literal["precompute", "training", "live"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 """In their order."""

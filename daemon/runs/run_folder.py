@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.batch_record import BatchRecord
+from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.runs.phases import Phase
 from prefd.plugins.metrics import EVAL
 
 if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's number waits for none
-    from prefd.daemon.runs.phase_outcomes import Outcome, PrecomputeOutcome, TrainingOutcome
+    from prefd.daemon.runs.phase_outcomes import LiveOutcome, Outcome, PrecomputeOutcome, TrainingOutcome
 
 SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS = "spec.json", "job.json", "worker.log", ".worker.lock", "attempts"
 PROGRESS = "progress.json"
@@ -103,6 +104,11 @@ class RunDir:
         """Return the folder of the adapter in PEFT's format."""
         return self.root / "peft"
 
+    @property
+    def live(self) -> LiveFolder:
+        """Return the folder in which a client's requests and their results are."""
+        return LiveFolder(self.root / "live")
+
     def read_frozen(self) -> dict[str, Any] | None:
         """Return the document in spec.json, with the spec under `spec`; None where it cannot be read.
 
@@ -135,6 +141,8 @@ class RunDir:
 
     def mark(self, phase: Phase) -> str:
         """Describe how far the phase has got for good: its newest checkpoint, and the total that its worker began with."""
+        if phase == "live":
+            return f"{phase}: {self.live.read_applied()} requests applied"
         newest = max((path.name for path in self.checkpoints.glob("step-*")), default="nothing")
         progress = self.progress()
         return f"{phase}: {newest} saved, {progress.total if progress else 'unknown'} to do"
@@ -144,6 +152,9 @@ class RunDir:
 
     @overload
     def outcome(self, phase: Literal["training"]) -> TrainingOutcome | None: ...
+
+    @overload
+    def outcome(self, phase: Literal["live"]) -> LiveOutcome | None: ...
 
     @overload
     def outcome(self, phase: Phase) -> Outcome | None: ...

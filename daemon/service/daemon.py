@@ -48,6 +48,7 @@ from prefd.daemon.runs.pair_answers import PairsState
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.service.admission import Admission
+from prefd.daemon.service.client_models import open_model
 from prefd.daemon.service.housekeeping import Housekeeping
 from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.notify import Notifier
@@ -56,6 +57,7 @@ from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
+from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import USUAL, Timing
 
@@ -301,6 +303,12 @@ class Service:
     async def catalog(self) -> Catalog:
         """Return the losses and plugins as they are now. Raises CatalogError."""
         return await self.losses.now()
+
+    def open_live(self, model: LiveModel) -> Job:
+        """Queue a model that a client holds, or return the job that it is already. Raises ForeignFolder, JobTableError, OSError."""
+        job = open_model(self.home, self.table, model)
+        self.runner.queued.set()
+        return job
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         """Make jobs of a posted spec file, as `Admission.submit` does."""

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar, cast
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from prefd.daemon.specs.chat_template import parse_date
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.specs.live_spec import NO_DATA, LiveSpec
 from prefd.daemon.specs.path_or_hub_id import resolve_path, resolve_source
 from prefd.daemon.specs.training_spec import QuantizeSpec, TrainingSpec
 from prefd.daemon.text.strict_model import Fault, SpecModel, Text, refuse
@@ -113,6 +115,17 @@ class JobSpec(SpecModel):
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
     training: TrainingSpec | None = Field(None, description="how it is trained; left out, the job fills the cache only")
     output: OutputSpec = Field(OutputSpec(), description="what it leaves besides the adapter")
+    live: SkipJsonSchema[LiveSpec | None] = Field(
+        None, description="the client's model that it is; of `prefd serve` alone"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def fill_in_no_data(cls, value: Any) -> Any:
+        """Gives a client's model the data that it has: none."""
+        if isinstance(value, dict) and value.get("live") is not None:
+            return {**value, "data": NO_DATA}
+        return value
 
     @field_validator("name", "group")
     @classmethod

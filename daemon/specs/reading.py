@@ -197,9 +197,19 @@ def _check_job(document: dict[str, Any], positions: Positions, catalog: Catalog 
         faults = explain_faults(error, JobSpec, document, positions)
         faults += locate_faults(faults_of_losses(readable_losses(document.get("loss")), catalog), positions)
         raise SpecError(*faults) from None
-    if faults := faults_of_losses(spec.losses, catalog) or faults_of_batches(spec, catalog) or _faults_of_name(spec):
+    if faults := (
+        _faults_of_live(spec)
+        or faults_of_losses(spec.losses, catalog)
+        or faults_of_batches(spec, catalog)
+        or _faults_of_name(spec)
+    ):
         raise SpecError(*locate_faults(faults, positions))
     return spec
+
+
+def _faults_of_live(spec: JobSpec) -> list[TextFault]:
+    """Refuses the block of a model that a client holds: such a job has no file."""
+    return [] if spec.live is None else [TextFault("is of clients of `prefd serve` alone; leave it out", "live")]
 
 
 def _faults_of_name(spec: JobSpec) -> list[TextFault]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from prefd.daemon.specs.data_spec import DataSpec
     from prefd.daemon.specs.job_spec import JobSpec, LossSpec, OutputSpec
+    from prefd.daemon.specs.live_spec import LiveSpec
     from prefd.daemon.specs.training_spec import TrainingSpec
 
 Fact = tuple[str, "str | Text"]
@@ -20,6 +21,8 @@ Fact = tuple[str, "str | Text"]
 def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
     """Lists each part of the spec that decides what happens. `needs_reference`: whether its loss does."""
     facts: list[Fact] = source_facts("model", spec.model, spec.adapter)
+    if spec.live is not None:
+        return [*facts, *live_facts(spec.live)]
     if not needs_reference:
         facts.append(("reference", "none: the loss does without"))
     elif spec.reference is None:
@@ -33,6 +36,13 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
         return [*facts, ("training", "none: the job only fills the cache")]
     facts += [("loss", describe_loss(spec)), ("training", describe_training(spec.training))]
     return [*facts, ("output", describe_output(spec.output))] if spec.output.wanted else facts
+
+
+def live_facts(live: LiveSpec) -> list[Fact]:
+    """Lists what a client of `prefd serve` asked for."""
+    lora = "none: the client only samples" if live.lora is None else f"lora of rank {live.lora.rank}, by a client"
+    begin = [] if live.from_state is None else [("begins with", live.from_state)]
+    return [("client's model", live.model_id), ("training", lora), *begin]
 
 
 def source_facts(name: str, model: str, adapter: str | None) -> list[Fact]:
@@ -65,6 +75,8 @@ def describe_data(data: DataSpec) -> str:
 
 def describe_loss(spec: JobSpec) -> str:
     """Describes the loss and the parameters that the spec sets, as `ipo (beta 0.1)` or `sigmoid + 0.1 × sft`."""
+    if spec.live is not None:
+        return "its client's"
     return " + ".join(_describe_one_loss(loss) for loss in spec.losses.values())
 
 

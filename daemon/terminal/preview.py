@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from prefd.daemon.runs.data_summary import DataSummary
-from prefd.daemon.specs.summary import Fact
 from prefd.daemon.text.wording import pluralize
-from prefd.daemon.worker_tasks.previews import LengthSpan, Part, Preview, ShownPair
+
+if TYPE_CHECKING:  # pydantic comes with them
+    from prefd.daemon.runs.data_summary import DataSummary
+    from prefd.daemon.specs.summary import Fact
+    from prefd.daemon.worker_tasks.previews import LengthSpan, Part, Preview, ShownPair
 
 HEAD, TAIL = 120, 60
 """Tokens of a long block that are shown before and after what is left out of it."""

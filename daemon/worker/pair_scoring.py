@@ -107,9 +107,13 @@ def summarize(columns: Columns) -> PairsMeans:
         pairs=len(right),
         wrong=int((~right).sum()),
         accuracy=float(right.mean()),
-        margin=float(columns["margin"].mean()),
-        loss=float(columns["loss"].mean()),
+        margin=_take_mean(columns["margin"]),
+        loss=_take_mean(columns["loss"]),
     )
+
+
+def _take_mean(values: npt.NDArray[np.float64]) -> float | None:
+    return float(values.mean()) if np.isfinite(values).all() else None
 
 
 def bin_margins(train: npt.NDArray[np.float64], held_out: npt.NDArray[np.float64]) -> MarginHistogram:

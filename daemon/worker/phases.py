@@ -16,6 +16,7 @@ from prefd.daemon.worker import stopping
 from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.live.serving import serve_session
 from prefd.daemon.worker.models import memory
 from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
 from prefd.daemon.worker.reference.precompute import precompute
@@ -36,6 +37,7 @@ def plan_and_precompute(job: RunningJob, stop: stopping.StopEvent) -> Precompute
 PHASES: dict[Phase, Callable[[RunningJob, stopping.StopEvent], Outcome]] = {
     "precompute": plan_and_precompute,
     "training": train,
+    "live": serve_session,
 }
 
 

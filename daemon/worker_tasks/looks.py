@@ -76,6 +76,13 @@ class PairsQuestion(LookQuestion):
     limit: int = Field(20, ge=0, le=MOST_ROWS)
 
 
+class PairComparisonQuestion(LookQuestion):
+    """PairComparisonQuestion asks on which pairs two jobs differ."""
+
+    kind: ClassVar[str] = "pair-comparison"
+    jobs: tuple[int, int]
+
+
 class MemoryNeeds(DocumentModel):
     """MemoryNeeds is the estimated peak memory of training, in bytes, by what occupies it."""
 

@@ -35,6 +35,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--no-sandbox",  # tests may run as root
     "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -59,12 +61,17 @@ def find_chromium() -> str:
     return str(found)
 
 
-def build_client(out: Path) -> Path:
-    """Bundles the client as it is now into `out`; the test is skipped where npm has installed nothing."""
+def find_node() -> str:
+    """The Node.js of this machine; the test is skipped where there is none, or npm has installed nothing for the client."""
     node = shutil.which("node")
     if node is None or not (CLIENT / "node_modules").is_dir():
         skip("the page's client is not installed here: npm ci --ignore-scripts in daemon/page/client")
-    subprocess.run([str(node), "build.mjs", f"--out={out}"], cwd=CLIENT, check=True)
+    return str(node)
+
+
+def build_client(out: Path) -> Path:
+    """Bundles the client as it is now into `out`; the test is skipped where it cannot be."""
+    subprocess.run([find_node(), "build.mjs", f"--out={out}"], cwd=CLIENT, check=True)
     return out
 
 

@@ -26,6 +26,7 @@ from prefd.daemon.runs.pair_answers import PairsState
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
+from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import Timing
 from support import fake_worker
@@ -106,6 +107,9 @@ class FakeDaemon:
 
     async def catalog(self) -> Catalog:
         return fake_worker.catalog()
+
+    def open_live(self, model: LiveModel) -> Job:
+        raise NotImplementedError
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
         self.posted.append((data, name))

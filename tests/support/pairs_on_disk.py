@@ -50,6 +50,7 @@ def write_pairs(home: Home, job: int, margins: list[float], names: list[str] | N
             train=summarize({name: column[:-1] for name, column in columns.items()}),
             held_out=summarize({name: column[-1:] for name, column in columns.items()}),
             histogram=bin_margins(columns["margin"], np.empty(0)),
+            not_finite=sum(not np.isfinite(margin) for margin in margins),
             notes=["a remark"],
         )
     )

@@ -25,6 +25,7 @@ from prefd.daemon.jobs.table import Job, JobNotFound
 from prefd.daemon.runs.pair_answers import PairsState
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest
+from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.text.json_output import dump_compact
 
 MAX_JOB_ID = 2**63 - 1
@@ -87,6 +88,10 @@ class Controlled(Protocol):
 
     async def catalog(self) -> Catalog:
         """Returns the losses and plugins as they are now. Raises CatalogError."""
+        ...
+
+    def open_live(self, model: LiveModel) -> Job:
+        """Queues a model that a client of `prefd serve` holds, or returns the job that it is already. Raises ForeignFolder, OSError."""
         ...
 
     async def submit(self, data: bytes, name: str) -> list[Job]:

@@ -127,6 +127,8 @@ class JobDocument(Answer):
     precompute: Outcome | None
     """How the phase ended."""
     training: Outcome | None
+    live: Outcome | None
+    """Of a model that a client of `prefd serve` holds."""
     progress: Progress | None
     """Of the phase that runs, or the last that ran."""
     adapter: str | None
@@ -144,7 +146,7 @@ class History(Answer):
 
     job: int
     phase_seconds: dict[str, float]
-    """Seconds spent in `precompute` and in `training`."""
+    """Seconds spent in `precompute`, in `training` and in `live`."""
     history: list[HistoryLine]
     """Oldest first."""
 

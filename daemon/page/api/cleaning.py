@@ -18,6 +18,7 @@ from prefd.daemon.control.api.responses import Answer
 from prefd.daemon.control.api.table_reading import read_table
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.cleaning import Keep, OlderThan, Rule, describe_plan, explain_foreign_files, plan_cleaning
+from prefd.daemon.jobs.states import ENDED, State
 from prefd.daemon.runs.disk_usage import measure_run
 from prefd.daemon.runs.run_folder import RunDir
 
@@ -63,8 +64,8 @@ class CleaningQuery(Query):
     """Only these folders, and not whole jobs; may be given twice."""
     group: str | None = None
     """Only jobs of this group."""
-    state: list[Literal["done", "failed", "cancelled"]] = Field([])
-    """Only jobs that ended so; may be given several times."""
+    state: list[State] = Field([])
+    """Only jobs that ended so: no other state is taken; may be given several times."""
 
 
 def list_endpoints(home: Home) -> Sequence[Endpoint]:
@@ -74,6 +75,8 @@ def list_endpoints(home: Home) -> Sequence[Endpoint]:
         query = read_query(request, CleaningQuery)
         if query.older_than_s is None and query.keep is None and not query.part and not query.ids:
             raise Refusal(422, "say what: ids, older_than_s, keep or part")
+        if going := sorted(set(query.state) - ENDED):
+            raise Refusal(422, f"state: a job that is {going[0]} has not ended, and is never deleted")
         jobs, dependents = await read_table(
             home, lambda table: (table.briefs(query.ids or None), table.list_dependents())
         )

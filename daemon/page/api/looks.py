@@ -15,10 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.control.api.endpoint import Endpoint, Query, Refusal, read_job_id, read_query, respond
+from prefd.daemon.control.api.lists import JobNumbers
 from prefd.daemon.control.api.posted_spec import MEDIA, PostedSpec, PostedSpecQuery
 from prefd.daemon.control.api.table_reading import read_table
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.pair_answers import PairsOrder, PairsPage, PairsPart
+from prefd.daemon.runs.pair_comparison import PairComparison
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import read_specs
@@ -31,6 +33,7 @@ from prefd.daemon.worker_tasks.looks import (
     JobNeeds,
     LossCurve,
     NeedsQuestion,
+    PairComparisonQuestion,
     PairsQuestion,
     RowsPage,
     RowsQuestion,
@@ -77,6 +80,13 @@ class CurveQuery(Query):
     """How many z, evenly spaced."""
 
 
+class PairComparisonQuery(Query):
+    """PairComparisonQuery holds the parameters of a comparison pair by pair."""
+
+    ids: JobNumbers = Field(min_length=2, max_length=2)
+    """The two jobs: given twice, or once with a comma."""
+
+
 class PairsQuery(Query):
     """PairsQuery holds the parameters of a page of a job's scored pairs."""
 
@@ -120,6 +130,11 @@ def list_endpoints(home: Home, child: LookChild) -> Sequence[Endpoint]:
         question = PairsQuestion(job=job_id, ulid=job.ulid, **dict(query))
         return respond((await child.ask(question, PairsPage)).to_json())
 
+    async def compare_pairs(request: Request) -> Response:
+        first, second = read_query(request, PairComparisonQuery).ids
+        await read_table(home, lambda table: [table.get(each) for each in (first, second)])
+        return respond((await child.ask(PairComparisonQuestion(jobs=(first, second)), PairComparison)).to_json())
+
     def of_spec(path: str, summary: str, handle: Any, answer: Any, query: type[Query]) -> Endpoint:
         return Endpoint(
             "POST", path, summary, handle, answer, query=query, body=MEDIA, errors=REFUSALS, of_daemon=False
@@ -145,6 +160,16 @@ def list_endpoints(home: Home, child: LookChild) -> Sequence[Endpoint]:
             PairsPage,
             query=PairsQuery,
             errors={status: REFUSALS[status] for status in (409, 503)} | {404: "there is no such job"},
+        ),
+        Endpoint(
+            "GET",
+            "/v1/compare/pairs",
+            "The pairs that only one of two jobs gets right",
+            compare_pairs,
+            PairComparison,
+            query=PairComparisonQuery,
+            errors={status: REFUSALS[status] for status in (409, 503)}
+            | {404: "there is no such job", 422: "the pairs of both are not scored yet, or these are not two jobs"},
         ),
     ]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from prefd.daemon.control.api.endpoint import Endpoint
 from prefd.daemon.home.layout import Home
-from prefd.daemon.page.api import cache, cleaning, compare, looks, machine, series
+from prefd.daemon.page.api import cache, cleaning, compare, looks, machine, series, starting
 from prefd.daemon.page.series.kept_columns import KeptColumns
 from prefd.daemon.worker_tasks.look_child import LookChild
 
@@ -20,6 +20,7 @@ def list_own_endpoints(home: Home) -> list[Endpoint]:
         *cache.list_endpoints(home),
         *cleaning.list_endpoints(home),
         *machine.list_endpoints(home),
+        *starting.list_endpoints(home),
         *looks.list_endpoints(home, LookChild(home)),
     ]
     return [replace(each, of_page=True) for each in listed]

@@ -17,14 +17,23 @@ from typing import Any, TextIO
 
 from prefd.daemon.errors import EXPECTED
 from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.pair_comparison import compare_pairs
 from prefd.daemon.runs.pair_files import PairFiles
 from prefd.daemon.runs.pair_table import read_page
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.look.curve import compute_curve
 from prefd.daemon.worker.look.kept_data import KeptData
 from prefd.daemon.worker.look.needs import find_needs
 from prefd.daemon.worker.look.rows import show_rows
-from prefd.daemon.worker_tasks.looks import READY, CurveQuestion, NeedsQuestion, PairsQuestion, RowsQuestion
+from prefd.daemon.worker_tasks.looks import (
+    READY,
+    CurveQuestion,
+    NeedsQuestion,
+    PairComparisonQuestion,
+    PairsQuestion,
+    RowsQuestion,
+)
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +95,18 @@ def list_kinds(kept: KeptData) -> dict[str, Callable[[Any], dict[str, Any]]]:
         NeedsQuestion.kind: lambda value: find_needs(kept.make_job(NeedsQuestion.model_validate(value).spec)).to_json(),
         RowsQuestion.kind: lambda value: _show_rows(kept, RowsQuestion.model_validate(value)),
         CurveQuestion.kind: lambda value: compute_curve(kept.plugins, CurveQuestion.model_validate(value)).to_json(),
+        PairComparisonQuestion.kind: lambda value: _compare_pairs(
+            kept.home, PairComparisonQuestion.model_validate(value)
+        ),
         PairsQuestion.kind: lambda value: _show_pairs(kept.home, PairsQuestion.model_validate(value)),
     }
+
+
+def _compare_pairs(home: Home, question: PairComparisonQuestion) -> dict[str, Any]:
+    comparison = compare_pairs(home, question.jobs)
+    if comparison is None:
+        raise JobError(f"the pairs of jobs {question.jobs[0]} and {question.jobs[1]} are not both scored yet")
+    return comparison.to_json()
 
 
 def _show_pairs(home: Home, question: PairsQuestion) -> dict[str, Any]:

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
+Tensors = Mapping[str, Mapping[str, mx.array]]
+"""File name → the arrays in it, by name."""
+NO_TENSORS: Tensors = {}
 PIECE_BYTES = 2**22
 """Bytes read at once."""
 
@@ -44,6 +47,8 @@ class RestoredCheckpoint:
 
     step: int
     state: dict[str, Any]
+    folder: Path
+    """Where it is, for the tensors that were saved with it."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +69,10 @@ class Checkpoints:
         config: Mapping[str, Any],
         state: Mapping[str, Any],
         best: int | None = None,
+        tensors: Tensors = NO_TENSORS,
     ) -> None:
-        """Save everything that step `step + 1` depends on besides the spec: adapter, optimizer state, and `state`.
-
-        `state.json` is written last, with the size and checksum of every file.
-        """
-        with Published(self.path(step)) as partial:
-            write_adapter(partial, model, config)
-            mx.save_safetensors(str(partial / OPTIMIZER_FILE), dict(tree_flatten(optimizer.state)))
-            document = {
-                "step": step,
-                **state,
-                "files": {path.name: seal_file(path) for path in list_files(partial, "*")},
-            }
-            (partial / STATE_FILE).write_bytes(add_seal(document))
+        """Save everything that step `step + 1` depends on besides the spec: adapter, optimizer state, `state`, and `tensors`."""
+        write_checkpoint(self.path(step), model, optimizer, config, {"step": step, **state}, tensors)
         self.prune(max(self.keep, 2), best)
 
     def prune(self, keep: int, best: int | None) -> None:
@@ -98,10 +93,8 @@ class Checkpoints:
                 shutil.rmtree(folder)
                 continue
             model.load_weights(str(folder / WEIGHTS), strict=False)
-            optimizer_state = mx.load(str(folder / OPTIMIZER_FILE))
-            assert isinstance(optimizer_state, dict)  # what safetensors give
-            optimizer.state = tree_unflatten(list(optimizer_state.items()))
-            return RestoredCheckpoint(parse_step(folder), state)
+            load_optimizer(folder, optimizer)
+            return RestoredCheckpoint(parse_step(folder), state, folder)
         return None
 
     def load_best(self, step: int, model: nn.Module) -> bool:
@@ -126,6 +119,36 @@ class Checkpoints:
 
     def _list_folders(self) -> list[Path]:
         return sorted(self.folder.glob("step-*"))
+
+
+def write_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: Optimizer,
+    config: Mapping[str, Any],
+    state: Mapping[str, Any],
+    tensors: Tensors = NO_TENSORS,
+) -> None:
+    """Publish a checkpoint at `folder`. `state.json` is written last, with the size and checksum of every file."""
+    with Published(folder) as partial:
+        write_adapter(partial, model, config)
+        mx.save_safetensors(str(partial / OPTIMIZER_FILE), dict(tree_flatten(optimizer.state)))
+        for name, arrays in tensors.items():
+            mx.save_safetensors(str(partial / name), dict(arrays))
+        document = {**state, "files": {path.name: seal_file(path) for path in list_files(partial, "*")}}
+        (partial / STATE_FILE).write_bytes(add_seal(document))
+
+
+def load_optimizer(folder: Path, optimizer: Optimizer) -> None:
+    """Load the optimizer's state of the checkpoint at `folder`."""
+    optimizer.state = tree_unflatten(list(load_tensors(folder / OPTIMIZER_FILE).items()))
+
+
+def load_tensors(path: Path) -> dict[str, mx.array]:
+    """Load the arrays of a safetensors file, by name."""
+    arrays = mx.load(str(path))
+    assert isinstance(arrays, dict)  # what safetensors give
+    return arrays
 
 
 def parse_step(folder: Path) -> int:

@@ -19,7 +19,7 @@ from prefd.daemon.specs.job_spec import JobSpec
 
 SPEC = JobSpec.model_validate({"name": "a", "model": "m", "data": {"path": "p"}, "loss": {"name": "ipo", "beta": 0.5}})
 ROUTES: dict[State, tuple[State, ...]] = {
-    "queued": (), "precomputing": ("precomputing",), "training": ("training",),
+    "queued": (), "precomputing": ("precomputing",), "training": ("training",), "live": ("live",),
     "paused": ("paused",), "done": ("training", "done"), "failed": ("failed",), "cancelled": ("cancelled",),
 }  # fmt: skip
 

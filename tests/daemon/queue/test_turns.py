@@ -155,3 +155,13 @@ def test_whatever_the_queue_no_limit_is_passed_and_every_job_has_one_fate(
     kinds = [each.id % 3 for each in [*turns.start, *(one for one in running if one.state == "precomputing")]]
     assert len({each.id % 3 for each in turns.start}) == len(turns.start)
     assert not turns.start or all(kinds.count(each.id % 3) == 1 for each in turns.start)
+
+
+def test_the_models_of_one_clients_session_take_one_place_together() -> None:
+    first, second = (f"live:{'a' * 32}:train:{number}" for number in (0, 1))
+    running = [job(1, source=first, state="live", group="live")]
+    queued = [job(2, source=f"live:{'b' * 32}:train:0", group="live"), job(3, source=second, group="live")]
+    limits = Limits(1, {"live": 1})
+    turns = take_turns(queued, running, {}, limits, NOW)
+    assert (ids(turns.start), turns.waiting) == ([3], {2: ""})
+    assert ids(take_turns([job(2)], [*running, job(3, source=second, state="live")], {}, Limits(2), NOW).start) == [2]

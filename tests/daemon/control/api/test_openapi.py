@@ -129,6 +129,11 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
             ask("POST", f"/v1/jobs/{action}", f"/v1/jobs/{action}", json={"jobs": [number]})
             ask("POST", f"/v1/jobs/{action}", f"/v1/jobs/{action}", json={"jobs": [99]})
             ask("POST", f"/v1/jobs/{action}", f"/v1/jobs/{action}", json={"jobs": []})
+        session = "ab" * 16
+        held = {"session_id": session, "model_id": f"{session}:sample:0", "base_model": "a", "model": "/a"}
+        live = ask("POST", "/v1/live", "/v1/live", json=held)
+        assert ask("POST", "/v1/live", "/v1/live", json=held)["id"] == live["id"]
+        ask("POST", "/v1/live", "/v1/live", json=held | {"model_id": "../up"})
         ask("POST", "/v1/discard", "/v1/discard", json={"jobs": [waiting.id], "part": "checkpoints"})
         ask("POST", "/v1/discard", "/v1/discard", json={"jobs": [waiting.id], "part": "adapter"})
         with http.stream("GET", "/v1/events?after=0") as events:

@@ -30,5 +30,7 @@ def test_a_plan_is_that_of_the_command(made: Home) -> None:
             printed = json.loads(homes.invoke(made, "clean", *options, "--dry-run", "--json").stdout)
             assert plan(query) == {key: printed[key] for key in ("deleted", "bytes", "kept")}
         assert plan("ids=2")["kept"] == [{"job": 2, "reason": "job 3 is to run after it"}]
+        refusal = "state: a job that is queued has not ended, and is never deleted"
+        assert http.get("/v1/cleaning?keep=0&state=queued").json()["error"] == refusal
         assert http.get("/v1/cleaning").json()["error"] == "say what: ids, older_than_s, keep or part"
     assert (made.job(1) / "checkpoints").is_dir()

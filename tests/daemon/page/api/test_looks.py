@@ -113,3 +113,21 @@ def test_scored_pairs_come_a_page_at_a_time(http: TestClient, made: Home) -> Non
     assert http.get("/v1/jobs/1/pairs?order=best").json()["pairs"][0]["margin"] == 1.5
     assert http.get("/v1/jobs/7/pairs").status_code == 404
     assert http.get("/v1/jobs/1/pairs?only=some").status_code == 422
+
+
+def test_two_jobs_are_compared_pair_by_pair(http: TestClient, made: Home) -> None:
+    homes.add_done(made)
+    homes.add_done(made, name="other")
+    write_pairs(made, 1, [0.5, -0.25])
+    refused = http.get("/v1/compare/pairs?ids=1,2")
+    assert (refused.status_code, refused.json()["error"]) == (422, "the pairs of jobs 1 and 2 are not both scored yet")
+    write_pairs(made, 2, [float("nan"), 0.2])
+    told = http.get("/v1/compare/pairs?ids=1,2").json()
+    assert (told["common"], [pair["row"] for pair in told["right_only_in"]["1"]]) == (2, [1])
+    assert told["right_only_in"]["1"][0]["margins"] == [0.5, None]
+    page = http.get("/v1/jobs/2/pairs").json()
+    assert [pair["margin"] for pair in page["pairs"]] == [None, 0.2]
+    assert (page["head"]["train"]["margin"], page["head"]["train"]["wrong"], page["head"]["not_finite"]) == (None, 1, 1)
+    assert told["right_only_in"]["2"][0]["held_out"]
+    assert http.get("/v1/compare/pairs?ids=1,9").status_code == 404
+    assert http.get("/v1/compare/pairs?ids=1").status_code == 422

@@ -23,9 +23,9 @@ def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_client(tmp_path_factory.mktemp("page") / "static")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all windows."""
+    """One browser for all windows of a file. It ends with the file: while Playwright runs, no other test of this thread can use asyncio."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with api.sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=find_chromium(), args=list(browsers.FLAGS))

@@ -19,11 +19,20 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 Open = Callable[..., Visit]
 SCREENS = ["/", *(f"/jobs/1/{tab}" for tab in ("charts", "pairs", "data", "spec", "log", "history")), "/jobs/99", "/no"]
+SCREENS += ["/train", "/compare?ids=1,2", "/cache", "/losses/dpop", "/daemon"]
 
 
 def expect(page: Page, text: str | re.Pattern[str]) -> None:
     """Waits until `text` is seen."""
     page.get_by_text(text).first.wait_for()
+
+
+def set_hidden(page: Page, hidden: str) -> None:
+    """Tells the page that its tab is hidden, or seen again."""
+    page.evaluate(
+        f"Object.defineProperty(document, 'hidden', {{configurable: true, get: () => {hidden}}});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
 
 
 def test_a_locked_page_takes_the_pasted_address_and_goes_on_where_it_was(made: Home, visit: Open) -> None:
@@ -92,12 +101,25 @@ def test_keys_lead_and_are_listed(made: Home, visit: Open) -> None:
     there.page.wait_for_url(f"{there.address}/")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_screen_is_wider_than_a_phone_and_each_has_a_title(made: Home, visit: Open, scheme: str) -> None:
+def test_a_hidden_tab_closes_its_stream_and_comes_back_where_it_was(made: Home, visit: Open) -> None:
+    there = visit()
+    there.page.get_by_text("No jobs yet").wait_for()
+    homes.add_queued(made, name="seen")
+    there.page.get_by_role("link", name="seen").wait_for()
+    with there.page.expect_event("requestfailed", lambda request: "/v1/events" in request.url):
+        set_hidden(there.page, "true")
+    homes.add_queued(made, name="unseen")
+    with there.page.expect_request(lambda request: "/v1/events" in request.url) as asked:
+        set_hidden(there.page, "false")
+    there.page.get_by_role("link", name="unseen").wait_for()
+    assert asked.value.all_headers()["last-event-id"]
+
+
+def test_no_screen_is_wider_than_a_phone_and_each_has_a_title(made: Home, visit: Open) -> None:
     homes.add_done(made, name="a-rather-long-name-of-a-job-that-has-no-blank-in-it-at-all", group="sweep")
     homes.add_failed(made, reason="data.path: /a/very/long/path/without/any/blank/" + "x" * 200)
     homes.add_running(made, name="runs")
-    there = visit(None, viewport=PHONE, color_scheme=scheme)
+    there = visit(None, viewport=PHONE)
     for screen in SCREENS:
         there.open(screen)
         there.page.locator("h1, h2").first.wait_for(state="attached")

@@ -2,7 +2,7 @@
  * Listens to the server's events: one stream for a visible tab, since browsers allow six connections to a host. A hidden tab closes
  * its stream and comes back with the last id, so nothing is missed. It is read by fetch: an EventSource cannot send the token.
  */
-import { effect, signal } from "@preact/signals";
+import { effect, signal, untracked } from "@preact/signals";
 import { createParser, type EventSourceMessage } from "eventsource-parser";
 import { ApiError, send } from "./client";
 import type { Events } from "./shapes";
@@ -13,11 +13,12 @@ type Listener<K extends keyof Events> = (data: Events[K]) => void;
 /** Whether the stream is open; false while the page tries to come back. */
 export const streaming = signal(false);
 
-/** Grows each time the stream is opened: who has what no event tells asks again. */
-export const openings = signal(0);
+/** Grows each time the stream is opened. */
+const openings = signal(0);
 
 const listeners: { [K in keyof Events]?: Set<Listener<K>> } = {};
 const LONGEST_WAIT = 10_000;
+const SOON = 300;
 let lastId = "";
 let stop: AbortController | null = null;
 
@@ -26,6 +27,23 @@ export function listen<K extends keyof Events>(kind: K, listener: Listener<K>): 
   const all = ((listeners[kind] as Set<Listener<K>> | undefined) ??= new Set<Listener<K>>() as never) as Set<Listener<K>>;
   all.add(listener);
   return () => all.delete(listener);
+}
+
+/**
+ * Calls `act` each time the stream is opened, for what no event has told in between; once without it, where it is not open soon.
+ * So what is asked for first is asked once, and nothing happens between the answer and the first event. Returns what ends it.
+ */
+export function atEachOpening(act: () => void): () => void {
+  const timer = setTimeout(() => !locked.peek() && act(), SOON);
+  const end = effect(() => {
+    if (!openings.value || locked.value) return;
+    clearTimeout(timer);
+    untracked(act);
+  });
+  return () => {
+    clearTimeout(timer);
+    end();
+  };
 }
 
 /** Opens the stream whenever the tab is visible and there is a token, for as long as the page lives. */
@@ -68,6 +86,7 @@ async function read(abort: AbortSignal): Promise<void> {
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
+    lastId ||= /^id: (.+)$/m.exec(value)?.[1] ?? ""; // the place where it begins comes without an event, which a parser passes over
     parser.feed(value);
   }
 }

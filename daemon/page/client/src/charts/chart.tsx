@@ -30,6 +30,7 @@ interface ChartProps {
 type Latest = { current: ChartProps };
 
 const MIN_DRAG = 4;
+const MANY_DOTS = 30;
 const ONE_CURSOR = "steps";
 
 export function Chart(props: ChartProps) {
@@ -104,7 +105,7 @@ function makePlot(host: HTMLElement, latest: Latest, height: number): uPlot {
       bands.push({ series: [series.length, series.length + 1], fill: `${color}38` });
       series.push(line("transparent", 0), line("transparent", 0));
     }
-    series.push(line(color, 1.8), dots(palette.of(curve.evalColor), palette));
+    series.push(line(color, 1.8), dots(palette.of(curve.evalColor), palette, curve.evalSteps.length > MANY_DOTS));
   }
   const options: uPlot.Options = {
     width: Math.max(host.clientWidth, 50),
@@ -137,8 +138,8 @@ function countPoints(plot: uPlot, index: number): number {
   return Array.from(plot.data[index] ?? []).filter((value) => value !== null && value !== undefined).length;
 }
 
-function dots(stroke: string, palette: Palette): uPlot.Series {
-  return { stroke, width: 1.2, dash: [3, 3], points: { show: true, size: 6, width: 1.5, stroke, fill: palette.of("card") } };
+function dots(stroke: string, palette: Palette, many: boolean): uPlot.Series {
+  return { stroke, width: 1.2, dash: [3, 3], points: { show: true, size: many ? 3.5 : 6, width: many ? 1 : 1.5, stroke, fill: palette.of("card") } };
 }
 
 function splitLog(_: uPlot, _axis: number, low: number, high: number): number[] {
@@ -161,7 +162,7 @@ function makeCursor(latest: Latest): uPlot.Cursor {
   const moves = (type: string) => type !== "mousedown" && type !== "mouseup" && type !== "dblclick";
   return {
     y: false,
-    points: { size: 7 },
+    points: { show: false },
     drag: { x: true, y: false, setScale: false },
     sync: { key: ONE_CURSOR, setSeries: false, filters: { pub: moves } },
     bind: {

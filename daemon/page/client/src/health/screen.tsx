@@ -8,6 +8,7 @@ import { Command } from "../parts/command";
 import { confirm } from "../parts/confirm";
 import { Trouble } from "../parts/empty";
 import { tell, tellError } from "../parts/toast";
+import { StartButton } from "../shell/start";
 import { daemonTrouble, status } from "../stores/status";
 import { formatSize } from "../text/numbers";
 import { formatClock, formatDuration } from "../text/times";
@@ -58,6 +59,7 @@ function Down({ reason }: { reason: string }) {
     <section class="card block" aria-label="The daemon">
       <h2>The daemon is not running</h2>
       <p class="soft">{reason || "What is on disk is shown all the same; jobs wait."}</p>
+      <StartButton />
       <Command text="prefd start --detach" what="start it in the background" />
     </section>
   );

@@ -40,6 +40,7 @@ export function DataTab({ run }: { run: JobDocument }) {
         </Empty>
       </div>
     );
+  const lines = (data.lines ?? []).filter((line) => !line.startsWith("unusable:")); // these are in the table
   return (
     <div class="below">
       <dl class="tiles">
@@ -49,9 +50,9 @@ export function DataTab({ run }: { run: JobDocument }) {
         <Count name="Cut" count={data.truncated} note="at the length limit" />
         <Count name="Left out" count={sumUnusable(data) + (data.left_out ?? 0)} note="rows" />
       </dl>
-      {(data.lines ?? []).length > 0 && (
+      {lines.length > 0 && (
         <section class="card facts">
-          {data.lines!.map((line) => (
+          {lines.map((line) => (
             <p key={line}>{line}</p>
           ))}
         </section>

@@ -1,7 +1,7 @@
 /** Changes the spec of a job that waits, as YAML. What is wrong with it is told before anything is changed. */
 import { useEffect, useState } from "preact/hooks";
-import { explain, post } from "../api/client";
-import type { JobDocument } from "../api/shapes";
+import { explain, get, post } from "../api/client";
+import type { ClaimedSpec, JobDocument } from "../api/shapes";
 import { Button } from "../parts/button";
 import { Dialog } from "../parts/dialog";
 import { Trouble } from "../parts/empty";
@@ -14,17 +14,21 @@ interface EditProps {
 }
 
 export function EditDialog({ run, onClose }: EditProps) {
-  const [text, setText] = useState("");
+  const [text, setText] = useState<string | null>(null); // null until it is there: nothing is written before, and overwritten
   const [trouble, setTrouble] = useState("");
   const [base] = useState(run.spec); // as it was when the dialog was opened: the server refuses an edit of another
   useEffect(() => {
-    void import("yaml").then(({ stringify }) => setText(stringify(tidySpec(base))));
+    const claimed = get<ClaimedSpec>(`/v1/jobs/${run.job.id}/spec`).then(
+      ({ spec }) => spec ?? base, // what was set, without the defaults
+      () => base,
+    );
+    void Promise.all([import("yaml"), claimed]).then(([{ stringify }, spec]) => setText(stringify(tidySpec(spec))));
   }, [base]);
 
   const save = async () => {
     try {
       const { parse } = await import("yaml");
-      const spec: unknown = parse(text);
+      const spec: unknown = parse(text ?? "");
       if (spec === null || typeof spec !== "object" || Array.isArray(spec)) throw new Error("a spec is `key: value` lines");
       await post(`/v1/jobs/${run.job.id}/edit`, { spec, base });
       tell(`${run.job.name} is changed`);
@@ -48,7 +52,7 @@ export function EditDialog({ run, onClose }: EditProps) {
       <label class="hidden-label" for="edited-spec">
         The spec, as YAML
       </label>
-      <textarea id="edited-spec" spellcheck={false} value={text} onInput={(event) => setText(event.currentTarget.value)} />
+      <textarea id="edited-spec" spellcheck={false} disabled={text === null} value={text ?? ""} onInput={(event) => setText(event.currentTarget.value)} />
     </Dialog>
   );
 }

@@ -47,21 +47,23 @@ function RunActions({ run }: { run: JobDocument }) {
   const [editing, setEditing] = useState(false);
   const { job } = run;
   const has = (path: string) => SCREENS.some((each) => each.path.startsWith(path));
+  const fitting = ACTIONS.filter((action) => fitsAll(action, [job]));
   const waits = job.state === "queued" || job.state === "paused";
   return (
     <div class="run-actions">
-      {ACTIONS.filter((action) => fitsAll(action, [job])).map((action) => (
-        <Button
-          key={action.name}
-          {...(action.icon && { icon: action.icon })}
-          onClick={() => void act(action, [job]).then((done) => done && action.name === "remove" && go("/"))}
-        >
+      {fitting.filter((action) => action.name !== "remove").map((action) => (
+        <Button key={action.name} {...(action.icon && { icon: action.icon })} onClick={() => void act(action, [job])}>
           {action.text}
         </Button>
       ))}
       {waits && run.spec && <Button onClick={() => setEditing(true)}>Edit</Button>}
       {has("/train") && <Button onClick={() => go(`/train?from=${job.id}`)}>Duplicate</Button>}
       {has("/compare") && <Button onClick={() => go(`/compare?ids=${job.id}`)}>Compare</Button>}
+      {fitting.filter((action) => action.name === "remove").map((action) => (
+        <Button key={action.name} onClick={() => void act(action, [job]).then((done) => done && go("/"))}>
+          {action.text}
+        </Button>
+      ))}
       {editing && <EditDialog run={run} onClose={() => setEditing(false)} />}
     </div>
   );

@@ -9,7 +9,7 @@ export function HistoryTab({ run }: { run: JobDocument }) {
   const { history } = run;
   return (
     <div class="card below scroll-x">
-      <table class="table">
+      <table class="table history">
         <thead>
           <tr>
             <th>since</th>

@@ -1,14 +1,15 @@
 /** One pair with its whole texts and numbers. */
+import type { ScoredPair } from "../api/shapes";
 import { Dialog } from "../parts/dialog";
+import { TokensText } from "../parts/tokens_text";
 import { formatNumber, formatShort } from "../text/numbers";
-import type { Pair } from "./pairs";
 import { difference } from "./pair_row";
 
-export function PairDialog({ pair, onClose }: { pair: Pair; onClose: () => void }) {
+export function PairDialog({ pair, onClose }: { pair: ScoredPair; onClose: () => void }) {
   return (
     <Dialog title={`Row ${pair.row}${pair.held_out ? ", held out" : ""}: margin ${formatShort(pair.margin)}`} wide onClose={onClose}>
       <div class="pair-texts">
-        <Text title="Prompt" note={`${pair.tokens.prompt} tokens`} text={pair.prompt} />
+        <Text title="Prompt" note={`${pair.tokens["prompt"]} tokens · ${pair.place}`} text={pair.prompt} />
         <Text title="Chosen" note={describeSide(pair, "chosen")} text={pair.chosen_text} tone="chosen" />
         <Text title="Rejected" note={describeSide(pair, "rejected")} text={pair.rejected_text} tone="rejected" />
       </div>
@@ -16,7 +17,7 @@ export function PairDialog({ pair, onClose }: { pair: Pair; onClose: () => void 
   );
 }
 
-function describeSide(pair: Pair, side: "chosen" | "rejected"): string {
+function describeSide(pair: ScoredPair, side: "chosen" | "rejected"): string {
   const parts = [`${pair.tokens[side]} tokens`, `log-prob ${formatNumber(pair.logps[side])}`];
   const change = difference(pair, side);
   if (pair.ref && change !== null) parts.push(`reference ${formatNumber(pair.ref[side])}`, `Δ ${formatNumber(change)}`);
@@ -29,7 +30,9 @@ function Text({ title, note, text, tone = "" }: { title: string; note: string; t
       <h3>
         {title} <span class="soft number">{note}</span>
       </h3>
-      <p class="prose">{text}</p>
+      <p class="prose">
+        <TokensText text={text} />
+      </p>
     </section>
   );
 }

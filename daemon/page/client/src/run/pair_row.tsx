@@ -1,9 +1,10 @@
 /** One pair in the list: its margin to either side of zero, and the beginning of its texts. */
+import type { ScoredPair } from "../api/shapes";
+import { shortenText } from "../parts/tokens_text";
 import { formatShort } from "../text/numbers";
-import type { Pair } from "./pairs";
 
 interface RowProps {
-  pair: Pair;
+  pair: ScoredPair;
   /** The largest margin of the list, by which the bars are scaled. */
   largest: number;
   onOpen: () => void;
@@ -19,9 +20,9 @@ export function PairRow({ pair, largest, onOpen }: RowProps) {
         <MarginBar share={(pair.margin ?? 0) / largest} />
         {formatShort(pair.margin)}
       </span>
-      <span role="cell" class="pair-text cut">{pair.prompt}</span>
-      <span role="cell" class="pair-text cut">{pair.chosen_text}</span>
-      <span role="cell" class="pair-text cut">{pair.rejected_text}</span>
+      <span role="cell" class="pair-text cut">{shortenText(pair.prompt)}</span>
+      <span role="cell" class="pair-text cut">{shortenText(pair.chosen_text)}</span>
+      <span role="cell" class="pair-text cut">{shortenText(pair.rejected_text)}</span>
       <span role="cell" class="pair-delta number">{formatShort(difference(pair, "chosen"))}</span>
       <span role="cell" class="pair-delta number">{formatShort(difference(pair, "rejected"))}</span>
     </div>
@@ -29,8 +30,9 @@ export function PairRow({ pair, largest, onOpen }: RowProps) {
 }
 
 /** How much likelier the policy finds an answer than the reference does, in nats. */
-export function difference(pair: Pair, side: "chosen" | "rejected"): number | null {
-  return pair.ref ? pair.logps[side] - pair.ref[side] : null;
+export function difference(pair: ScoredPair, side: "chosen" | "rejected"): number | null {
+  const [policy, reference] = [pair.logps[side], pair.ref?.[side]];
+  return typeof policy === "number" && typeof reference === "number" ? policy - reference : null;
 }
 
 function MarginBar({ share }: { share: number }) {

@@ -1,83 +1,74 @@
-/** The pairs that a policy still gets wrong, as the server measured them: asked for a page at a time. */
+/** The pairs of a run under the policy that it has trained, a page at a time, and how their scoring stands. */
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, explain, get, post } from "../api/client";
+import { ApiError, explain, get, post, type Query } from "../api/client";
+import type { PairsPage, ScoredPair } from "../api/shapes";
 
-export interface Pair {
-  row: number;
-  held_out: boolean;
-  margin: number | null;
-  loss: number | null;
-  logps: { chosen: number; rejected: number };
-  ref: { chosen: number; rejected: number } | null;
-  prompt: string;
-  chosen_text: string;
-  rejected_text: string;
-  tokens: { prompt: number; chosen: number; rejected: number };
+export interface PairsChoice {
+  order: string;
+  wrong: boolean;
+  heldOut: boolean;
 }
 
-export interface Histogram {
-  from: number;
-  width: number;
-  counts: number[];
-}
-
-export interface Pairs {
-  scored_at_step: number | null;
-  total: number;
-  wrong: number;
-  histogram: Histogram;
-  pairs: Pair[];
-}
-
-interface PairsState {
-  pairs: Pairs | null;
-  /** Whether the pairs have not been measured, or are being measured now. */
-  unmeasured: boolean;
-  measuring: boolean;
+interface Pairs {
+  page: PairsPage | null;
+  pairs: readonly ScoredPair[];
   trouble: string;
-  measure: () => void;
+  /** Has each pair scored, by the daemon in its turn. */
+  score: () => void;
+  loadMore: () => void;
 }
 
-const EVERY = 1_500;
+const LIMIT = 100;
+const EVERY = 1_000;
 
-export function usePairs(job: number, only: string, order: string, limit: number): PairsState {
-  const [pairs, setPairs] = useState<Pairs | null>(null);
-  const [unmeasured, setUnmeasured] = useState(false);
-  const [measuring, setMeasuring] = useState(false);
+export function usePairs(job: number, choice: PairsChoice): Pairs {
+  const [page, setPage] = useState<PairsPage | null>(null);
+  const [pairs, setPairs] = useState<readonly ScoredPair[]>([]);
   const [trouble, setTrouble] = useState("");
+  const [asked, setAsked] = useState(0);
+  const question = { order: choice.order, only: [choice.wrong && "wrong", choice.heldOut && "held_out"].filter((each) => each !== false) };
+  const path = `/v1/jobs/${job}/pairs`;
 
+  const ask = async (query: Query, abort?: AbortSignal): Promise<PairsPage | null> => {
+    try {
+      const answer = await get<PairsPage>(path, { ...question, limit: LIMIT, ...query }, abort);
+      setTrouble("");
+      return answer;
+    } catch (error) {
+      if (!abort?.aborted) setTrouble(error instanceof ApiError && error.status === 404 ? "" : explain(error));
+      return null;
+    }
+  };
+
+  const waits = page?.state === "waiting" || page?.state === "scoring";
   useEffect(() => {
     const abort = new AbortController();
-    const ask = async () => {
-      try {
-        setPairs(await get<Pairs>(`/v1/jobs/${job}/pairs`, { only: only || null, order, limit }, abort.signal));
-        setUnmeasured(false);
-        setMeasuring(false);
-        setTrouble("");
-      } catch (error) {
-        if (abort.signal.aborted) return;
-        const missing = error instanceof ApiError && error.status === 404;
-        setUnmeasured(missing);
-        if (!missing) {
-          setMeasuring(false);
-          setTrouble(explain(error));
-        }
-      }
+    const refresh = async () => {
+      const answer = await ask({}, abort.signal);
+      if (!answer || abort.signal.aborted) return;
+      setPage(answer);
+      setPairs(answer.pairs ?? []);
     };
-    void ask();
-    const timer = measuring ? setInterval(() => void ask(), EVERY) : undefined;
+    void refresh();
+    const timer = waits ? setInterval(() => !document.hidden && void refresh(), EVERY) : undefined;
     return () => {
       abort.abort();
       clearInterval(timer);
     };
-  }, [job, only, order, limit, measuring]);
+  }, [path, question.order, question.only.join(), asked, waits]);
 
-  const measure = () => {
-    setTrouble("");
-    post(`/v1/jobs/${job}/pairs`).then(
-      () => setMeasuring(true),
-      (error: unknown) => setTrouble(explain(error)),
-    );
+  return {
+    page,
+    pairs,
+    trouble,
+    score: () => {
+      post(path).then(
+        () => setAsked(asked + 1),
+        (error: unknown) => setTrouble(explain(error)),
+      );
+    },
+    loadMore: () => {
+      void ask({ offset: pairs.length }).then((answer) => answer && setPairs([...pairs, ...(answer.pairs ?? [])]));
+    },
   };
-  return { pairs, unmeasured, measuring, trouble, measure };
 }

@@ -4,9 +4,10 @@ import { useEffect, useMemo } from "preact/hooks";
 import { readNumber, useAddress } from "../address";
 import type { JobDocument, Series } from "../api/shapes";
 import { Empty, Trouble } from "../parts/empty";
+import { RUNNING } from "../parts/state";
 import { Tabs } from "../parts/tabs";
 import { useKeys } from "../shell/keys";
-import { followRun } from "../stores/run";
+import { followRun, type Newest } from "../stores/run";
 import { followSeries } from "../stores/series";
 import { ChartsTab, ChartTools } from "./charts_tab";
 import { DataTab } from "./data_tab";
@@ -49,7 +50,7 @@ export function RunScreen() {
     <>
       <RunHead run={known} />
       <Trouble text={run.trouble.value || curves.trouble.value} />
-      <Tiles run={known} newest={run.newest.value} />
+      {hasNumbers(known, run.newest.value) && <Tiles run={known} newest={run.newest.value} />}
       <Warnings run={known} />
       <Tabs label="Of this run" tabs={TABS.map((name) => ({ name, href: linkToTab(id, name, query) }))} current={tab}>
         {tab === "charts" && <ChartTools series={curves.series.value} />}
@@ -57,6 +58,11 @@ export function RunScreen() {
       <Tab tab={tab} run={known} series={curves.series.value} />
     </>
   );
+}
+
+/** Whether there is a number to show, or will be one soon. */
+function hasNumbers({ job, precompute }: JobDocument, newest: Newest): boolean {
+  return RUNNING.includes(job.state) || newest.train !== null || newest.held !== null || (precompute?.ok ?? false);
 }
 
 function Tab({ tab, run, series }: { tab: TabName; run: JobDocument; series: Series | null }) {

@@ -36,7 +36,7 @@ export function SpecTab({ run }: { run: JobDocument }) {
           <span class="amber">changed since</span> {line}
         </div>
       ))}
-      <div class="two-columns below">
+      <div class="spec-columns below">
         <section class="card spec">
           <div class="spec-head">
             <h2>Spec</h2>

@@ -6,6 +6,7 @@ import { ConfirmDialog } from "../parts/confirm";
 import { Empty } from "../parts/empty";
 import { Toasts } from "../parts/toast";
 import { SCREENS } from "../screens";
+import { FailureBound } from "./failure";
 import { Help, helpOpen } from "./help";
 import { useKeys } from "./keys";
 import { Locked } from "./locked";
@@ -27,14 +28,17 @@ export function App() {
 }
 
 function Screens() {
+  const { path } = useAddress();
   return (
     <main class="screen">
-      <Router>
-        {SCREENS.map((each) => (
-          <Route key={each.path} path={each.path} component={each.component} />
-        ))}
-        <Route default component={NoScreen} />
-      </Router>
+      <FailureBound key={path.split("/")[1]}>
+        <Router>
+          {SCREENS.map((each) => (
+            <Route key={each.path} path={each.path} component={each.component} />
+          ))}
+          <Route default component={NoScreen} />
+        </Router>
+      </FailureBound>
     </main>
   );
 }

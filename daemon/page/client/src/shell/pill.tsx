@@ -5,6 +5,7 @@ import { streaming } from "../api/stream";
 import { RUNNING } from "../parts/state";
 import { daemonTrouble, status } from "../stores/status";
 import { formatSize } from "../text/numbers";
+import { StartButton } from "./start";
 
 export function Pill() {
   const [tone, text, rest] = describe();
@@ -24,7 +25,14 @@ function describe(): [string, string, preact.ComponentChildren] {
   if (known && !streaming.value) return ["waiting", "reconnecting", null];
   if (known) return ["up", describeJobs(known), <span class="wide">· {formatSize(known.memory_rss_bytes)}</span>];
   if (!daemonTrouble.value) return ["", "", null];
-  return ["down", "daemon not running", <code class="wide">prefd start --detach</code>];
+  return [
+    "down",
+    "daemon not running",
+    <>
+      <code class="wide">prefd start --detach</code>
+      <StartButton />
+    </>,
+  ];
 }
 
 function describeJobs(known: Status): string {

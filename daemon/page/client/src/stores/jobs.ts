@@ -1,9 +1,8 @@
 /** The jobs of the list, newest first: asked for when the list is opened and when a job changes, and moved by events in between. */
-import { effect, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { explain, get } from "../api/client";
 import type { Jobs, ListedJob, ProgressEvent } from "../api/shapes";
-import { listen, openings } from "../api/stream";
-import { locked } from "../api/token";
+import { atEachOpening, listen } from "../api/stream";
 import { delay } from "./delay";
 
 const PAGE = 200;
@@ -54,10 +53,7 @@ export function keepJobs(): () => void {
       progress.set(event.job, event);
       redraw();
     }),
-    effect(() => {
-      openings.value;
-      if (!locked.value) void refreshJobs();
-    }),
+    atEachOpening(() => void refreshJobs()),
   ];
   return () => ends.forEach((end) => end());
 }

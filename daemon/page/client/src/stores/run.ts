@@ -1,9 +1,8 @@
 /** One job and all there is to know of it, kept as it is on the server for as long as a screen shows it. */
-import { effect, signal, type ReadonlySignal } from "@preact/signals";
+import { signal, type ReadonlySignal } from "@preact/signals";
 import { ApiError, explain, get } from "../api/client";
 import { isEvaluation, type JobDocument, type Jobs } from "../api/shapes";
-import { listen, openings } from "../api/stream";
-import { locked } from "../api/token";
+import { atEachOpening, listen } from "../api/stream";
 import { delay } from "./delay";
 
 export type Row = Readonly<Record<string, unknown>>;
@@ -63,10 +62,7 @@ export function followRun(id: number): FollowedRun {
       const known = document.peek();
       if (event.job === id && known) document.value = { ...known, progress: event };
     }),
-    effect(() => {
-      openings.value;
-      if (!locked.value) void ask();
-    }),
+    atEachOpening(() => void ask()),
   ];
   return { document, newest, trouble, missing, refresh, end: () => ends.forEach((end) => end()) };
 }

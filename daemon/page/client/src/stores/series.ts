@@ -1,9 +1,8 @@
 /** The curves of one job: asked for in columns, and carried on by events, so that a report costs one point and not one request. */
-import { effect, signal, type ReadonlySignal } from "@preact/signals";
+import { signal, type ReadonlySignal } from "@preact/signals";
 import { explain, get } from "../api/client";
 import { isEvaluation, type MetricsEvent, type Series } from "../api/shapes";
-import { listen, openings } from "../api/stream";
-import { locked } from "../api/token";
+import { atEachOpening, listen } from "../api/stream";
 import { addRows } from "./curve_rows";
 import { delay } from "./delay";
 
@@ -68,10 +67,7 @@ export function followSeries(job: number, points: number, range: Range = { from:
       soon();
     }),
     listen("reset", () => void ask()),
-    effect(() => {
-      openings.value;
-      if (!locked.value) void ask();
-    }),
+    atEachOpening(() => void ask()),
   ];
   return {
     series,

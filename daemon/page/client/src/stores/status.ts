@@ -1,8 +1,8 @@
 /** What the daemon does, asked for each few seconds while the tab is visible, and at once when a job changes its state. */
-import { effect, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { ApiError, get } from "../api/client";
 import type { Status } from "../api/shapes";
-import { listen, openings } from "../api/stream";
+import { atEachOpening, listen } from "../api/stream";
 import { locked } from "../api/token";
 import { delay } from "./delay";
 
@@ -31,8 +31,5 @@ export function keepStatus(): void {
   setInterval(() => !document.hidden && void refreshStatus(), EVERY);
   document.addEventListener("visibilitychange", () => !document.hidden && soon());
   listen("job", soon);
-  effect(() => {
-    openings.value;
-    if (!locked.value) void refreshStatus();
-  });
+  atEachOpening(() => void refreshStatus());
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { listFields, makeField, type Schema } from "./schema";
+import { leaveOutPresets, listFields, makeField, type Schema } from "./schema";
 import { placeFields, SECTIONS } from "./sections";
 
 const nullable = (...variants: Schema[]): Schema => ({ anyOf: [...variants, { type: "null" }] });
@@ -53,4 +53,9 @@ test("each setting stands in one section, one that no section knows too", () => 
   assert.equal(all.length, fields.length);
   const training = SECTIONS.find((each) => each.title === "Training settings");
   assert.ok(training && placed.get(training)?.more.some((field) => field.path.at(-1) === "newest"));
+});
+
+test("a frozen spec loses what its silence says as well", () => {
+  const spec = { name: "", model: "m", data: { path: "p", validation: 0.05 }, training: { newest: 1, qat: { bits: 4 } }, sweep: null };
+  assert.deepEqual(leaveOutPresets(spec, listFields(SCHEMA, ["loss"], ["sweep"])), { model: "m", data: { path: "p" }, training: { newest: 1 } });
 });

@@ -63,6 +63,21 @@ export function listFields(root: Schema, skipped: readonly string[], whole: read
   return fields;
 }
 
+/** Leaves out of a frozen spec what says no more than its silence would, and the mappings that this leaves empty. */
+export function leaveOutPresets(spec: unknown, fields: readonly Field[]): unknown {
+  const presets = new Map(fields.map((field) => [field.path.join("."), JSON.stringify(field.preset)]));
+  const prune = (value: unknown, path: readonly string[]): unknown => {
+    if (value === null || presets.get(path.join(".")) === JSON.stringify(value)) return undefined;
+    if (typeof value !== "object" || Array.isArray(value)) return value;
+    const kept = Object.entries(value).flatMap(([key, each]): [string, unknown][] => {
+      const pruned = prune(each, [...path, key]);
+      return pruned === undefined ? [] : [[key, pruned]];
+    });
+    return kept.length || !path.length ? Object.fromEntries(kept) : undefined;
+  };
+  return prune(spec, []);
+}
+
 /** Makes the field of one setting, such as a loss's parameter. */
 export function makeField(root: Schema, node: Schema, path: Path): Field {
   const variants = listVariants(root, node);

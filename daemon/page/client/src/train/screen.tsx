@@ -3,7 +3,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { useSignal } from "@preact/signals";
 import { useAddress } from "../address";
 import { explain, get, postText } from "../api/client";
-import type { Job } from "../api/shapes";
+import type { ClaimedSpec, Job } from "../api/shapes";
 import { loadLosses, losses, lossesTrouble } from "../losses/store";
 import { Button } from "../parts/button";
 import { confirm } from "../parts/confirm";
@@ -12,13 +12,13 @@ import { Tabs } from "../parts/tabs";
 import { tell, tellError } from "../parts/toast";
 import { useKeys } from "../shell/keys";
 import { formatCount } from "../text/numbers";
-import { isEditable, readSource, toYaml } from "./document";
+import { isEditable, parse, readSource, toYaml } from "./document";
 import { EditorPane } from "./editor_pane";
 import { setText, spec, START, text } from "./editing";
 import { lineAsked } from "./line";
 import { chooseLoss, Preference } from "./preference";
 import { Rows } from "./rows";
-import { listFields, type Field } from "./schema";
+import { leaveOutPresets, listFields, type Field } from "./schema";
 import { loadSchema, schema, schemaTrouble } from "./schema_store";
 import { SectionCard } from "./section";
 import { placeFields } from "./sections";
@@ -44,9 +44,9 @@ export default function TrainScreen() {
     return keepAsking();
   }, []);
   useEffect(() => {
-    if (!query.from) return;
-    void loadJob(query.from).finally(() => change({ from: null }));
-  }, [query.from]);
+    if (!query.from || !fields.length) return;
+    void loadJob(query.from, fields).finally(() => change({ from: null }));
+  }, [query.from, fields]);
 
   useEffect(() => {
     const wanted = losses.value.find((each) => each.name === query.loss);
@@ -133,16 +133,23 @@ function countRows(): string {
 }
 
 /** Loads the spec of a job to start from; asks first where that would replace something written here. */
-async function loadJob(id: string): Promise<void> {
+async function loadJob(id: string, fields: readonly Field[]): Promise<void> {
   try {
-    const found = await get<{ text: string }>(`/v1/jobs/${encodeURIComponent(id)}/spec`);
-    const wanted = toYaml(found.text);
+    const found = await get<ClaimedSpec>(`/v1/jobs/${encodeURIComponent(id)}/spec`);
+    const wanted = toYaml(isOneJob(found.text) ? found.text : JSON.stringify(leaveOutPresets(found.spec, fields)));
     const isDraft = text.peek() !== START && text.peek() !== wanted;
     if (isDraft && !(await confirm("Replace the spec that you are writing?", `The form holds another spec. Job ${id}'s would take its place.`, `Take job ${id}'s`))) return;
     setText(wanted);
   } catch (error) {
     tellError(error);
   }
+}
+
+/** Whether a file's text is the spec of one job: one of a sweep, or of several specs in a file, is started from by itself. */
+function isOneJob(text: string | null): text is string {
+  if (text === null) return false;
+  const doc = parse(text);
+  return isEditable(doc) && !doc.has("sweep");
 }
 
 async function startOver(): Promise<void> {

@@ -1,36 +1,35 @@
-"""Compares two jobs pair by pair, where the pairs of both are scored: which of them only one job gets right. Pure but for reading them.
+"""Compares two jobs pair by pair, where the pairs of both are scored: which of them only one job gets right.
 
 Pairs are the same where their tokens are. Margins of two losses are in two units, so they are shown and not subtracted.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.pair_files import PairFiles
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.text.document_model import DocumentModel
 
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class DifferingPair:
+class DifferingPair(DocumentModel):
     """DifferingPair is a pair that one of two jobs gets right and the other does not."""
 
     place: str
     row: int
     held_out: bool
     """Whether both hold it out."""
-    margins: tuple[float, float]
-    """Under either job, in their order."""
+    margins: tuple[float | None, float | None]
+    """Under either job, in their order; None where it is not finite."""
     prompt: str
 
 
-@dataclass(frozen=True)
-class PairComparison:
+class PairComparison(DocumentModel):
     """PairComparison says on which pairs two jobs differ."""
 
     jobs: tuple[int, int]
@@ -38,24 +37,8 @@ class PairComparison:
     """Pairs that both have scored."""
     both_right: int
     both_wrong: int
-    only_first: Sequence[DifferingPair]
-    """Those that only the first job gets right; held-out ones first, then by the other's margin."""
-    only_second: Sequence[DifferingPair]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as `--json` prints it."""
-        counts = {
-            "jobs": list(self.jobs),
-            "common": self.common,
-            "both_right": self.both_right,
-            "both_wrong": self.both_wrong,
-        }
-        return counts | {
-            "right_only_in": {
-                str(job): [asdict(pair) for pair in pairs]
-                for job, pairs in zip(self.jobs, (self.only_first, self.only_second))
-            }
-        }
+    right_only_in: Mapping[str, Sequence[DifferingPair]]
+    """Job → the pairs that only it gets right; held-out ones first, then by the other's margin."""
 
 
 def compare_pairs(home: Home, jobs: Sequence[int]) -> PairComparison | None:
@@ -80,15 +63,31 @@ def compare_rows(jobs: tuple[int, int], first: Sequence[Row], second: Sequence[R
         return [pair for *actual, pair in outcomes if actual == list(rights)]
 
     return PairComparison(
-        jobs,
-        len(outcomes),
-        len(select(True, True)),
-        len(select(False, False)),
-        sorted(select(True, False), key=lambda pair: (not pair.held_out, pair.margins[1])),
-        sorted(select(False, True), key=lambda pair: (not pair.held_out, pair.margins[0])),
+        jobs=jobs,
+        common=len(outcomes),
+        both_right=len(select(True, True)),
+        both_wrong=len(select(False, False)),
+        right_only_in={
+            str(jobs[0]): sorted(select(True, False), key=lambda pair: _rank(pair, pair.margins[1])),
+            str(jobs[1]): sorted(select(False, True), key=lambda pair: _rank(pair, pair.margins[0])),
+        },
     )
 
 
+def _rank(pair: DifferingPair, margin: float | None) -> tuple[bool, float]:
+    """Give the key that sorts held-out pairs first, then those with the smallest `margin`."""
+    return not pair.held_out, -math.inf if margin is None else margin
+
+
+def _drop_nonfinite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _make_pair(one: Row, other: Row) -> DifferingPair:
-    held_out = one["held_out"] and other["held_out"]
-    return DifferingPair(one["place"], one["row"], held_out, (one["margin"], other["margin"]), one["prompt"])
+    return DifferingPair(
+        place=one["place"],
+        row=one["row"],
+        held_out=one["held_out"] and other["held_out"],
+        margins=(_drop_nonfinite(one["margin"]), _drop_nonfinite(other["margin"])),
+        prompt=one["prompt"],
+    )

@@ -1,0 +1,146 @@
+"""Draws continuations of a prompt with mlx-lm, each from a seed of its own, so that a request repeats to the token."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx import nn
+from mlx_lm.generate import generate_step
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.sample_utils import make_sampler
+
+from prefd.daemon.worker.errors import Interrupted, JobError
+from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.lookup_tables import Tables
+from prefd.daemon.worker.models.source import ModelSource
+from prefd.daemon.worker.stopping import StopEvent
+from prefd.daemon.worker_tasks.live_requests import SampledSequence, SampleRequest, SamplingParams
+
+PREFILL_TOKENS = 2048
+"""Tokens of a prompt that run at once."""
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Generator draws tokens; `session` is what seeds are made from where a client gives none."""
+
+    source: ModelSource
+    tables: Tables
+    session: str
+    stop: StopEvent
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Return the model's tokenizer, which knows its end tokens; it is loaded when it is first needed."""
+        return loading.tokenizer(self.source)
+
+    def sample(self, model: nn.Module, request: SampleRequest) -> list[SampledSequence]:
+        """Draw the sequences that `request` asks for. Raises `JobError` for settings that mean nothing, `Interrupted` at a stop."""
+        stops = Stops.read(request.params.stop, self.tokenizer)
+        most = self._count_most_tokens(request)
+        prompt = mx.array(list(request.tokens))
+        caches = make_prompt_cache(model)
+        if most:
+            self._fill(model, prompt[:-1], caches)
+        return [
+            self._draw(model, prompt[-1:], copy.deepcopy(caches), most, stops, request, number)
+            for number in range(request.num_samples)
+        ]
+
+    def _count_most_tokens(self, request: SampleRequest) -> int:
+        """Count the tokens that a sequence may have: what was asked for, or as many as the model was made for."""
+        room = self.tables.positions or self.tables.made_for
+        if request.params.max_tokens is None and room is None:
+            raise JobError(
+                "sample: max_tokens is not given, and the model's config.json does not say how many it can take"
+            )
+        most = request.params.max_tokens
+        if most is None:
+            assert room is not None
+            return max(0, room - len(request.tokens))
+        if self.tables.positions is not None and len(request.tokens) + most > self.tables.positions:
+            raise JobError(
+                f"sample: a prompt of {len(request.tokens)} tokens and max_tokens {most} exceed the model's "
+                f"{self.tables.positions} positions ({self.tables.positions_name}); lower max_tokens"
+            )
+        return most
+
+    def _fill(self, model: nn.Module, prompt: mx.array, caches: list[Any]) -> None:
+        run: Any = model
+        for begin in range(0, len(prompt), PREFILL_TOKENS):
+            run(prompt[None, begin : begin + PREFILL_TOKENS], cache=caches)
+            mx.eval([cache.state for cache in caches])
+            self._look_for_stop()
+
+    def _draw(
+        self,
+        model: nn.Module,
+        last: mx.array,
+        caches: list[Any],
+        most: int,
+        stops: Stops,
+        request: SampleRequest,
+        number: int,
+    ) -> SampledSequence:
+        """Draw sequence `number` behind a prompt of which all but the `last` token is in `caches`."""
+        tokens: list[int] = []
+        logprobs: list[float] = []
+        if most:
+            mx.random.seed(self._make_seed(request, number))
+            for token, scores in self._generate(model, last, caches, most, request.params):
+                tokens.append(token)
+                logprobs.append(min(float(np.array(scores[token].astype(mx.float32))), 0.0))
+                if stops.end(tokens):
+                    return SampledSequence(stop_reason="stop", tokens=tokens, logprobs=logprobs)
+                self._look_for_stop()
+        return SampledSequence(stop_reason="length", tokens=tokens, logprobs=logprobs)
+
+    @staticmethod
+    def _generate(
+        model: nn.Module, last: mx.array, caches: list[Any], most: int, params: SamplingParams
+    ) -> Iterator[tuple[int, mx.array]]:
+        sampler = make_sampler(temp=params.temperature, top_p=params.top_p, top_k=max(params.top_k, 0))
+        steps: Any = generate_step(last, model, max_tokens=most, sampler=sampler, prompt_cache=caches)
+        yield from steps
+
+    def _make_seed(self, request: SampleRequest, number: int) -> int:
+        """Make the seed of sequence `number`: each of a request has another."""
+        seed = f"{self.session} {request.n}" if request.params.seed is None else str(request.params.seed)
+        return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:8], "big")
+
+    def _look_for_stop(self) -> None:
+        if self.stop.is_set():
+            raise Interrupted("a sample")
+
+
+@dataclass(frozen=True)
+class Stops:
+    """Stops says where a sequence ends: behind a token or a text, which are part of it."""
+
+    tokenizer: Any
+    tokens: frozenset[int]
+    texts: tuple[str, ...]
+
+    @classmethod
+    def read(cls, stop: str | Sequence[str] | Sequence[int] | None, tokenizer: Any) -> Stops:
+        """Read what a client asks for; the model's own end tokens are always among it."""
+        given = [stop] if isinstance(stop, str) else list(stop or ())
+        tokens = {each for each in given if isinstance(each, int)}
+        texts = tuple(each for each in given if isinstance(each, str) and each)
+        return cls(tokenizer, frozenset(tokens | set(tokenizer.eos_token_ids)), texts)
+
+    def end(self, tokens: Sequence[int]) -> bool:
+        """Say whether the sequence ends with its last token."""
+        if tokens[-1] in self.tokens:
+            return True
+        if not self.texts:
+            return False
+        text = self.tokenizer.decode(list(tokens))
+        return any(stop in text for stop in self.texts)

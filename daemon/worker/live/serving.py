@@ -1,0 +1,186 @@
+"""Runs the phase `live`: does a session's requests as they come, until its client is gone or the worker is asked to stop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeGuard
+
+import mlx.core as mx
+from pydantic import ValidationError
+
+from prefd.daemon.errors import EXPECTED
+from prefd.daemon.machine.files import DISK_TROUBLE
+from prefd.daemon.runs.live_folder import LiveFolder
+from prefd.daemon.runs.phase_outcomes import LiveOutcome
+from prefd.daemon.runs.phase_summaries import LiveSummary
+from prefd.daemon.worker.device_trouble import raise_if_device_failed
+from prefd.daemon.worker.errors import Interrupted, JobError, Stopped
+from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.live.loading import LoadedSession, load_session
+from prefd.daemon.worker.live.questions import Question
+from prefd.daemon.worker.live.request_files import RequestFiles
+from prefd.daemon.worker.models.device import describe_machine
+from prefd.daemon.worker.stopping import StopEvent
+from prefd.daemon.worker_tasks.live_requests import (
+    AnyRequest,
+    ComputeLogprobsRequest,
+    ErrorCategory,
+    FailedResult,
+    LiveResult,
+    LiveSession,
+    SampleRequest,
+)
+
+log = logging.getLogger(__name__)
+
+SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.005, 0.1
+"""Between two looks for the next request, the longer the longer none has come."""
+GATHER_S, GATHER_MOST_S = 0.02, 0.5
+"""How long a question waits for others, to be answered beside them: until none has come for so long, and so long in all."""
+
+
+def serve_session(job: RunningJob, stop: StopEvent) -> LiveOutcome:
+    """Serve the session of `job` to its end.
+
+    Raises `Stopped` when asked to stop, with all that was done saved, and `JobError` for a session that cannot be loaded.
+    """
+    began, folder = time.monotonic(), job.run.live
+    session = read_session(folder)
+    if folder.closed.exists() and not folder.request(folder.read_applied() + 1).exists():
+        return LiveOutcome(ok=True, reason="the client is gone, and nothing was pending")
+    loaded = load_session(job, folder, session, stop)
+    folder.results.mkdir(exist_ok=True)
+    serving = Serving(loaded, RequestFiles(folder, loaded.state.applied), stop)
+    serving.run()
+    serving.save()
+    if stop.is_set():
+        raise Stopped(f"stopped behind request {serving.requests.done}; the session's state is saved")
+    return _summarize(serving, time.monotonic() - began)
+
+
+def read_session(folder: LiveFolder) -> LiveSession:
+    """Read `session.json`. Raises `JobError` where it is none that this version can read."""
+    try:
+        return LiveSession.model_validate_json(folder.session.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise JobError(f"{folder.session} is no session that this version of prefd can load: {error}") from error
+
+
+@dataclass
+class Serving:
+    """Serving is a session whose requests are done as they come."""
+
+    loaded: LoadedSession
+    requests: RequestFiles
+    stop: StopEvent
+
+    def run(self) -> None:
+        """Do requests until the client is gone or a stop is requested; a request that a stop interrupts is left undone."""
+        self.loaded.answering.steps.write_progress()
+        wait = SHORTEST_WAIT_S
+        with suppress(Interrupted):
+            while not self.stop.is_set():
+                closed = self.requests.folder.closed.exists()  # looked for first: what came before it is done
+                if self._do_waiting():
+                    wait = SHORTEST_WAIT_S
+                elif closed:
+                    return
+                else:
+                    time.sleep(wait)
+                    wait = min(2 * wait, LONGEST_WAIT_S)
+                if self.loaded.state.is_due():
+                    self.save()
+
+    def save(self) -> None:
+        """Save the effect of all that was done; its results are on the disk before."""
+        self.requests.flush()
+        self.loaded.state.save(self.requests.done, self.loaded.answering.learner)
+
+    def _do_waiting(self) -> bool:
+        """Do the next request, or the next questions together; False where none is there."""
+        request = self.requests.read_next()
+        if request is None:
+            return False
+        if isinstance(request, FailedResult):
+            self.requests.finish(request)
+        elif is_question(request):
+            self._answer_questions()
+        else:
+            self.requests.finish(self._try(request))
+        self.loaded.answering.steps.write_progress()
+        return True
+
+    def _answer_questions(self) -> None:
+        """Answer the questions that wait; where one of them cannot be answered, each by itself."""
+        self._gather()
+        questions = self.requests.read_run(is_question)
+        try:
+            for result in self.loaded.answering.questions.answer(questions):
+                self.requests.finish(result)
+        except Interrupted:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever it is, each question is told its own
+            raise_if_passing(error)
+            for question in questions:
+                if question.n > self.requests.done:
+                    self.requests.finish(self._try(question))
+
+    def _gather(self) -> None:
+        """Wait until no further request comes for a moment: what is asked at once is answered at once."""
+        last, began = self.requests.done + 1, time.monotonic()
+        came = began
+        while time.monotonic() - came < GATHER_S and time.monotonic() - began < GATHER_MOST_S:
+            if self.requests.folder.request(last + 1).exists():
+                last, came = last + 1, time.monotonic()
+            else:
+                time.sleep(SHORTEST_WAIT_S)
+
+    def _try(self, request: AnyRequest) -> LiveResult:
+        """Do a request; where it cannot be done, say why."""
+        try:
+            return self.loaded.answering.answer(request)
+        except Interrupted:
+            raise
+        except EXPECTED as error:
+            raise_if_passing(error)
+            log.warning("request %d (%s): %s", request.n, request.kind, error)
+            category: ErrorCategory = "server" if isinstance(error.__cause__, OSError) else "user"
+            return FailedResult(n=request.n, category=category, error=str(error))
+        except Exception as error:
+            raise_if_passing(error)
+            log.exception("request %d (%s)", request.n, request.kind)
+            reason = f"{type(error).__name__}: {error} (the traceback is in the job's worker.log)"
+            return FailedResult(n=request.n, category="server", error=reason)
+
+
+def is_question(request: AnyRequest) -> TypeGuard[Question]:
+    """Say whether the request changes nothing and may be answered beside others."""
+    return isinstance(request, ComputeLogprobsRequest | SampleRequest)
+
+
+def raise_if_passing(error: BaseException) -> None:
+    """Raise `error` again where it is the machine's, and passes: a full disk, no memory. Another worker does the request again."""
+    raise_if_device_failed(error)
+    for each in (error, error.__cause__):
+        if isinstance(each, OSError) and each.errno in DISK_TROUBLE:
+            raise error
+
+
+def _summarize(serving: Serving, seconds: float) -> LiveOutcome:
+    answering, done = serving.loaded.answering, serving.requests.done
+    references, steps = answering.questions.references, answering.steps.steps
+    line = f"{done} requests, {steps} steps; references: {references.hits} from the cache, {references.scored} scored"
+    summary = LiveSummary(
+        steps=steps,
+        requests=done,
+        seconds=seconds,
+        ref_hits=references.hits,
+        ref_scored=references.scored,
+        peak_memory_gb=mx.get_peak_memory() / 1e9,
+        machine=describe_machine(),
+        line=line,
+    )
+    return LiveOutcome(ok=True, reason=line, summary=summary)

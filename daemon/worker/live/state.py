@@ -1,0 +1,117 @@
+"""Keeps a session's exact state: adapter, optimizer, accumulated gradient, and the last request whose effect they hold.
+
+After a crash the requests behind it are done again, in their order and to the same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx.utils import tree_unflatten
+
+from prefd.cache.segments.durable import flush_for_good
+from prefd.daemon.machine.files import read_json, write_json
+from prefd.daemon.runs.live_folder import LiveFolder
+from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.live.learner import Learner
+from prefd.daemon.worker.models.source import ModelSource
+from prefd.daemon.worker.outputs.published import report_write_errors
+from prefd.daemon.worker.scoring.trunk import list_arrays
+from prefd.daemon.worker.training.checkpoint import Checkpoints, load_tensors
+
+GRADIENT_FILE = "gradient.safetensors"
+LEAST_SECONDS = 5.0
+"""Between two saves, while requests come."""
+SAVING_SHARE = 0.05
+"""Of the time, that saving may take."""
+
+
+@dataclass
+class SessionState:
+    """SessionState is the folder of a session's checkpoints, with the file that says how far they go."""
+
+    folder: LiveFolder
+    source: ModelSource
+    weights_sha256: str
+    """The digest of the base model's weights: a state on others means nothing."""
+    applied: int = 0
+    """The last request whose effect is saved."""
+    saved_at: float = field(default_factory=time.monotonic)
+    saving_seconds: float = 0.0
+    _checkpoint: int = 0
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """Return the checkpoints, each named after the request that it was saved behind."""
+        return Checkpoints(self.folder.state, keep=2)
+
+    def restore(self, learner: Learner | None) -> int:
+        """Load what was saved into `learner`, and return the last request that it has the effect of; 0 where nothing was saved.
+
+        Raises `JobError` where it was saved on other weights, or is damaged and cannot be made again.
+        """
+        noted = read_json(self.folder.applied)
+        applied, checkpoint = (noted["applied"], noted["checkpoint"]) if isinstance(noted, dict) else (0, 0)
+        self._checkpoint = 0 if learner is None else self._load_newest(learner)
+        if learner is None or self._checkpoint == checkpoint:
+            self.applied = applied
+        else:
+            self.applied = self._checkpoint
+        if self.applied < applied and not self.folder.request(self.applied + 1).exists():
+            raise JobError(
+                f"the session's state in {self.folder.state} is damaged: the newest that is whole is that of request "
+                f"{self.applied}, and request {self.applied + 1} is not there to be done again; begin anew from saved weights"
+            )
+        return self.applied
+
+    def _load_newest(self, learner: Learner) -> int:
+        """Load the newest whole checkpoint, and return the request that it was saved behind; 0 where there is none."""
+        checkpoint = self.checkpoints.restore(learner.policy.model, learner.policy.optimizer)
+        if checkpoint is None:
+            return 0
+        if checkpoint.state["weights_sha256"] != self.weights_sha256:
+            raise JobError(
+                f"the weights of {self.source.model} are not those that the session was trained on; put them back as they were"
+            )
+        learner.steps = checkpoint.state["steps"]
+        learner.loss, learner.tokens = checkpoint.state["loss"], checkpoint.state["tokens"]
+        if (gradient := checkpoint.folder / GRADIENT_FILE).is_file():
+            learner.gradient = tree_unflatten(list(load_tensors(gradient).items()))
+        return checkpoint.step
+
+    def is_due(self) -> bool:
+        """Say whether it is time to save."""
+        since = time.monotonic() - self.saved_at
+        return since >= max(LEAST_SECONDS, self.saving_seconds / SAVING_SHARE)
+
+    def save(self, applied: int, learner: Learner | None) -> None:
+        """Save the effect of all requests up to `applied`. Raises `JobError` for what the disk refuses."""
+        if applied == self.applied and not (learner and learner.changed):
+            return
+        began = time.monotonic()
+        with report_write_errors("the session's state", self.folder.state):
+            self.folder.state.mkdir(exist_ok=True)
+            if learner is not None and learner.changed:
+                self._save_checkpoint(applied, learner)
+                self._checkpoint, learner.changed = applied, False
+            write_json(self.folder.applied, {"applied": applied, "checkpoint": self._checkpoint})
+            flush_for_good(self.folder.state)
+        self.applied, self.saved_at = applied, time.monotonic()
+        self.saving_seconds = self.saved_at - began
+
+    def _save_checkpoint(self, applied: int, learner: Learner) -> None:
+        tensors: Mapping[str, Any] = {}
+        if learner.gradient is not None:
+            tensors = {GRADIENT_FILE: dict(list_arrays(learner.gradient))}
+        policy = learner.policy
+        state = {
+            "steps": learner.steps,
+            "loss": learner.loss,
+            "tokens": learner.tokens,
+            "weights_sha256": self.weights_sha256,
+        }
+        config = policy.fine_tune.adapter_config(self.source)
+        self.checkpoints.save(applied, policy.model, policy.optimizer, config, state, tensors=tensors)
