@@ -16,6 +16,7 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.machine.files import expand_user
 from prefd.daemon.text.parse import parse
 from prefd.daemon.text.parsed import MAX_BYTES, ParseError
+from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.strict_model import SpecModel
 from prefd.daemon.text.validation_faults import explain_faults
 from prefd.daemon.text.wording import compose
@@ -101,6 +102,8 @@ class Config(SpecModel):
             return cls()
         except OSError as error:
             raise ConfigError(f"{home.config}: {error.strerror or error}") from None
+        if len(data) > MAX_BYTES:
+            raise ConfigError(f"{home.config}: larger than {format_size(MAX_BYTES)}: is it another file?")
         if not data.strip():
             return cls()
         try:
