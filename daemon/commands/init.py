@@ -62,9 +62,12 @@ def init(home: Home, as_json: bool) -> None:
 
 def make_home(home: Home) -> bool:
     """Makes every folder, and config.toml where there is none; returns whether that was written."""
+    from prefd.daemon.home.serve_key import BadServeKey, keep_key
     from prefd.daemon.home.settings import Config
 
     home.create()
+    with suppress(BadServeKey):  # `prefd serve` says what is wrong with it
+        keep_key(home)
     link_for_finder(home)
     try:
         with home.config.open("x", encoding="utf-8") as file:

@@ -14,7 +14,7 @@ from prefd.daemon.commands.shared.unattended import explain_unattended
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.terminal import render
-from prefd.daemon.terminal.status import page_facts, power_facts, usage_facts, watch_facts
+from prefd.daemon.terminal.status import client_facts, page_facts, power_facts, usage_facts, watch_facts
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock, format_duration
 from prefd.daemon.text.version_skew import describe_skew
@@ -47,6 +47,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     from prefd.daemon.control.client import Client, DaemonNotRunning
     from prefd.daemon.health import usage
     from prefd.daemon.home.page_record import find_page
+    from prefd.daemon.home.serve_record import find_server
 
     home = require_home(ctx.obj)
     try:
@@ -75,6 +76,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 *((f"job {job_id}", why) for job_id, why in unattended),
                 *queue_facts(paused_at),
                 *page_facts(page),
+                *client_facts(find_server(home)),
                 *usage_facts(machine_usage),
                 *size_facts(*sizes),
             ]
@@ -94,6 +96,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
         render.emit_json({"running": True, **document, "usage": asdict(machine_usage), **run_sizes})
     else:
         served = page_facts(page, daemon.page.error if daemon.page else None)
+        served += client_facts(find_server(home), daemon.clients.error if daemon.clients else None)
         facts = [*daemon_facts(daemon), *served, *usage_facts(machine_usage), *size_facts(*sizes)]
         render.open_stdout().print(render.make_facts(facts))
 

@@ -25,6 +25,8 @@ class Connection(H11Protocol):
     """Connection serves this user only, as the kernel tells who is at the other end of a Unix socket."""
 
     timing: Timing = USUAL
+    most: int = MAX_CONNECTIONS
+    """So many connections are answered at a time."""
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
@@ -83,7 +85,7 @@ class Connection(H11Protocol):
     def _make_room(self) -> bool:
         """Returns whether there is room for one more; the oldest connection without a whole request goes for it."""
         connections = [each for each in self.connections if isinstance(each, Connection)]
-        if len(connections) < MAX_CONNECTIONS:
+        if len(connections) < self.most:
             return True
         idle = [each for each in connections if each.waiting]
         if not idle:

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -90,11 +90,13 @@ class _Server(uvicorn.Server):
 async def serve_control(daemon: Controlled, listener: socket.socket, timing: Timing = USUAL) -> None:
     """Answers on `listener` until cancelled; requests that are being answered are finished first."""
     hub = Hub(daemon.home, timing)
-    await serve_app(make_app(daemon, hub), hub, listener, make_limits(timing))
+    await serve_app(make_app(daemon, hub), hub.close, listener, make_limits(timing))
 
 
-async def serve_app(app: ASGIApp, hub: Hub, listener: socket.socket, limits: Mapping[str, Any]) -> None:
-    """Answers on `listener` until cancelled; requests that are being answered are finished first."""
+async def serve_app(
+    app: ASGIApp, end_streams: Callable[[], None], listener: socket.socket, limits: Mapping[str, Any]
+) -> None:
+    """Answers on `listener` until cancelled; requests that are being answered are finished first, streams when `end_streams` was called."""
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -111,7 +113,7 @@ async def serve_app(app: ASGIApp, hub: Hub, listener: socket.socket, limits: Map
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
-        hub.close()
+        end_streams()
         server.should_exit = True
         await serving
         raise

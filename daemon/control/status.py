@@ -90,7 +90,7 @@ class Power:
 
 @dataclass(frozen=True, kw_only=True)
 class PageHealth:
-    """PageHealth says where the daemon has the page served."""
+    """PageHealth says where the daemon has the page, or its clients, served."""
 
     address: str | None
     """Where a browser on this machine finds it; null while it is not served."""
@@ -132,6 +132,8 @@ class Status:
     power: Power = field(default_factory=Power)
     page: PageHealth | None = None
     """The page that this daemon serves; null where it was not asked to."""
+    clients: PageHealth | None = None
+    """The server of Tinker clients that this daemon has running; null where it was not asked to."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns every field, as plain JSON values."""

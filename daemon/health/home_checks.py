@@ -16,9 +16,9 @@ from typing import Literal
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.finder_link import find_link, is_hidden
 from prefd.daemon.home.identity import read_identity
+from prefd.daemon.home.jobs_owner import explain_sharing, find_other_home
 from prefd.daemon.home.layout import Home, explain_dangling
 from prefd.daemon.home.runs_owner import RunsOwner, describe_sharing
-from prefd.daemon.inbox.availability import explain_sharing, find_other_home
 from prefd.daemon.jobs.home_copies import is_unsettled
 from prefd.daemon.jobs.table import JobTableError
 from prefd.daemon.machine.mounts import find_mount

@@ -170,6 +170,26 @@ class Home:
         return self.run / "web.lock"
 
     @property
+    def serve_key(self) -> Path:
+        """Return the file of the key of `prefd serve`. Mode 0600."""
+        return self.root / "serve.key"
+
+    @property
+    def serve_record(self) -> Path:
+        """Return the file of `prefd serve` that says where it listens."""
+        return self.run / "serve.json"
+
+    @property
+    def serve_lock(self) -> Path:
+        """Return the file whose lock the running `prefd serve` holds."""
+        return self.run / "serve.lock"
+
+    @property
+    def live(self) -> Path:
+        """Return the folder of the sessions of clients of `prefd serve`."""
+        return self.root / "live"
+
+    @property
     def log(self) -> Path:
         """Return the file of the daemon's log, where it does not go to stderr."""
         return self.root / "daemon.log"

@@ -68,6 +68,31 @@ class WebConfig(SpecModel):
     )
 
 
+class ServeConfig(SpecModel):
+    """ServeConfig says what Tinker clients may train, and where they are answered: `[serve]` in config.toml."""
+
+    enabled: bool = Field(False, description="serve Tinker clients with the daemon, as `prefd serve` does")
+    host: Literal["127.0.0.1", "::1"] = Field("127.0.0.1", description="the address; only this machine reaches it")
+    port: int = Field(8378, ge=1, le=65535, description="the port; another home's needs another")
+    models: dict[str, str] = Field(
+        {}, description="what clients may train, by the name they ask for: a model folder, or a hub id"
+    )
+    release_seconds: float = Field(
+        300.0, ge=30, description="a client's models are released when it was not heard of for this long"
+    )
+
+    @field_validator("models")
+    @classmethod
+    def check_models(cls, value: dict[str, str]) -> dict[str, str]:
+        """Refuses names that clients cannot ask for, and models without a place."""
+        for name, model in value.items():
+            if not name.strip() or not name.isprintable() or len(name) > 200 or not model.strip():
+                raise ValueError(
+                    f"each model has a name of one line and a folder or a hub id, got {name!r} = {model!r}"
+                )
+        return value
+
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -84,6 +109,7 @@ class Config(SpecModel):
     log: LogConfig = LogConfig()
     notify: NotifyConfig = NotifyConfig()
     web: WebConfig = WebConfig()
+    serve: ServeConfig = ServeConfig()
 
     @field_validator("groups")
     @classmethod

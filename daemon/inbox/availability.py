@@ -16,9 +16,9 @@ from typing import Any
 from ulid import ULID
 
 from prefd.daemon.errors import PrefdError
-from prefd.daemon.home.identity import FILE as IDENTITY
+from prefd.daemon.home.jobs_owner import explain_sharing, find_other_home
 from prefd.daemon.home.layout import Home, HomeUnusable
-from prefd.daemon.machine.files import follow_links, read_json, write_json
+from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.machine.host import find_host_id
 from prefd.daemon.machine.mounts import Mount, find_mount, is_mounted
 from prefd.daemon.text.wording import clip
@@ -121,24 +121,6 @@ class WatchedFolder:
                     f"{self.home.jobs} is watched for {other_home}; if it is not any more, delete {mark}"
                 )
             write_json(mark, ours)
-
-
-def find_other_home(home: Home) -> Path | None:
-    """Return the home whose own folder `jobs/` is a link to; None where it leads to no other home's."""
-    if not home.jobs.is_symlink():
-        return None
-    target = follow_links(home.jobs)
-    marks = (IDENTITY, home.database.name, home.config.name)
-    is_of_a_home = target.name == home.jobs.name and any((target.parent / mark).exists() for mark in marks)
-    return target.parent if is_of_a_home and target.parent != home.root else None
-
-
-def explain_sharing(home: Home, other: Path) -> str:
-    """Say that two homes have one folder, and what to do."""
-    return (
-        f"{home.jobs} leads to the folder of the home {other}: each would take the other's specs, so nothing is claimed "
-        "from here; remove the link, and the next start makes a folder of its own"
-    )
 
 
 def read_identity(folder: Path) -> tuple[int, int] | None:

@@ -19,15 +19,15 @@ REMEDY = "choose another with `prefd web --port`, or `port` under [web] in confi
 
 
 class PortTaken(PrefdError):
-    """Another process listens on the page's port; the message says which, and what to do."""
+    """Another process listens on the port; the message says which, and what to do."""
 
-    def __init__(self, host: str, port: int, holder: psutil.Process | None) -> None:
-        super().__init__(f"port {port} of {host} is taken by {describe_listener(holder)}: {REMEDY}")
+    def __init__(self, host: str, port: int, holder: psutil.Process | None, remedy: str = REMEDY) -> None:
+        super().__init__(f"port {port} of {host} is taken by {describe_listener(holder)}: {remedy}")
         self.is_foreign = holder is None or owner_of(holder) != os.geteuid()
         """Whether another user's process may be there, which a page that was opened would have given its token."""
 
 
-def bind_page(host: str, port: int) -> socket.socket:
+def bind_page(host: str, port: int, remedy: str = REMEDY) -> socket.socket:
     """Listen on the address. Raises PortTaken, and BadAddress for one that this machine has not."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -36,7 +36,7 @@ def bind_page(host: str, port: int) -> socket.socket:
         raise BadAddress(f"{host}: {error.strerror}: name an address of this machine, such as 127.0.0.1") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortTaken(host, port, find_listener(port)) from None
+            raise PortTaken(host, port, find_listener(port), remedy) from None
         hint = (
             "ports from 1024 on are free to all" if error.errno == errno.EACCES else "name an address of this machine"
         )

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import signal
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.control.connection import Connection, make_limits
-from prefd.daemon.control.server import serve_app
-from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.page_files import read_shell
 from prefd.daemon.home.page_record import PageRecord, forget_token, hold_page, write_page_record
 from prefd.daemon.page.addresses import list_hosts
 from prefd.daemon.page.app import make_page
 from prefd.daemon.page.listening import PortTaken, bind_page
+from prefd.daemon.page.serving import ServerRun
 from prefd.daemon.timing import USUAL, Timing
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,45 +61,6 @@ def serve_page(
             hub = Hub(home, timing)
             app = make_page(home, hub, record.token, list_hosts(settings.host, port, settings.allowed_hosts))
 
-            async def run() -> None:
-                serving = asyncio.ensure_future(serve_app(app, hub, listener, make_limits(timing, PageConnection)))
-                _stop_on_signals(serving)
-                if supervised:
-                    _stop_at_end_of_input(serving)
-                watching = asyncio.ensure_future(_stop_when_home_is_lost(home, serving, timing))
-                announce(record)
-                try:
-                    with suppress(asyncio.CancelledError):  # it was told to stop
-                        await serving
-                finally:
-                    watching.cancel()
-
-            asyncio.run(run())
-
-
-def _stop_on_signals(serving: asyncio.Future[None]) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, serving.cancel)
-
-
-def _stop_at_end_of_input(serving: asyncio.Future[None]) -> None:
-    """Stop when the other end of the input is closed: the daemon that started this process has ended, however it did."""
-    loop = asyncio.get_running_loop()
-    descriptor = sys.stdin.fileno()
-
-    def read() -> None:
-        if not os.read(descriptor, 4096):
-            loop.remove_reader(descriptor)
-            serving.cancel()
-
-    loop.add_reader(descriptor, read)
-
-
-async def _stop_when_home_is_lost(home: Home, serving: asyncio.Future[None], timing: Timing) -> None:
-    """Stop when the home has gone away: nothing could be read or changed."""
-    folder = read_folder_id(home.root)
-    while (lost := describe_loss(home.root, folder)) is None:
-        await asyncio.sleep(timing.home_look)
-    log.error("%s; the page ends", lost)
-    serving.cancel()
+            limits = make_limits(timing, PageConnection)
+            serving = ServerRun(app, hub.close, listener, limits, supervised)
+            asyncio.run(serving.run(home, lambda: announce(record), timing))

@@ -34,7 +34,8 @@ CRASHES = 3
 """How often a worker may crash without having got any further before its job counts as failed."""
 
 HALVINGS = 3
-"""How often a job's batches are halved for want of memory, or for passes that a GPU ended, before that counts as its end."""
+"""How often a job's batches are halved for want of memory before that counts as its end; and how often, besides, for passes that a
+GPU ended, which never does."""
 
 PLANNED_ANEW = "a plugin has changed since it began, so it is planned anew"
 REPLANS = 3
@@ -72,7 +73,8 @@ class Supervisor:
 
     `explain_crash`: looks whether the machine, and not the job, is to blame for a worker that ended without a word; without
     it the job is. `on_outage`: is told that the hub cannot be reached, and takes the job back; without it the job waits here.
-    `on_device_trouble`: the same of a GPU that fails again and again.
+    `on_device_trouble`: the same of a GPU that fails again and again. `tries_device`: says whether the GPU has failed others and
+    this job only tries whether it still does.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Supervisor:
         explain_crash: Callable[[], Awaitable[bool]] | None = None,
         on_outage: Callable[[str], None] | None = None,
         on_device_trouble: Callable[[str], None] | None = None,
+        tries_device: Callable[[], bool] = lambda: False,
         timing: Timing = USUAL,
     ) -> None:
         self.home = home
@@ -102,6 +105,7 @@ class Supervisor:
         self.explain_crash = explain_crash
         self.on_outage = on_outage
         self.on_device_trouble = on_device_trouble
+        self.tries_device = tries_device
         self.timing = timing
         self.phases = PhaseRunner(
             home,
@@ -217,8 +221,11 @@ class Supervisor:
                 return self._handle_crash(phase, run, end)
         if end.kind == "no network":
             return self._handle_outage(end, phase_seconds)
-        if end.kind == "no memory" and run.batches.halvings < HALVINGS:
-            count = await run_in_thread(run.batches.count_halving)
+        if end.kind == "no device" and self.explain_crash is not None:  # all jobs wait until the settings name another
+            await self.explain_crash()
+            return self._put_back(f"{end.reason}; it goes on when that is mended", phase_seconds)
+        if end.kind == "no memory" and run.batches.count_halvings("memory") < HALVINGS:
+            count = await run_in_thread(run.batches.add_halving, "memory")
             reason = f"memory ran out: it goes on from where it stood with half the batch ({count} of {HALVINGS}): {end.reason}"
             return self._try_again(self.timing.crash_waits[0], reason, phase_seconds)
         if end.kind == "device trouble":
@@ -242,11 +249,15 @@ class Supervisor:
 
     def _handle_device_trouble(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
         """Put the job back, to be tried again with shorter passes; where that has not helped, everything waits for the device."""
-        count = self.table.count_crash(self.job_id, run.mark(phase))
         phase_seconds: dict[str, float] = {phase: end.seconds}
+        if self.tries_device() and self.on_device_trouble is not None:  # its passes are not to blame
+            job = self._put_back(end.reason, phase_seconds)
+            self.on_device_trouble(end.reason)
+            return job
+        count = self.table.count_crash(self.job_id, f"{run.mark(phase)}, by the GPU")  # no crash of the job's own
         if count < CRASHES:
-            if run.batches.halvings < HALVINGS:
-                run.batches.count_halving()
+            if run.batches.count_halvings("device") < HALVINGS:
+                run.batches.add_halving("device")
             wait = self.timing.crash_waits[count - 1]
             return self._try_again(wait, f"{end.reason}; tried again in {wait:g} s with shorter passes", phase_seconds)
         if self.on_device_trouble is not None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # it loads psutil
     from prefd.daemon.control.status import Power
     from prefd.daemon.health.usage import Usage
     from prefd.daemon.home.page_record import PageRecord
+    from prefd.daemon.home.serve_record import ServeRecord
 
 MOST_NAMES = 5
 
@@ -37,6 +38,13 @@ def page_facts(page: PageRecord | None, trouble: str | None = None) -> list[tupl
     if page is not None:
         return [("page", f"{page.address} (pid {page.pid}); `prefd web --show-url` has the token")]
     return [("page", f"not served: {trouble}")] if trouble else []
+
+
+def client_facts(clients: ServeRecord | None, trouble: str | None = None) -> list[tuple[str, str]]:
+    """Lists where Tinker clients are served, or why they are not where the daemon was to serve them."""
+    if clients is not None:
+        return [("clients", f"{clients.address} (pid {clients.pid}); `prefd serve --show-key` has the key")]
+    return [("clients", f"not served: {trouble}")] if trouble else []
 
 
 def power_facts(power: Power) -> list[tuple[str, str]]:

@@ -16,8 +16,8 @@ from prefd.plugins.types import Pair, UnusableRow
 from support.jobs_on_disk import make_job, run_precompute, run_training
 from support.pages import Block, blocks
 
-TRIED = {"docs/python.md": 3, "docs/writing-a-loss.md": 4, "docs/from-trl.md": 1}
-"""Blocks of each page that a test here, or tests/docs/test_tutorial.py, tries. One that is added needs a test too."""
+TRIED = {"docs/live.md": 1, "docs/python.md": 3, "docs/writing-a-loss.md": 4, "docs/from-trl.md": 1}
+"""Blocks of each page that a test here, tests/docs/test_tutorial.py or tests/daemon/live/test_client.py, tries. One that is added needs a test too."""
 
 
 def block_with(words: str, page: str) -> Block:

@@ -17,6 +17,7 @@ from support import tiny_model as tiny
 from support.fault_cases import CASES, maker
 from support.jobs_on_disk import finished, make_job
 from support.paths import FAULTS
+from support.thinned import thin
 
 pytestmark = pytest.mark.skipif(not CASES.exists(), reason="the faults are not here")
 
@@ -57,7 +58,11 @@ def test_pefts_names_of_modules_train_what_they_train_there(home: Path, tiny_mod
     assert names == {f"model.layers.{layer}.self_attn.{key}" for layer in (0, 1) for key in ("q_proj", "v_proj")}
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (FAULTS / "27-mxfp4").glob("*.yaml")) or ["absent"])
+OFTEN = ("mxfp8-keepq.yaml", "affine-dora.yaml", "moemx-deq.yaml", "full.yaml", "absent")
+FUSED = thin(sorted(path.name for path in (FAULTS / "27-mxfp4").glob("*.yaml")) or ["absent"], OFTEN.__contains__)
+
+
+@pytest.mark.parametrize("name", FUSED)
 def test_fused_models_of_quantized_bases_are_what_they_claim(home: Path, tmp_path: Path, name: str) -> None:
     import mlx_lm
 

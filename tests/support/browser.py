@@ -109,7 +109,7 @@ def serving(home: Home, static: Path, port: int = 0) -> Iterator[str]:
             hub = Hub(home, QUICK_TIMING)
             app = make_page(home, hub, TOKEN, list_hosts("127.0.0.1", bound, ()), static)
             limits = make_limits(QUICK_TIMING, PageConnection)
-            serving = asyncio.ensure_future(serve_app(app, hub, listener, limits))
+            serving = asyncio.ensure_future(serve_app(app, hub.close, listener, limits))
             ready.set()
             await done.wait()
             serving.cancel()

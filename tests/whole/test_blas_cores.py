@@ -35,13 +35,16 @@ def flags() -> set[str]:
 
 CORES = [core for core, flag in NEEDS.items() if flag in flags()][:3]
 THREADS = [1, 2] if (os.cpu_count() or 1) > 1 else [1]
+MOST_OFTEN = 2
+"""Kernels that a usual run tries, beside the one that all other tests run with."""
 LOSSES = [("sigmoid", "dpop"), ("hinge", "ipo")]
 
 
 def cases() -> Iterator[Any]:
-    """Each kernel, each number of threads and each loss once at least; every combination of the three only thoroughly."""
+    """Two kernels, each number of threads and each loss once at least; every combination of the three only thoroughly."""
     for (row, core), (at, threads), (half, losses) in product(enumerate(CORES), enumerate(THREADS), enumerate(LOSSES)):
-        often = (at, half) == (row % len(THREADS), row % len(LOSSES)) or (len(CORES) == 1 and at == half)
+        once = (at, half) == (row % len(THREADS), row % len(LOSSES)) or (len(CORES) == 1 and at == half)
+        often = once and row < MOST_OFTEN
         yield pytest.param(
             core,
             threads,
@@ -74,6 +77,7 @@ def test_numbers_hold_with_every_kernel(
 
 @with_openblas
 @pytest.mark.smol
+@pytest.mark.thorough
 @pytest.mark.parametrize("core", [core for core in CORES if core in ("SkylakeX", "Haswell")])
 def test_neighbours_of_a_real_model_too_with_the_kernels_that_most_machines_have(core: str, smol_layers: Path) -> None:
     """With the kernel at hand, scoring/test_scorer.py shows it without a process."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.live.datums import Vocabulary
-from prefd.daemon.worker.live.references import Answer, Asked, References
+from prefd.daemon.worker.live.references import Asked, References, ScoredAnswer
 from prefd.daemon.worker.live.samplers import Samplers
 from prefd.daemon.worker.live.sampling import Generator
 from prefd.daemon.worker_tasks.live_requests import ComputeLogprobsRequest, SampleRequest, SampleResult
@@ -47,7 +47,7 @@ class Questions:
         start = max(1, len(question.tokens) - last)
         return self.vocabulary.make_completion(question.tokens, start, f"{question.kind}: the prompt")
 
-    def _complete(self, question: Question, answer: Answer | None) -> SampleResult:
+    def _complete(self, question: Question, answer: ScoredAnswer | None) -> SampleResult:
         """Make the result of a question whose prompt has the `answer`, if it was asked for."""
         result = SampleResult(n=question.n)
         if isinstance(question, SampleRequest):

@@ -30,8 +30,8 @@ class Asked(NamedTuple):
     completion: Completion
 
 
-class Answer(NamedTuple):
-    """Answer is the log-probability of each token of a completion's answer, and where it is from."""
+class ScoredAnswer(NamedTuple):
+    """ScoredAnswer is the log-probability of each token of a completion's answer, and where it is from."""
 
     logprobs: npt.NDArray[np.float32]
     hit: bool
@@ -51,13 +51,13 @@ class References:
     """How many times something was asked, however much at once."""
     stores: dict[str, Reference] = field(default_factory=dict)
 
-    def answer(self, asked: Sequence[Asked]) -> list[Answer]:
+    def answer(self, asked: Sequence[Asked]) -> list[ScoredAnswer]:
         """Answer all that is asked, in its order; what was scored is in the cache for good.
 
         Raises `JobError` for numbers that are none or a cache that cannot be written, `Interrupted` at a stop: what was
         scored until then is kept.
         """
-        answers: dict[int, Answer] = {}
+        answers: dict[int, ScoredAnswer] = {}
         by_sampler: dict[str, list[int]] = {}
         for index, each in enumerate(asked):
             by_sampler.setdefault(each.sampler.fingerprint.sha256, []).append(index)
@@ -66,7 +66,7 @@ class References:
             answers |= zip(indices, self._answer_of_one([asked[index] for index in indices]))
         return [answers[index] for index in range(len(asked))]
 
-    def _answer_of_one(self, asked: Sequence[Asked]) -> list[Answer]:
+    def _answer_of_one(self, asked: Sequence[Asked]) -> list[ScoredAnswer]:
         """Answer what is asked of one sampler."""
         sampler = asked[0].sampler
         keys = [sampler.fingerprint.key(each.completion.ids, each.completion.start) for each in asked]
@@ -75,7 +75,7 @@ class References:
         self._score(sampler, store, {key: each.completion for key, each in zip(keys, asked) if key in missing})
         self.scored += len(missing)
         self.hits += sum(key not in missing for key in keys)
-        return [Answer(value, key not in missing) for key, value in zip(keys, store.get(keys))]
+        return [ScoredAnswer(value, key not in missing) for key, value in zip(keys, store.get(keys))]
 
     def _score(self, sampler: Sampler, store: Reference, missing: dict[bytes, Completion]) -> None:
         """Score `missing` and commit it, also what there is of it when a stop comes between two batches."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.queue import supervisor
 from prefd.daemon.queue.supervisor import PluginMissing
 from prefd.daemon.specs.catalog_listing import take_stamp
@@ -52,6 +53,18 @@ def test_a_worker_that_cannot_be_started_waits_while_the_machine_explains_it(ben
     back = bench.run(bench.add("ok"), explain_crash=lambda: machine(True))
     assert back.state == "queued"
     assert back.reason.startswith("cannot start a worker (/no/such/python): No such file or directory; it goes on")
+
+
+@pytest.mark.parametrize(("in_a_queue", "state"), [(True, "queued"), (False, "failed")])
+def test_a_gpu_that_the_settings_name_and_that_is_not_there_is_told_as_that(
+    bench: Bench, in_a_queue: bool, state: str
+) -> None:
+    (bench.home.root / "no_gpu").touch()
+    job = bench.add("without_gpu")
+    ended = bench.run(job, explain_crash=(lambda: machine(True)) if in_a_queue else None)
+    assert (ended.state, ended.crashes) == (state, 0)
+    assert ended.reason.startswith('worker.device is "gpu" in config.toml, and MLX has no GPU here')
+    assert bench.starts(job) == ["precompute"]
 
 
 def test_without_a_queue_a_job_that_cannot_reach_the_hub_waits_by_itself(bench: Bench) -> None:
@@ -118,5 +131,4 @@ def test_a_worker_is_given_the_settings_that_its_phase_was_planned_with(bench: B
     job = bench.add("environment")
     bench.run(job)
     told = json.loads((bench.home.job(job.id) / "told.json").read_text())
-    handed = {"plugins": [], "cache_url": "", "excluded": {}, "parallel": 1, "device": "auto"}
-    assert json.loads(told["PREFD_SETTINGS"]) == handed
+    assert json.loads(told["PREFD_SETTINGS"]) == asdict(HandedSettings()) | {"plugins": []}

@@ -19,6 +19,7 @@ from prefd.daemon.worker.outputs.fuse import write_fused
 from support import tiny_model as tiny
 from support.adapters import adapted, apart, logits
 from support.jobs_on_disk import finished, job, make_job
+from support.thinned import thin
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
@@ -133,7 +134,7 @@ def test_settings_the_model_cannot_have(
         finished(job(home, tiny_model, pairs_file, training=training))
 
 
-@pytest.mark.parametrize("mode", tiny.MODES)
+@pytest.mark.parametrize("mode", thin(tiny.MODES, ("affine", "mxfp4").__contains__))
 def test_a_base_of_every_mode_trains_and_ends_where_its_adapter_says(
     home: Path, tmp_path: Path, pairs_file: Path, mode: str
 ) -> None:

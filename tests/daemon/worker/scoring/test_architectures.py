@@ -121,10 +121,10 @@ HARD = {
 
 
 def hard_cases() -> Iterator[Any]:
-    """All ways for three architectures that differ most; for the others those that join the rest, and thoroughly all."""
+    """All ways for the plainest architecture; for the others the one that joins the rest, and thoroughly all."""
     for name in ("llama sliding", "qwen3_next", "gemma2", "mixtral", "jamba", "gpt_oss", "lfm2"):
         for way, options in HARD.items():
-            often = name in ("llama sliding", "qwen3_next", "gemma2") or options.checkpoint_layers
+            often = name == "llama sliding" or (options.checkpoint_layers and not options.lazily)
             yield pytest.param(name, options, id=f"{name}-{way}", marks=[] if often else pytest.mark.thorough)
 
 

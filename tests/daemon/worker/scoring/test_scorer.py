@@ -24,6 +24,7 @@ from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.plugins.types import Logprobs
 from support.full_logits import completion, naive
 from support.neighbours import neighbours_apart, with_siblings
+from support.thinned import thin
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=thin(WAYS, ("as on a CPU", "as on a GPU", "all of it").__contains__))
 def scorer(request: pytest.FixtureRequest, model: nn.Module) -> Scorer:
     made = fastest_scorer(model, WAYS[request.param])
     assert made.parts is not None
@@ -167,8 +168,10 @@ def test_a_scorer_leaves_no_trace_in_the_random_state_or_the_model(tiny_model: P
     assert after == before
 
 
-@pytest.mark.parametrize("lazily", [False, True])
-@pytest.mark.parametrize("full", [False, True], ids=["lora", "full"])
+@pytest.mark.parametrize(
+    ("full", "lazily"),
+    thin([(False, False), (True, True), (False, True), (True, False)], lambda case: case[0] == case[1]),
+)
 def test_in_pieces_a_long_answer_takes_a_fraction_of_the_memory(tiny_model: Path, full: bool, lazily: bool) -> None:
     model = mlx_lm.load(str(tiny_model))[0]
     if not full:

@@ -21,6 +21,7 @@ def one_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exactness, "ARCHITECTURES", ("llama",))
 
 
+@pytest.mark.thorough
 def test_all_architectures_are_exact() -> None:
     result = exactness.check(None)
     assert result.outcome == "ok", result.finding

@@ -14,6 +14,7 @@ from support.emulated_metal import emulated_metal
 pytestmark = pytest.mark.usefixtures("known_bits")
 
 
+@pytest.mark.thorough
 def test_each_type_is_measured() -> None:
     result = noise.check(None)
     assert result.outcome == "ok", result.finding

@@ -1,7 +1,7 @@
-"""PageChild runs `prefd web` beside the daemon: started again when it dies, ended with the daemon, its trouble told.
+"""ServerChild runs `prefd web` or `prefd serve` beside the daemon: started again when it dies, ended with the daemon, its trouble told.
 
-The page is a process of its own, so that nothing that a browser asks for holds up a job. It ends when its input is closed,
-which the kernel does for a daemon that was killed.
+Each is a process of its own, so that nothing that a browser or a client asks for holds up a job. It ends when its input is
+closed, which the kernel does for a daemon that was killed.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import asyncio
 import logging
 import os
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
 
 from prefd.daemon.control.status import PageHealth
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.page_record import find_page
-from prefd.daemon.home.settings import WebConfig
+from prefd.daemon.home.serve_record import find_server
 from prefd.daemon.machine.processes import PYTHON, UTF8_STREAMS, describe_exit
 from prefd.daemon.timing import USUAL, Timing
 
@@ -25,13 +28,65 @@ ERROR = "error: "
 """How a command's last words begin."""
 
 
-class PageChild:
-    """PageChild serves the page of one home for as long as `run` runs."""
+class Served(Protocol):
+    """Served says where something is served now, and by which process."""
 
-    def __init__(self, home: Home, address: tuple[str, int] | None = None, timing: Timing = USUAL) -> None:
+    @property
+    def pid(self) -> int:
+        """Return the process."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Return its address."""
+        ...
+
+
+class ServerConfig(Protocol):
+    """ServerConfig is what config.toml says of a server: `[web]` or `[serve]`."""
+
+    @property
+    def enabled(self) -> bool:
+        """Say whether the daemon is to have it served."""
+        ...
+
+    @property
+    def host(self) -> str:
+        """Return the address."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """Return the port."""
+        ...
+
+
+@dataclass(frozen=True)
+class Server:
+    """Server is what a child serves."""
+
+    name: str
+    """In the log."""
+    command: str
+    """Of `prefd`, that serves it."""
+    find: Callable[[Home], Served | None]
+    """Finds where it is served now."""
+
+
+PAGE = Server("the page", "web", find_page)
+CLIENTS = Server("the clients' server", "serve", find_server)
+
+
+class ServerChild:
+    """ServerChild has something of one home served for as long as `run` runs."""
+
+    def __init__(
+        self, home: Home, server: Server = PAGE, address: tuple[str, int] | None = None, timing: Timing = USUAL
+    ) -> None:
         self.home = home
+        self.server = server
         self.address = address
-        """Where `prefd start --web` asked for it, whatever config.toml says; None where it did not."""
+        """Where the command line asked for it, whatever config.toml says; None where it did not."""
         self.timing = timing
         self.wanted = False
         self.pid: int | None = None
@@ -40,15 +95,15 @@ class PageChild:
         """Why it is not served."""
 
     def describe(self) -> PageHealth | None:
-        """Describe whether the page is served, and where; None where it is not asked for."""
+        """Describe whether it is served, and where; None where it is not asked for."""
         if not self.wanted:
             return None
-        page = find_page(self.home)
-        is_there = page is not None and page.pid == self.pid
-        return PageHealth(address=page.address if page and is_there else None, pid=self.pid, error=self.trouble)
+        served = self.server.find(self.home)
+        is_there = served is not None and served.pid == self.pid
+        return PageHealth(address=served.address if served and is_there else None, pid=self.pid, error=self.trouble)
 
-    async def run(self, config: WebConfig) -> None:
-        """Have the page served until cancelled, where the command line or `config` asks for it."""
+    async def run(self, config: ServerConfig) -> None:
+        """Have it served until cancelled, where the command line or `config` asks for it."""
         self.wanted, self.trouble = self.address is not None or config.enabled, None
         host, port = self.address or (config.host, config.port)
         pause = self.timing.first_page_retry
@@ -56,7 +111,7 @@ class PageChild:
             began = asyncio.get_running_loop().time()
             trouble = await self._serve_once(host, port)
             if trouble != self.trouble:
-                log.warning("the page is not served: %s", trouble)
+                log.warning("%s is not served: %s", self.server.name, trouble)
             self.trouble = trouble
             if asyncio.get_running_loop().time() - began > self.timing.last_page_retry:
                 pause = self.timing.first_page_retry
@@ -65,10 +120,10 @@ class PageChild:
 
     async def _serve_once(self, host: str, port: int) -> str:
         """Run one process until it ends, and return why it did."""
-        command = [*PYTHON, "-m", "prefd.daemon.cli", "--home", str(self.home.root), "web", "--supervised"]
+        command = [*PYTHON, "-m", "prefd.daemon.cli", "--home", str(self.home.root)]
         try:
             process = await asyncio.create_subprocess_exec(
-                *(*command, "--host", host, "--port", str(port)),
+                *(*command, self.server.command, "--supervised", "--host", host, "--port", str(port)),
                 stdin=PIPE,
                 stdout=DEVNULL,
                 stderr=PIPE,
@@ -94,7 +149,8 @@ class PageChild:
             if line.startswith(ERROR):
                 last = line
             else:
-                log.log(logging.WARNING if line.startswith("warning: ") else logging.INFO, "the page: %s", line)
+                level = logging.WARNING if line.startswith("warning: ") else logging.INFO
+                log.log(level, "%s: %s", self.server.name, line)
         await process.wait()
         return last
 

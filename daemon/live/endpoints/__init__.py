@@ -1,0 +1,1 @@
+"""The endpoints that clients ask, a file for each part of the protocol."""

@@ -1,0 +1,75 @@
+"""The endpoints that save a model's weights: its state to go on from, and its adapter to sample with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from prefd.daemon.live.bodies import parse_document, read_json_body
+from prefd.daemon.live.checkpoints import CheckpointPath, check_name, note_checkpoint
+from prefd.daemon.live.client_requests import SaveForSampler, SaveWeights
+from prefd.daemon.live.endpoints.training import respond_promise
+from prefd.daemon.live.journal import Promise, digest_content
+from prefd.daemon.live.models import ClientModel, Models
+from prefd.daemon.live.refusal import RefusedCall
+from prefd.daemon.live.sessions import OpenSampler, check_room
+
+
+def list_routes(models: Models) -> Sequence[Route]:
+    """List the routes."""
+
+    async def save_state(request: Request) -> Response:
+        document, body = await read_json_body(request)
+        asked = parse_document(document, SaveWeights)
+        model = await models.find(asked.model_id)
+        path = CheckpointPath(model.id, "weights", check_name(asked.path or f"state-{asked.seq_id}"))
+        return await save(model, path, asked, body, {"type": "save_weights", "path": str(path)})
+
+    async def save_for_sampler(request: Request) -> Response:
+        document, body = await read_json_body(request)
+        asked = parse_document(document, SaveForSampler)
+        model = await models.find(asked.model_id)
+        path = CheckpointPath(model.id, "sampler_weights", check_name(asked.path or f"snapshot-{asked.seq_id}"))
+        context = {"type": "save_weights_for_sampler", "path": str(path)}
+        if asked.path is None:
+            context = {"type": context["type"], "sampling_session_id": open_snapshot(model, path, asked)}
+        return await save(model, path, asked, body, context)
+
+    def open_snapshot(model: ClientModel, path: CheckpointPath, asked: SaveForSampler) -> str:
+        session = models.sessions.find_of_model(model.id)
+        number = asked.sampling_session_seq_id
+        if number is None:
+            raise RefusedCall(400, "the request needs `path`, or `sampling_session_seq_id` for a sampler of its own")
+        sampler_id = f"{session.id}:sample:{number}"
+        sampler = OpenSampler(
+            model.id, str(model.read_session()["base_model"]), str(path), str(path.locate(model.folder))
+        )
+        if (known := session.samplers.get(sampler_id)) is None:
+            check_room(session.samplers, "samplers")
+            session.samplers[sampler_id] = sampler
+            models.sessions.keep(session)
+        elif known != sampler:
+            raise RefusedCall(
+                422, f"sampling session {sampler_id} was made before of other weights: each needs its own number"
+            )
+        return sampler_id
+
+    return [
+        Route("/save_weights", save_state, methods=["POST"]),
+        Route("/save_weights_for_sampler", save_for_sampler, methods=["POST"]),
+    ]
+
+
+async def save(
+    model: ClientModel, path: CheckpointPath, asked: SaveWeights, body: bytes, context: dict[str, str]
+) -> Response:
+    """Promise to save a model under a name. Raises RefusedCall, OSError."""
+    kind = "save_state" if path.kind == "weights" else "save_sampler"
+    if asked.ttl_seconds is not None or asked.user_metadata:
+        note_checkpoint(model.folder, path, asked.ttl_seconds, asked.user_metadata)
+    promise = Promise(f"{model.id}:{asked.seq_id}", "saved", digest_content(body), asked.seq_id, context=context)
+    work = {"kind": kind, "seq_id": asked.seq_id, "name": path.name, "overwrite": asked.overwrite}
+    return await respond_promise(model, promise, work)

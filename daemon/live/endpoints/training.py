@@ -1,0 +1,112 @@
+"""The endpoints that make a model, and train it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from prefd.daemon.live.bodies import parse_document, read_body, read_json_body
+from prefd.daemon.live.client_requests import CreateModel, ModelRequest, OptimStep
+from prefd.daemon.live.datums import TrainingCall, parse_training_call, read_training_call
+from prefd.daemon.live.journal import Promise, digest_content
+from prefd.daemon.live.models import ClientModel, Models
+from prefd.daemon.live.refusal import RefusedCall
+from prefd.daemon.live.results import PROTOBUF
+
+
+def list_routes(models: Models) -> Sequence[Route]:
+    """List the routes."""
+
+    async def create_model(request: Request) -> Response:
+        document, body = await read_json_body(request)
+        asked = parse_document(document, CreateModel)
+        session = models.sessions.find(asked.session_id)
+        asked.optimizer_config.check()
+        if asked.lora_config is None:
+            raise RefusedCall(400, "full fine-tuning is not supported here: give a lora_config")
+        model_id = f"{session.id}:train:{asked.model_seq_id}"
+        lora, context = asked.lora_config.model_dump(), {"type": "create_model", "model_id": model_id}
+        promise = await models.open(session, model_id, asked.base_model, content=body, lora=lora, context=context)
+        return JSONResponse({"request_id": promise.request_id, "model_id": model_id})
+
+    async def describe(request: Request) -> Response:
+        document, _ = await read_json_body(request)
+        model = await models.find(parse_document(document, ModelRequest).model_id)
+        return JSONResponse(describe_training_model(model))
+
+    async def forward(request: Request) -> Response:
+        return await take_call(request, forward_only=True)
+
+    async def forward_backward(request: Request) -> Response:
+        return await take_call(request, forward_only=False)
+
+    async def take_call(request: Request, forward_only: bool) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() == PROTOBUF:
+            body = await read_body(request)
+            call = read_training_call(body)
+            call.forward_only = call.forward_only or forward_only
+        else:
+            document, body = await read_json_body(request)
+            call = parse_training_call(document, forward_only)
+        return await promise_call(models, call, body)
+
+    async def step(request: Request) -> Response:
+        document, body = await read_json_body(request)
+        asked = parse_document(document, OptimStep)
+        model = await models.find(asked.model_id)
+        settings = asked.adam_params
+        error = "" if settings is not None else "only adam_params are supported here: the optimizer is AdamW"
+        promise = Promise(f"{model.id}:{asked.seq_id}", "optim_step", digest_content(body), asked.seq_id, error=error)
+        work = (
+            {"kind": "optim_step", "seq_id": asked.seq_id, "adam_params": settings.model_dump()} if settings else None
+        )
+        return await respond_promise(model, promise, work)
+
+    return [
+        Route("/create_model", create_model, methods=["POST"]),
+        Route("/get_info", describe, methods=["POST"]),
+        Route("/forward", forward, methods=["POST"]),
+        Route("/forward_backward", forward_backward, methods=["POST"]),
+        Route("/optim_step", step, methods=["POST"]),
+    ]
+
+
+async def promise_call(models: Models, call: TrainingCall, body: bytes) -> Response:
+    """Promise the result of a forward or forward-backward request. Raises RefusedCall, OSError."""
+    model = await models.find(call.model_id)
+    # both of the client's ways to say "forward only" may come with the same bytes
+    digest = digest_content(body + bytes([call.forward_only]))
+    promise = Promise(f"{model.id}:{call.seq_id}", "loss", digest, call.seq_id, error=call.unsupported)
+    return await respond_promise(model, promise, None if call.unsupported else call.make_document())
+
+
+async def respond_promise(model: ClientModel, promise: Promise, document: dict[str, Any] | None) -> Response:
+    """Take a request, and answer with its promise. Raises RefusedCall, OSError."""
+    if model.read_session()["lora"] is None and promise.seq is not None:
+        raise RefusedCall(400, f"{model.id} is not trained: it only samples")
+    kept = await model.journal.submit(promise, document)
+    return JSONResponse({"request_id": kept.request_id, "model_id": model.id})
+
+
+def describe_training_model(model: ClientModel) -> dict[str, Any]:
+    """Return what a client is told of its model; before it is loaded, what was asked for."""
+    session, info = model.read_session(), model.read_info()
+    lora = session.get("lora")
+    data = {
+        "arch": info.arch if info else "unknown",
+        "model_name": session["base_model"],
+        "tokenizer_id": info.tokenizer if info else session["model"],
+    }
+    return {
+        "type": "get_info",
+        "model_id": model.id,
+        "model_data": data,
+        "model_name": session["base_model"],
+        "is_lora": lora is not None,
+        "lora_rank": lora["rank"] if lora else None,
+        "optimizer_config": {"type": "adamw"},
+    }
