@@ -29,7 +29,7 @@ from prefd.daemon.worker.models.tiers import Tier, find_tier
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.reference.needed_completions import Needs
-from prefd.daemon.worker.reference.scoring_batches import Batch, ScoringBatches, cut_batches
+from prefd.daemon.worker.reference.scoring_batches import Batch, ScoringBatches, cut_batches, shrink_pieces
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.daemon.worker.stopping import StopEvent
@@ -78,7 +78,8 @@ def _score_missing(
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
     network: Any = loading.load(job.reference).freeze()
-    scorer = fastest_scorer(network, Options.from_spec(job.spec))
+    options = shrink_pieces(Options.from_spec(job.spec), job.spec.data.max_length, job.run.batches.halvings)
+    scorer = fastest_scorer(network, options)
     log.info("scoring: %s", scorer.describe())
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
     pending: Scores = {}
