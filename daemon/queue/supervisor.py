@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
-from prefd.daemon.jobs.states import STATE_OF, State
+from prefd.daemon.jobs.states import ENDED, STATE_OF, State
 from prefd.daemon.jobs.table import RESUMED, Job, JobTable
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.machine.threads import run_in_thread
@@ -23,6 +23,7 @@ from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.runs.run_identity import ForeignFolder, RunIdentity
 from prefd.daemon.runs.snapshot import freeze
 from prefd.daemon.specs.catalog import Catalog, CatalogError
+from prefd.daemon.specs.catalog_listing import has_changed
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.loss_faults import check_loss
 from prefd.daemon.specs.losses import Provision
@@ -35,6 +36,10 @@ CRASHES = 3
 HALVINGS = 3
 """How often a job's batches are halved for want of memory before that counts as its end; and how often, besides, for passes that a
 GPU ended, which never does."""
+
+PLANNED_ANEW = "a plugin has changed since it began, so it is planned anew"
+REPLANS = 3
+"""How often in a row a failed job is planned anew: there are plugins that write themselves at each import."""
 
 OnUpdate = Callable[[Job, Progress | None], None]
 """Called when the job's state or its progress has changed."""
@@ -167,7 +172,7 @@ class Supervisor:
             end = await self.phases.run(phase, run, provision.settings)
             reason, phase_seconds = end.reason, {phase: end.seconds}
             if end.kind != "ok":
-                return await self._end_early(phase, run, end)
+                return await self._end_planned(phase, run, end, provision.catalog)
         return self._move("done", reason, phase_seconds)
 
     async def _renew(self, provision: Provision, provide: Provide, spec: JobSpec) -> Provision:
@@ -187,6 +192,22 @@ class Supervisor:
             self._put_back(str(error))
             raise
         return newest
+
+    async def _end_planned(self, phase: Phase, run: RunDir, end: PhaseEnd, catalog: Catalog) -> Job:
+        """Put a job back whose phase failed while a plugin changed, or move it as `_end_early` does. `catalog`: it was planned with."""
+        if end.kind == "failed" and await self._must_plan_anew(catalog):
+            return self._put_back(f"{PLANNED_ANEW}: {end.reason}", {phase: end.seconds})
+        return await self._end_early(phase, run, end)
+
+    async def _must_plan_anew(self, catalog: Catalog) -> bool:
+        """Return whether a phase that was planned with `catalog`, and failed, may do better when it is planned again.
+
+        Its worker may have imported another version of a plugin, or one that was just being saved.
+        """
+        if not await run_in_thread(has_changed, catalog):
+            return False
+        last = [event.reason for event in self.table.history(self.job_id) if event.state in ("queued", *ENDED)]
+        return not all(reason.startswith(PLANNED_ANEW) for reason in last[-REPLANS:]) or len(last) < REPLANS
 
     async def _end_early(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
         """Move the job to where it belongs after a phase that did not end well."""

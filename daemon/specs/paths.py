@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from prefd.daemon.machine.files import read_json
 from prefd.daemon.machine.readability import IN_CLOUD, explain_unreadable, find_dataless
@@ -26,6 +28,26 @@ def faults_of_sources(spec: JobSpec) -> list[TextFault]:
     return list(_iterate_faults(spec))
 
 
+def find_setting(spec: JobSpec, path: str) -> str:
+    """Return the setting of the spec, as `data.path[0]`, that `path` was made of; "" where it is none of them."""
+    for place, value in _iterate_texts(spec.model_dump(exclude_unset=True)):
+        if value and (path == value or path.endswith(f"/{os.path.normpath(value)}")):
+            return place
+    return ""
+
+
+def _iterate_texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text in nested mappings and lists with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _iterate_texts(each, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for index, each in enumerate(value):
+            yield from _iterate_texts(each, f"{place}[{index}]")
+
+
 def format_location(path: Path) -> str:
     """Formats a path for a message: on one line, printable, and no longer than a message may be."""
     return clip(str(path), 300)
@@ -34,9 +56,9 @@ def format_location(path: Path) -> str:
 def _iterate_faults(spec: JobSpec) -> Iterator[TextFault]:
     yield from _model_faults("model", spec.model)
     yield from _adapter_faults("adapter", spec.adapter)
-    if spec.reference:
-        yield from _model_faults("reference.model", spec.reference.model)
-        yield from _adapter_faults("reference.adapter", spec.reference.adapter)
+    if spec.named_reference:
+        yield from _model_faults("reference.model", spec.named_reference.model)
+        yield from _adapter_faults("reference.adapter", spec.named_reference.adapter)
     for source in spec.data.sources:
         yield from _data_faults(source.key, source)
     yield from _held_out_faults(spec.data)

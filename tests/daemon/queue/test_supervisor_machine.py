@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.queue import supervisor
 from prefd.daemon.queue.supervisor import PluginMissing
+from prefd.daemon.specs.catalog_listing import take_stamp
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
 from support.supervisor_harness import Bench
@@ -106,6 +108,23 @@ def test_a_plugin_that_fails_between_two_phases_puts_the_job_back(bench: Bench) 
     back = bench.table.get(job.id)
     assert (back.state, bench.starts(job)) == ("queued", ["precompute"])
     assert "plugin mine cannot be loaded: it hangs" in back.reason
+
+
+def test_a_failure_with_a_plugin_that_was_edited_meanwhile_is_planned_anew_and_not_for_ever(
+    bench: Bench, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("beta = 1")
+    listed_before = replace(fake_worker.catalog(), files=[str(plugin)], stamp=take_stamp([plugin]))
+    job = bench.add("fail")
+    plugin.write_text("beta = 1.0  # saved after the worker was planned")
+    for _ in range(3):
+        assert bench.run(job, listed_before).state == "queued"
+    reason = bench.table.get(job.id).reason
+    assert reason == "a plugin has changed since it began, so it is planned anew: data.path: no column called chosen"
+    assert bench.run(job, listed_before).state == "failed", "a plugin that writes itself holds nothing up"
+    bench.table.retry(job.id)
+    assert bench.run(job, replace(listed_before, stamp=take_stamp([plugin]))).state == "failed", "nothing has changed"
 
 
 def test_a_worker_is_given_the_settings_that_its_phase_was_planned_with(bench: Bench) -> None:
