@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.models.pass_length import LONGEST_SECONDS, SAMPLE_TOKENS, SLOW_PASSES
 from prefd.daemon.worker.scoring.plan import batch_completions
+from prefd.daemon.worker.scoring.scorer import Options
 
 log = logging.getLogger(__name__)
 
+SHORTEST_PIECE = 256
 Batch = list[tuple[bytes, Completion]]
 """Completions with their keys in the cache."""
 
@@ -43,6 +46,13 @@ class BatchSize:
             log.info("a layer took %.2g s in a batch: the next ones are of %d tokens, and not %d", min(self._slow) * LONGEST_SECONDS, tokens, self.max_tokens)  # fmt: skip
         self.max_tokens = tokens
         self._slow.clear()
+
+
+def shrink_pieces(options: Options, longest: int, halvings: int) -> Options:
+    """Have sequences of at most `longest` tokens run in pieces, half as long for each halving: a batch may be one sequence."""
+    if not halvings:
+        return options
+    return replace(options, chunk_tokens=max(SHORTEST_PIECE, (options.chunk_tokens or longest) >> halvings))
 
 
 def cut_batches(missing: Mapping[bytes, Completion], max_tokens: int) -> list[Batch]:

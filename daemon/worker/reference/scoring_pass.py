@@ -20,7 +20,7 @@ from prefd.daemon.worker.models import loading, memory
 from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.models.tiers import Tier, find_tier
-from prefd.daemon.worker.reference.scoring_batches import Batch, cut_batches
+from prefd.daemon.worker.reference.scoring_batches import Batch, cut_batches, shrink_pieces
 from prefd.daemon.worker.reference.window_choice import Windows, choose_windows
 from prefd.daemon.worker.scoring.choose import NoWindows, fastest_scorer, windowed_scorer
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
@@ -98,7 +98,8 @@ def open_reference(job: SpecifiedJob, halvings: int = 0) -> ReferencePass:
 
     Raises `JobError` where it cannot be loaded, or does not fit into memory, not even one layer at a time.
     """
-    source, options = job.reference, Options.from_spec(job.spec)
+    source = job.reference
+    options = shrink_pieces(Options.from_spec(job.spec), job.spec.data.max_length, halvings)
     model = loading.load_lazily(source).freeze()
     windows = choose_windows(model, source.model, asked_window(job.spec), BATCH_TOKENS[find_tier()] >> halvings)
     warning = ""

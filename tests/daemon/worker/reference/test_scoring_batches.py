@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from prefd.daemon.worker.data.tokens import Completion
-from prefd.daemon.worker.reference.scoring_batches import BatchSize, cut_batches
+from prefd.daemon.worker.reference.scoring_batches import BatchSize, cut_batches, shrink_pieces
+from prefd.daemon.worker.scoring.scorer import Options
 
 
 @pytest.fixture
@@ -45,3 +46,12 @@ def test_after_two_slow_batches_the_next_are_smaller(missing: Mapping[bytes, Com
 
 def test_batches_do_not_become_smaller_than_what_keeps_a_gpu_busy(missing: Mapping[bytes, Completion]) -> None:
     assert min(size for size, _ in score(missing, BatchSize(2048, 4), 1000.0)) == 512
+
+
+@pytest.mark.parametrize(
+    ("chunk", "halvings", "expected"), [(None, 0, None), (None, 1, 2048), (1024, 1, 512), (1024, 9, 256)]
+)
+def test_a_sequence_that_takes_too_much_alone_runs_in_pieces(
+    chunk: int | None, halvings: int, expected: int | None
+) -> None:
+    assert shrink_pieces(Options(chunk_tokens=chunk), 4096, halvings).chunk_tokens == expected
