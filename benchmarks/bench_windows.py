@@ -114,10 +114,17 @@ def measure_large() -> list[str]:
         f"A random Llama of {limited['weights'] / 4e9:.2f} B parameters, {limited['weights'] / 1e9:.1f} GB of weights in float32, with "
         f"{limit / 1e9:.1f} GB of address space (RLIMIT_AS): 4 of {limited['layers']} layers at a time, {limited['tokens']} tokens in "
         f"{limited['wall']:.0f} s ({limited['cpu']:.0f} CPU s), peak {limited['peak'] / 1e9:.2f} GB. Whole, under the same limit: "
-        + ("it ran, which it should not" if refused.returncode == 0 else "it ended for memory")
-        + "."
+        + describe_end(refused)
     )
     return [text]
+
+
+def describe_end(ended: subprocess.CompletedProcess[str]) -> str:
+    """Say how a process ended, with the last line that it wrote of it."""
+    if not ended.returncode:
+        return "it ran, which it should not."
+    last_line = (ended.stderr.strip().splitlines() or ["no word"])[-1]
+    return f"it ended with {ended.returncode}: `{last_line[:200]}`"
 
 
 def write_large(folder: Path) -> None:
