@@ -27,7 +27,7 @@ comma := ,
 space := $(subst ,, )
 
 .DEFAULT_GOAL := help
-.PHONY: help venv blas model page demo check test test-all test-fast test-as-mac coverage lint format docs hooks bench faults release
+.PHONY: help venv blas model page pictures demo check test test-all test-fast test-as-mac coverage lint format docs hooks bench faults release
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS='	' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -98,6 +98,9 @@ model: blas ## build the demo model, SmolLM2-135M-Instruct, in .models/
 
 page: venv ## build the page that `prefd web` serves, where npm can be had (PREFD_WEB=required: or fail)
 	@$(PY) contrib/build/make_page.py
+
+pictures: blas model page ## take the pictures of the page that the documentation shows (some minutes; needs a Chromium)
+	$(PY) contrib/pictures/pictures.py $(ARGS)
 
 blas: venv ## put a fast BLAS in .venv (Linux CPU only)
 	@$(PY) contrib/blas/install.py

@@ -48,6 +48,8 @@ class WorkerExit(IntEnum):
     """What the worker needs from the hub cannot be reached."""
     NOT_READY = 73
     """Something of what is installed cannot be imported: it may be being replaced."""
+    NO_DEVICE = 70
+    """What the settings have jobs compute on is not there, or they cannot be read."""
     NO_MEMORY = 71
     """Memory ran out. Halved batches may fit."""
     DEVICE_TROUBLE = 72

@@ -6,6 +6,7 @@ losses, and nothing else. A name that two plugins claim is an error for the seco
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -145,6 +146,7 @@ def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) ->
         formats[name] = row_format
 
     plugins.plugins.append(plugin)
+    process = os.getpid()
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     try:
@@ -154,6 +156,10 @@ def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) ->
         manager.hook.register_formats(register=register_format)
     except BaseException as error:  # noqa: BLE001  # a stranger's code: whatever it raises is its report
         plugin.error = _describe_exception(error)
+    finally:
+        if os.getpid() != process:  # a child that it forked, and that would do all that follows a second time
+            os._exit(0)
+    if plugin.error is not None:
         return
     plugins.losses |= losses
     plugins.formats |= formats

@@ -13,7 +13,7 @@ from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.job_changes import change_jobs, discard_parts
 from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
-from prefd.daemon.commands.shared.units import duration
+from prefd.daemon.commands.shared.units import age
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import ENDED, STATES
 from prefd.daemon.runs.disk_usage import measure_run
@@ -40,7 +40,7 @@ Examples:
   prefd clean --fused --older-than 7d
   prefd clean --older-than 30d --state failed --json | jq .bytes"""
 )
-@click.option("--older-than", type=duration, metavar="TIME", help="What ended longer ago: 30d, 12h.")
+@click.option("--older-than", type=age, metavar="TIME", help="What ended longer ago: 30d, 12h.")
 @click.option("--keep", type=click.IntRange(min=0), metavar="N", help="All but the N jobs that ended last.")
 @click.option(
     "--checkpoints", is_flag=True, help="Only the checkpoints; of failed and cancelled jobs only with --state."

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 PLACE = HelpPlace(Section.JOBS, 101)
 
+EDITED = "edited by you: "
+"""How the reason of an edited job begins; the changes follow."""
+
 NONE = "none"
 """What takes a setting out."""
 
@@ -76,19 +79,23 @@ def edit(
     --group, --after and --not-before can change. An edit that is accepted takes effect: a job that starts meanwhile is
     refused. Several jobs are changed all or none; of a range, those that wait. Works without the daemon too.
     """
+    if name is not None and not name.strip():
+        raise click.UsageError("--name: the name is empty; is it a variable that is not set?")
     settings = read_settings(home, priority, name, group, after, not_before)
+    with read_jobs(home) as table:
+        newest = table.last_change()
     jobs = select_jobs(home, JobSelection(job_ids), lambda job: job.state in WAITING, narrow_ranges=True)
     if len(jobs) > 1 and (name is not None or spec is not None or not settings):
         raise click.UsageError(f"a name or a spec is edited of one job at a time, and these are {len(jobs)}")
     if not jobs:
-        show_edited([], as_json)
+        show_edited(home, [], newest, as_json)
     elif spec is not None:
         request: Mapping[str, Any] = {"spec": read_spec_file(home, spec, jobs[0]), "settings": settings}
-        show_edited([edit_job(home, jobs[0].id, request)], as_json)
+        show_edited(home, [edit_job(home, jobs[0].id, request)], newest, as_json)
     elif settings:
-        show_edited(edit_settings(home, [job.id for job in jobs], settings), as_json)
+        show_edited(home, edit_settings(home, [job.id for job in jobs], settings), newest, as_json)
     elif (job := edit_in_editor(home, jobs[0].id)) is not None:
-        show_edited([job], as_json)
+        show_edited(home, [job], newest, as_json)
     else:
         render.print_note(f"job {jobs[0].id} ({jobs[0].name}) is left as it was")
 
@@ -195,13 +202,19 @@ def write_spec(spec: JobSpec) -> str:
     return out.getvalue()
 
 
-def show_edited(jobs: Sequence[Job], as_json: bool) -> None:
-    """Prints what became of the jobs."""
+def show_edited(home: Home, jobs: Sequence[Job], newest: int, as_json: bool) -> None:
+    """Prints what became of the jobs. `newest`: the number of the last change before the edit."""
     if as_json:
         render.emit_json({"jobs": [job.to_json() for job in jobs]})
         return
     if not jobs:
         render.print_note("there is no job to edit")
+    with read_jobs(home) as table:
+        edits = {
+            change.job_id: change.reason.removeprefix(EDITED)
+            for job in jobs
+            for change in table.changes(newest, len(jobs) + 1, job.id)
+            if change.reason.startswith(EDITED)
+        }
     for job in jobs:
-        change = job.reason.removeprefix("edited by you: ") if job.reason.startswith("edited by you") else "as it was"
-        click.echo(f"job {job.id} ({job.name}): {change}")
+        click.echo(f"job {job.id} ({job.name}): {edits.get(job.id, 'as it was')}")

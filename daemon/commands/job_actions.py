@@ -148,16 +148,31 @@ def retry(home: Home, selection: JobSelection, fresh: bool, as_json: bool) -> No
     With --fresh it begins from nothing, a job that is done too: metrics, outcomes, checkpoints and adapter of before
     are moved to runs/<id>/attempts/<attempt>/, and the log goes on. Scored completions stay in the cache either way.
 
+    Jobs that failed because a retried one had failed, which they were to run after, are queued again with it.
+
     A job of `prefd run` becomes the daemon's. Works without the daemon too.
     """
     action = "retry-fresh" if fresh else "retry"
     with_done = fresh and selection.narrowed
     lost: dict[int, str] = {}
+    followers: set[int] = set()
+
+    def find_followers(job_ids: Sequence[int]) -> list[Brief]:
+        with read_jobs(home) as table:
+            found = table.briefs([job.id for job in table.followers(job_ids)])
+        followers.update(job.id for job in found)
+        return found
+
+    def tell(job: Brief, after: Brief) -> tuple[bool, str]:
+        has_effect, message = tell_retried(job, after)
+        return has_effect, f"{message}, since it failed for one of these" if job.id in followers else message
 
     def can_be_retried(job: Brief) -> bool:
         return job.ended and (with_done or job.state != "done")
 
-    for job in act_on_jobs(home, action, selection, can_be_retried, tell_retried, as_json, narrow_ranges=True):
+    for job in act_on_jobs(
+        home, action, selection, can_be_retried, tell, as_json, narrow_ranges=True, find_more=find_followers
+    ):
         if job.finished_at is not None and not RunDir(home.job(job.id)).spec.exists():
             lost[job.id] = str(home.job(job.id))
     for job_id, folder in list(lost.items())[:MOST_LINES]:
@@ -172,14 +187,18 @@ def act_on_jobs(
     tell: Tell,
     as_json: bool,
     narrow_ranges: bool = False,
+    find_more: Callable[[Sequence[int]], list[Brief]] = lambda job_ids: [],
 ) -> list[Brief]:
-    """Asks `action` of each job of the selection, of all or of none, and returns them as they were before.
+    """Asks `action` of each job of the selection, of all or of none, and returns all that it changed as they were before.
 
-    `narrow_ranges`: as in `select_jobs`, for an action that a job which does not fit would refuse.
+    `narrow_ranges`: as in `select_jobs`, for an action that a job which does not fit would refuse. `find_more`: which other
+    jobs the action changes with these.
     """
     before = select_jobs(home, selection, fits, narrow_ranges)
     if before:
-        change_jobs(home, action, [job.id for job in before])
+        job_ids = [job.id for job in before]
+        before += find_more(job_ids)
+        change_jobs(home, action, job_ids)
     if as_json:
         with read_jobs(home) as table:
             render.emit_json({"jobs": [table.get(job.id).to_json() for job in before]})
@@ -240,7 +259,9 @@ def tell_resumed(job: Brief, after: Brief) -> tuple[bool, str]:
 
 
 def tell_retried(job: Brief, after: Brief) -> tuple[bool, str]:
-    """Says what became of a job that was retried."""
+    """Says what became of a job that was retried, by itself or with one that it is to run after."""
+    if after.attempt == job.attempt:  # it has ended otherwise in the moment before
+        return False, f"is {after.state}"
     return True, f"is {after.state} again, attempt {after.attempt}"
 
 

@@ -16,6 +16,7 @@ from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.job_changes import settle_alone
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, require_home, warn_of_owner
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
+from prefd.daemon.commands.shared.unattended import explain_unattended
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import FAILURES, RUNNING, STATES
 from prefd.daemon.runs.run_folder import Progress, RunDir
@@ -263,7 +264,10 @@ def jobs(
         noun = "older job" if sort == "id" else "other job"
         render.print_note(f"{pluralize(older, noun)} not shown; --all shows all {total:,}")
     if as_json:
-        render.emit_json({"jobs": [job.to_json() | {"place": places.get(job.id)} for job in newest], "older": older})
+        described = [
+            job.to_json() | {"place": places.get(job.id), "unattended": explain_unattended(home, job)} for job in newest
+        ]
+        render.emit_json({"jobs": described, "older": older})
         return
     if not newest:
         filters = f" is {' or '.join(states)}" if states else " has been handed in yet: `prefd submit SPEC`"
@@ -292,8 +296,9 @@ def make_jobs_table(home: Home, jobs: Sequence[Job], places: Mapping[int, int]) 
 def describe_job(home: Home, job: Job) -> str:
     """Describes progress while it runs, what it waits for; the reason otherwise, or what its sweep sets in it."""
     progress = RunDir(home.job(job.id)).progress() if job.state in RUNNING else None
-    if progress is not None:
-        return format_progress(progress)
+    unattended = explain_unattended(home, job)
+    if progress is not None or unattended:
+        return ", ".join(filter(None, [format_progress(progress) if progress else "", unattended]))
     return describe_waiting(job) or job.reason or job.description
 
 

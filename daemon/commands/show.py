@@ -7,6 +7,7 @@ import click
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
+from prefd.daemon.commands.shared.unattended import explain_unattended
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
@@ -34,6 +35,8 @@ def show(home: Home, job_id: int, as_json: bool) -> None:
     with read_jobs(home) as jobs:
         details = JobDetails.read(jobs, job_id, RunDir(home.job(job_id)))
     if as_json:
-        render.emit_json(details.to_json())
+        render.emit_json(details.to_json() | {"unattended": explain_unattended(home, details.job)})
     else:
+        if unattended := explain_unattended(home, details.job):
+            render.print_note(f"job {job_id} is {unattended}")
         render.open_stdout().print(render.make_facts(report.job_facts(details)))

@@ -10,6 +10,8 @@ import click
 
 from prefd.daemon.commands.shared.options import json_option, read_jobs, require_home
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
+from prefd.daemon.commands.shared.unattended import explain_unattended
+from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.terminal import render
 from prefd.daemon.terminal.status import client_facts, page_facts, power_facts, usage_facts, watch_facts
@@ -53,6 +55,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
     except DaemonNotRunning as error:
         with read_jobs(home) as jobs:
             counts, paused_at, sizes = jobs.counts(), jobs.queue_paused_at(), jobs.largest(MOST_SIZES)
+            unattended = [(job.id, why) for job in jobs.list(*RUNNING) if (why := explain_unattended(home, job))]
         page = find_page(home)
         machine_usage = usage.measure_usage(home, page=page.pid if page else None)
         if as_json:
@@ -60,6 +63,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 "home": str(home.root),
                 "jobs": dict(counts),
                 "queue": {"paused_at": paused_at},
+                "unattended": {str(job_id): why for job_id, why in unattended},
             }
             home_facts["page"] = None if page is None else {"address": page.address, "pid": page.pid, "error": None}
             run_sizes = {"run_sizes": describe_sizes(*sizes)}
@@ -69,6 +73,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 ("daemon", error.state),
                 ("home", str(home.root)),
                 ("jobs", format_counts(counts)),
+                *((f"job {job_id}", why) for job_id, why in unattended),
                 *queue_facts(paused_at),
                 *page_facts(page),
                 *client_facts(find_server(home)),

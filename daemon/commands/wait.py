@@ -13,8 +13,9 @@ from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.shared.selection import JobSelection, select_jobs, selection_options
+from prefd.daemon.commands.shared.unattended import is_worked_on
 from prefd.daemon.commands.shared.units import duration
-from prefd.daemon.commands.watch import explain_no_owner, is_worked_on
+from prefd.daemon.commands.watch import explain_no_owner
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.runs.run_folder import RunDir

@@ -13,6 +13,7 @@ from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
+from prefd.daemon.commands.shared.unattended import is_worked_on
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import RUNNING
 from prefd.daemon.machine.streams import end_with_reader
@@ -86,13 +87,6 @@ def follow_job(home: Home, jobs: JobTable, job_id: int, timing: Timing) -> Itera
         elif last_worked_on is None or time.monotonic() - last_worked_on > timing.daemon_return:
             raise Failure(explain_no_owner(job), Exit.NO_DAEMON)
         time.sleep(timing.job_look)
-
-
-def is_worked_on(home: Home, job: Job) -> bool:
-    """Returns whether the process that owns the job is alive."""
-    from prefd.daemon.home import lock
-
-    return lock.is_held(home) if job.owner == "daemon" else job.owner_lives
 
 
 def explain_no_owner(job: Job) -> str:

@@ -16,6 +16,7 @@ from typing import Literal
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.finder_link import find_link, is_hidden
 from prefd.daemon.home.identity import read_identity
+from prefd.daemon.home.jobs_owner import explain_sharing, find_other_home
 from prefd.daemon.home.layout import Home, explain_dangling
 from prefd.daemon.home.runs_owner import RunsOwner, describe_sharing
 from prefd.daemon.jobs.home_copies import is_unsettled
@@ -52,6 +53,8 @@ def check_home(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
 
 def _find_refusal(home: Home) -> HealthFinding | None:
     """Finds the first of the home's folders that this user cannot write, and says why."""
+    if (other := find_other_home(home)) is not None:
+        return HealthFinding("fail", "home", explain_sharing(home, other))
     for folder in (home.root, home.jobs, home.accepted, home.rejected, home.runs, home.cache, home.run):
         if (problem := explain_dangling(folder)) is not None:
             return HealthFinding("fail", "home", problem)

@@ -13,7 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.files import expand_user
+from prefd.daemon.machine.files import expand_user, follow_links
 
 ENVIRONMENT = re.compile(r"^Environment=(.*)$", re.MULTILINE)
 START = re.compile(r"^ExecStart=(.+)$", re.MULTILINE)
@@ -37,7 +37,7 @@ def read_agent_home(agent: Path) -> Path:
 def describe_other_home(service: Path, home: Home) -> str:
     """Say which home the service serves, where it is not the one that the shell's PREFD_HOME names; "" where it is, or none is named."""
     named = os.environ.get("PREFD_HOME")
-    if not named or expand_user(named).resolve() != home.root or service == home.root:
+    if not named or follow_links(expand_user(named)) != home.root or service == home.root:
         return ""
     return f"the service serves {service}, and PREFD_HOME is {home.root}: specs that you submit wait there for another daemon"
 
@@ -47,4 +47,4 @@ def _choose_home(command: Sequence[str], variable: str) -> Path:
     options = [after for word, after in pairwise(command) if word == "--home"]
     options += [word.partition("=")[2] for word in command if word.startswith("--home=")]
     chosen = options[-1] if options else variable or platformdirs.user_data_dir("prefd", appauthor=False)
-    return expand_user(chosen.replace("%h", str(Path.home()))).resolve()
+    return follow_links(expand_user(chosen.replace("%h", str(Path.home()))))

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from prefd.daemon.home.layout import Home, locate_default
+from prefd.daemon.machine.files import follow_links
 
 
 def link_for_finder(home: Home) -> Path | None:
@@ -28,11 +29,11 @@ def find_link(home: Home) -> Path | None:
     """Return the link to the home; None where there is none, or what is there leads elsewhere."""
     link = Path.home() / "prefd"
     with suppress(OSError):
-        if link.is_symlink() and link.resolve() == home.root:
+        if link.is_symlink() and follow_links(link) == home.root:
             return link
     return None
 
 
 def is_hidden(home: Home) -> bool:
     """Return whether this is the home of a user who names no other, on a system whose file manager hides it."""
-    return sys.platform == "darwin" and home.root == locate_default().resolve()
+    return sys.platform == "darwin" and home.root == follow_links(locate_default())

@@ -13,7 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from prefd.daemon.errors import Exit, PrefdError
-from prefd.daemon.machine.files import expand_user
+from prefd.daemon.machine.files import expand_user, follow_links
 from prefd.daemon.machine.owners import has_rights, restrict
 
 MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
@@ -33,6 +33,17 @@ def refuse_dangling(folder: Path) -> None:
     """Raise HomeUnusable where `folder` is a link to what is not there: most often a drive that is not mounted."""
     if (problem := explain_dangling(folder)) is not None:
         raise HomeUnusable(problem)
+
+
+def refuse_circle(path: Path) -> None:
+    """Raise HomeUnusable where a link on the way to `path` leads back to itself."""
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            way = [*reversed(path.absolute().parents), path]
+            reason = next(filter(None, map(explain_dangling, way)), f"{path}: {error.strerror}")
+            raise HomeUnusable(f"the home {path} cannot be reached: {reason}") from None
 
 
 def explain_dangling(path: Path) -> str | None:
@@ -80,7 +91,8 @@ class Home:
         path = expand_user(folder or os.environ.get("PREFD_HOME") or locate_default())
         refuse_unexpanded(path)
         refuse_dangling(path)
-        return cls(path.resolve())
+        refuse_circle(path)
+        return cls(follow_links(path))
 
     @property
     def config(self) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +16,7 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.machine.files import expand_user
 from prefd.daemon.text.parse import parse
 from prefd.daemon.text.parsed import MAX_BYTES, ParseError
+from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.strict_model import SpecModel
 from prefd.daemon.text.validation_faults import explain_faults
 from prefd.daemon.text.wording import compose
@@ -117,14 +121,15 @@ class Config(SpecModel):
     def load(cls, home: Home) -> Config:
         """Read the settings in `home.config`, or the defaults where there is no such file. Raises ConfigError."""
         try:
-            with home.config.open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
+            data = _read(home.config)
         except FileNotFoundError:
             if (problem := explain_dangling(home.config)) is not None:
                 raise ConfigError(problem) from None
             return cls()
         except OSError as error:
             raise ConfigError(f"{home.config}: {error.strerror or error}") from None
+        if len(data) > MAX_BYTES:
+            raise ConfigError(f"{home.config}: larger than {format_size(MAX_BYTES)}: is it another file?")
         if not data.strip():
             return cls()
         try:
@@ -149,6 +154,15 @@ class Config(SpecModel):
     def plugin_files(self, home: Home) -> list[Path]:
         """Return the paths in `plugins`, made absolute from the home."""
         return [home.root / expand_user(name) for name in self.plugins]
+
+
+def _read(path: Path) -> bytes:
+    """Read as much of the file as it may have; a pipe is not waited for, which would hold the daemon up. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is a pipe, and no file")
+        return file.read(MAX_BYTES + 1)
 
 
 def _settings(model: type[SpecModel]) -> list[str]:

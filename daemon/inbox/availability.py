@@ -16,6 +16,7 @@ from typing import Any
 from ulid import ULID
 
 from prefd.daemon.errors import PrefdError
+from prefd.daemon.home.jobs_owner import explain_sharing, find_other_home
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.machine.host import find_host_id
@@ -101,6 +102,8 @@ class WatchedFolder:
         home_id = str(old_record.get("id") or ULID())
         if old_record != (record := {"id": home_id, "mount": own_mount}):
             write_json(self._record, record)
+        if (other := find_other_home(self.home)) is not None:
+            raise FolderUnusable(explain_sharing(self.home, other))
         self._mark_folder(home_id)
 
     def _mark_folder(self, home_id: str) -> None:

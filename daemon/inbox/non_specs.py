@@ -48,7 +48,7 @@ KINDS: Sequence[Kind] = (
     Kind((r".*_conflict-\d{8}-\d{6}.*",), CONFLICT.format("ownCloud")),
     Kind((r"(?-i:.*-(DESKTOP|LAPTOP|WIN)-[A-Z0-9]{6,}(-\d+)?\.\w+)",), CONFLICT.format("OneDrive")),
     Kind((r".*\(sfconflict .*\).*",), CONFLICT.format("Seafile")),
-    Kind((r".*[(\[](.* )?conflict\b.*[)\]].*", r".*\.conflict\d+\.\w+", r".*-\d{4}_conflict\.\w+"), CONFLICT.format("a sync client")),
+    Kind((r".*[(\[](.* )?conflict(ed)?\b.*[)\]].*", r".*\.conflict(ed)?\d*\.\w+", r".*-\d{4}_conflict\.\w+"), CONFLICT.format("a sync client")),
     Kind((r"(?-i:.*[._](BACKUP|BASE|LOCAL|REMOTE)[._]\d{2,}\.\w+)",), CONFLICT.format("git mergetool")),
     # What people put beside a spec.
     Kind((r".*\.(jsonl|ndjson|json-?lines|parquet|csv|tsv|arrow|feather|xlsx?|ods|sqlite3?|db)",), DATA),
@@ -64,7 +64,7 @@ KINDS: Sequence[Kind] = (
     Kind((r"readme|licen[cs]e|changelog|makefile", r".*\.(md|rst|pdf|docx?|html?)"), "is no spec, and is left alone"),
 )  # fmt: skip
 _COMPILED = [(re.compile("|".join(kind.patterns), re.IGNORECASE | re.DOTALL), kind) for kind in KINDS]
-_NUMBERED = re.compile(r"(?P<stem>.+?) ?\(\d{1,3}\)(?P<suffix>\.\w+)")
+_NUMBERED = re.compile(r"(?P<stem>.+?)( ?\(\d{1,3}\)| [2-9])(?P<suffix>\.\w+)")
 _DECORATED = re.compile(rf"(?P<name>.+({'|'.join(map(re.escape, SUFFIXES))}))\W.*", re.IGNORECASE | re.DOTALL)
 """A spec's name with something behind it: an editor's `ipo.yaml.txt`, a download's `ipo.yaml?raw=true`, a blank."""
 _ROWS = re.compile(r"""\s*\[|\s*\{(?:[^{}]|\{[^{}]*\})*?"(?:chosen|rejected|chosen_response|completion)"\s*:""")
@@ -84,7 +84,7 @@ def explain_name(name: str) -> str | None:
 
 
 def find_original(name: str) -> str | None:
-    """Name the file that `ipo (1).yaml` may be a second copy of, as Google Drive and browsers number them; None for another name."""
+    """Name the file that `ipo (1).yaml` may be a second copy of, as Google Drive, iCloud and browsers number them; None for another name."""
     match = _NUMBERED.fullmatch(name)
     return match["stem"] + match["suffix"] if match else None
 

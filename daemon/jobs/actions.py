@@ -33,6 +33,8 @@ JOB_ACTIONS: Mapping[str, Callable[[JobTable, int], Job]] = {
 JOBS_ACTIONS: Mapping[str, Callable[[JobTable, Sequence[int]], None]] = {
     **{action: _make_act_on_all(act) for action, act in JOB_ACTIONS.items()},
     "cancel": JobTable.cancel_many,
+    "retry": JobTable.retry_many,
+    "retry-fresh": lambda table, job_ids: table.retry_many(job_ids, fresh=True),
     "remove": JobTable.remove,
 }
 """`POST /v1/jobs/<action>` does one of these to many jobs in one transaction: to all of them, or to none."""
@@ -41,8 +43,8 @@ JOBS_SUMMARIES: Mapping[str, str] = {
     "cancel": "Call jobs off; no effect on those that have ended",
     "pause": "Save the jobs' state and free their memory",
     "resume": "Let paused jobs go on",
-    "retry": "Run ended jobs again, from their last checkpoints",
-    "retry-fresh": "Run ended jobs again, from nothing",
+    "retry": "Run ended jobs again, from their last checkpoints, and those that failed because of them",
+    "retry-fresh": "Run ended jobs again, from nothing, and those that failed because of them",
     "remove": "Delete ended jobs: their rows, their folders and their accepted specs",
 }
 
@@ -50,8 +52,8 @@ JOB_SUMMARIES: Mapping[str, str] = {
     "cancel": "Call it off; no effect on one that has ended",
     "pause": "Save its state and free its memory",
     "resume": "Let a paused job go on",
-    "retry": "Run an ended job again, from its last checkpoint",
-    "retry-fresh": "Run an ended job again, from nothing",
+    "retry": "Run an ended job again, from its last checkpoint, and those that failed because of it",
+    "retry-fresh": "Run an ended job again, from nothing, and those that failed because of it",
 }
 
 QUEUE_ACTIONS: Mapping[str, Callable[[JobTable], list[Job]]] = {

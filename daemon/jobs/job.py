@@ -23,6 +23,7 @@ NOT_BEFORE = "not before "
 RESUMED = "resumed by you"
 RETRIED = "retried by you: it goes on from its last checkpoint"
 RETRIED_FRESH = "retried by you: it begins from nothing"
+RETRIED_WITH = "retried with what it is to run after"
 
 
 LIVE_SOURCE = re.compile(r"live:([0-9a-f]{32}):(?:train|sample):[0-9]+")

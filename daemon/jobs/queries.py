@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from prefd.daemon.jobs import rows as job_rows
 from prefd.daemon.jobs.database import explain_errors, refuse_damaged
+from prefd.daemon.jobs.followers import find_followers
 from prefd.daemon.jobs.job import Brief, Change, Event, Job
 from prefd.daemon.jobs.states import ENDED, STATES, State
 
@@ -214,6 +215,13 @@ class JobQueries:
         query = f"SELECT id, after FROM jobs WHERE after != '[]' AND state NOT IN {tuple(ENDED)} ORDER BY id DESC"
         with explain_errors(self._path):
             return {each: job_id for job_id, after in self._db.execute(query) for each in json.loads(after)}
+
+    def followers(self, job_ids: Sequence[int]) -> builtins.list[Job]:
+        """Return the failed jobs that a retry of `job_ids` takes along, as `find_followers` does."""
+        query = f"SELECT {job_rows.COLUMNS} FROM jobs WHERE state = 'failed' AND after != '[]' ORDER BY id"
+        with explain_errors(self._path):
+            failed = [job_rows.parse_job(row) for row in self._db.execute(query)]
+        return find_followers(failed, self.states({each for job in failed for each in job.after}), job_ids)
 
     def largest(self, most: int) -> tuple[int, builtins.list[tuple[int, int]]]:
         """Return what all measured folders take in bytes, and (id, bytes) of the `most` largest."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from prefd.daemon.jobs import rows
+from prefd.daemon.jobs.followers import describe_failed_parents, find_failed_roots
 from prefd.daemon.jobs.job import (
     CANCELLED_PAUSED,
     CANCELLED_RUNNING,
@@ -19,6 +20,7 @@ from prefd.daemon.jobs.job import (
     RESUMED,
     RETRIED,
     RETRIED_FRESH,
+    RETRIED_WITH,
     IllegalTransition,
     Job,
 )
@@ -96,25 +98,52 @@ class RequestedChanges(Transitions):
             return self._resume(rows.find_job(self._db, job_id))
 
     def retry(self, job_id: int, fresh: bool = False) -> Job:
-        """Queue an ended job again, to go on from its last checkpoint, or from nothing with `fresh`.
+        """Queue an ended job again, as `retry_many` does."""
+        with self.transaction():
+            self.retry_many([job_id], fresh)
+            return rows.find_job(self._db, job_id)
 
-        It keeps its id and history. One of `prefd run` becomes the daemon's. Raises IllegalTransition for a job that has
-        not ended, or that is done and has nothing to go on with.
+    def retry_many(self, job_ids: Sequence[int], fresh: bool = False) -> None:
+        """Queue ended jobs again, to go on from their last checkpoints, or from nothing with `fresh`; all of them or none.
+
+        They keep their ids and histories, and jobs that failed because of them are queued too. One of `prefd run` becomes
+        the daemon's. Raises IllegalTransition for a job that has not ended, that is done and has nothing to go on with, or
+        that is to run after one that failed and is not retried.
         """
         with self.transaction():
-            job = rows.find_job(self._db, job_id)
-            if not job.ended:
-                raise IllegalTransition(f"job {job_id} is {job.state}: only a job that has ended can be run again")
-            if job.state == "done" and not fresh:
-                raise IllegalTransition(f"job {job_id} is done: there is nothing to go on with; --fresh trains it anew")
-            # A path given to `prefd run` may have been given twice: its job's own number tells the two apart.
-            self._db.execute(
-                "UPDATE jobs SET attempt = attempt + 1, fresh = fresh OR ?, cancel_requested = 0, crashes = 0, "
-                "owner = 'daemon', origin = '', "
-                "part = CASE owner WHEN 'daemon' THEN part ELSE id END WHERE id = ?",
-                (fresh, job_id),
-            )
-            return self._write(rows.find_job(self._db, job_id), "queued", RETRIED_FRESH if fresh else RETRIED, {})
+            jobs = [rows.find_job(self._db, job_id) for job_id in dict.fromkeys(job_ids)]
+            followers = self.followers(job_ids)
+            for job in jobs:
+                self._retry(job, fresh, RETRIED_FRESH if fresh else RETRIED)
+            for job in followers:
+                self._retry(job, job.fresh, RETRIED_WITH)
+            self._refuse_failed_parents(jobs)
+
+    def _retry(self, job: Job, fresh: bool, reason: str) -> None:
+        if not job.ended:
+            raise IllegalTransition(f"job {job.id} is {job.state}: only a job that has ended can be run again")
+        if job.state == "done" and not fresh:
+            raise IllegalTransition(f"job {job.id} is done: there is nothing to go on with; --fresh trains it anew")
+        # A path given to `prefd run` may have been given twice: its job's own number tells the two apart.
+        self._db.execute(
+            "UPDATE jobs SET attempt = attempt + 1, fresh = fresh OR ?, cancel_requested = 0, crashes = 0, "
+            "owner = 'daemon', origin = '', "
+            "part = CASE owner WHEN 'daemon' THEN part ELSE id END WHERE id = ?",
+            (fresh, job.id),
+        )
+        self._write(rows.find_job(self._db, job.id), "queued", reason, {})
+
+    def _refuse_failed_parents(self, jobs: Sequence[Job]) -> None:
+        """Raise where one of `jobs` would fail again at once, for a job that it is to run after has failed."""
+        states = self.states({each for job in jobs for each in job.after})
+        for job in jobs:
+            if failure := describe_failed_parents(job, states):
+                failed = {each.id: each for each in rows.list_in_states(self._db, ["failed"])}
+                roots = " ".join(map(str, find_failed_roots(job, failed)))
+                raise IllegalTransition(
+                    f"job {job.id} would fail again: {failure}. `prefd retry {roots}` takes it along; to run it without, "
+                    "submit its spec again without `after`"
+                )
 
     def pause_queue(self, running_too: bool = False) -> list[Job]:
         """Pause the queue until `resume_queue`. With `running_too`, pause the running jobs too, and return them."""

@@ -29,6 +29,14 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
+def follow_links(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path with its links followed; links that lead in a circle stay as they are.
+
+    `Path.resolve` raises RuntimeError for these, before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
 def open_regular(path: Path) -> int:
     """Open a regular file and return its descriptor: no symlink is followed, no FIFO waited for. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -51,6 +51,16 @@ def read_pressure() -> str | None:
     return None if level is None else PRESSURE_WORDS.get(level, f"level {level}")
 
 
+def measure_swap() -> int:
+    """Return how many bytes a Mac has swapped out; 0 on other systems, which are not asked."""
+    if sys.platform != "darwin":
+        return 0
+    try:
+        return int(psutil.swap_memory().used)
+    except (OSError, RuntimeError):
+        return 0
+
+
 def count_kills() -> int:
     """Count the processes that the system, or this process's own group, has killed for want of memory.
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from prefd.daemon.machine.files import follow_links
+
 SILENT = re.compile(
     r"nfs\d?|cifs|smb\w*|9p|afs|afpfs|ncpfs|ceph|glusterfs|lustre|gpfs|beegfs|ocfs2|gfs2?|coda|webdav|davfs2?"
     r"|vboxsf|vmhgfs|prl_fs|virtiofs|drvfs|fakeowner|fuse(\..+)?|fusefs(_.+)?|fuse-t|macfuse|osxfuse|lifs"
@@ -66,7 +68,7 @@ def list_mounts() -> list[Mount]:
 
 def find_mount(path: Path) -> Mount | None:
     """Return the mount that holds `path`, links followed; None where the system does not tell."""
-    real = path.resolve()
+    real = follow_links(path)
     holding = [mount for mount in list_mounts() if real.is_relative_to(mount.point)]
     return max(reversed(holding), key=lambda mount: len(Path(mount.point).parts), default=None)
 

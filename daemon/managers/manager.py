@@ -44,11 +44,17 @@ class Manager(ABC):
         """Return what the manager itself says of the service; None where it knows none. Raises ServiceError."""
 
     def install(self, service: ServiceDefinition) -> None:
-        """Write the file and have the service started. Raises ServiceError, OSError."""
+        """Write the file and have the service started; a new file that cannot be loaded is taken away. Raises ServiceError, OSError."""
+        is_new = not self.file.exists()
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_text(self.write(service), encoding="utf-8")
         self.file.chmod(0o600)
-        self.load()
+        try:
+            self.load()
+        except ServiceError:
+            if is_new:
+                self.file.unlink(missing_ok=True)
+            raise
 
     def uninstall(self) -> bool:
         """Stop the service and remove its file; False where there was none. Raises ServiceError, OSError."""

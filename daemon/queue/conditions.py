@@ -102,8 +102,10 @@ class Conditions:
         return error is None
 
     def _take_stamp(self) -> object:
-        return take_stamp_of_installed(self.home, HandedSettings())
+        device = self.settings.current.worker.device  # which may not be there
+        return take_stamp_of_installed(self.home, HandedSettings()), device
 
     def _try_worker(self) -> str | None:
         """Return why a worker cannot be started; None where it can."""
-        return find_worker_fault([*self.worker, "ready", "--home", str(self.home.root)], self.cancelled)
+        command = [*self.worker, "ready", "--home", str(self.home.root)]
+        return find_worker_fault(command, self.cancelled, self.settings.current.worker.device)

@@ -31,7 +31,7 @@ class Holds:
         self.table = table
         self.queued = queued
         self.outage = Outage(timing)
-        self.device = Outage(timing, "the end of a pass through the GPU")
+        self.device = Outage(timing, "the end of a pass through the GPU", by_turns=True)
         self._missing_plugins: dict[int, tuple[Catalog | None, str]] = {}
         """What a job waits for that may need a plugin that cannot be loaded, and the catalogue that said so."""
         self._hub_names: dict[int, frozenset[str]] = {}
@@ -75,6 +75,8 @@ class Holds:
         if job.id in self._missing_plugins:
             return self._missing_plugins[job.id][1]
         if (reason := self.device.let_try(job.id, DEVICE)) is not None or self.outage.reason is None:
+            if self.device.has_passed_over:
+                self.queued.set()  # if none of those behind it tries, it does
             return reason
         return self.outage.let_try(job.id, self._list_hub_names(job.id))
 
@@ -94,6 +96,10 @@ class Holds:
     def note_device_trouble(self, job_id: int, reason: str) -> None:
         """Hold all jobs until one of them gets through a pass on the GPU."""
         self.device.note(job_id, DEVICE, reason)
+
+    def tries_device(self, job_id: int) -> bool:
+        """Say whether a job has started to try whether the GPU still fails."""
+        return self.device.trier == job_id
 
     def note_pass(self, job_id: int) -> None:
         """Note that a job got through a pass on the GPU."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from prefd.daemon.machine.memory import CRITICAL, OUT_OF_MEMORY, count_kills, private_bytes, read_pressure
+from prefd.daemon.machine.memory import CRITICAL, OUT_OF_MEMORY, count_kills, measure_swap, private_bytes, read_pressure
 from prefd.daemon.timing import USUAL, Timing
 
 LOW = 0.05
@@ -17,7 +17,9 @@ LOW = 0.05
 LARGE = 0.5
 """A share of the machine's memory: a worker that holds more is what the machine is short of memory by."""
 LOOKS = 3
-"""How many looks in a row a Mac has to be critically short of memory before a large worker is stopped."""
+"""How many looks in a row a Mac has to be short of memory before a large worker is stopped."""
+SWAPPED = 2_000_000_000
+"""Bytes that a Mac has swapped out since a worker began, with which a high pressure, too, counts as short of memory."""
 
 
 @dataclass
@@ -32,12 +34,16 @@ class MemoryWatch:
     """The smallest share of the machine's memory that was seen free."""
     over: bool = False
     """Whether it went over its limit."""
-    pressures: int = 0
-    """At how many looks in a row macOS has called the machine's memory pressure critical."""
+    shortages: int = 0
+    """At how many looks in a row a Mac was short of memory: its pressure critical, or high while it swaps."""
+    swap_before: int = field(default_factory=lambda: measure_swap())
+    """The bytes that a Mac had swapped out before the worker started."""
+    swapped: int = 0
+    """The bytes that it has swapped out since."""
     was_critical: bool = False
     """Whether it ever did."""
     crowds: bool = False
-    """Whether it held most of a Mac's memory while the Mac was critically short of it."""
+    """Whether it held most of a Mac's memory while the Mac was short of it."""
     kills_before: int = field(default_factory=lambda: count_kills())
     """How many processes the system had killed for want of memory before the worker started."""
     timing: Timing = USUAL
@@ -57,9 +63,18 @@ class MemoryWatch:
         self.peak = max(self.peak, used)
         self.free = min(self.free, machine.available / machine.total)
         self.over = self.over or (self.limit is not None and used > self.limit)
-        self.pressures = self.pressures + 1 if read_pressure() == CRITICAL else 0
-        self.was_critical = self.was_critical or self.pressures > 0
-        self.crowds = self.crowds or (self.pressures >= LOOKS and used > LARGE * machine.total)
+        self._look_for_shortage()
+        self.crowds = self.crowds or (self.shortages >= LOOKS and used > LARGE * machine.total)
+
+    def _look_for_shortage(self) -> None:
+        """Count a look at which a Mac is short of memory; another system's kills tell it."""
+        pressure = read_pressure()
+        if not pressure:
+            self.shortages = 0
+            return
+        self.swapped = max(self.swapped, measure_swap() - self.swap_before)
+        self.was_critical = self.was_critical or pressure == CRITICAL
+        self.shortages = self.shortages + 1 if pressure == CRITICAL or self.swapped > SWAPPED else 0
 
     @property
     def must_stop(self) -> bool:

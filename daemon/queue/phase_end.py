@@ -15,10 +15,10 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.device_trouble import has_device_trouble
-from prefd.daemon.queue.memory_watch import MemoryWatch
+from prefd.daemon.queue.memory_watch import SWAPPED, MemoryWatch
 from prefd.daemon.queue.worker_process import describe_end
 from prefd.daemon.runs.phase_outcomes import Outcome
-from prefd.daemon.runs.worker_log import read_tail
+from prefd.daemon.runs.worker_log import read_last_words, read_tail
 from prefd.daemon.specs.memory_advice import suggest_savings
 
 STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
@@ -32,6 +32,7 @@ EndKind = Literal[
     "crashed",
     "no worker",
     "not ready",
+    "no device",
     "no network",
     "no room",
     "no memory",
@@ -83,21 +84,26 @@ class EndedWorker:
         if self.returncode == WorkerExit.STOPPED:
             return self._judge_stop_from_outside()
         if self.returncode == WorkerExit.NO_ROOM:
-            last_line = read_tail(log, lines=1, since=since)
-            return "no room", f"the disk takes no more; it goes on when there is room: {last_line}"
+            return "no room", f"the disk takes no more; it goes on when there is room: {read_last_words(log, since)}"
+        is_silent = self.returncode not in (
+            0,
+            WorkerExit.NO_MEMORY,
+        )  # else the worker itself has said that it was no trouble
         if self.returncode == WorkerExit.DEVICE_TROUBLE or (
-            self.returncode and has_device_trouble(read_tail(log, since=since))
+            is_silent and has_device_trouble(read_tail(log, since=since))
         ):
-            return "device trouble", f"the GPU failed, which passes by itself: {read_tail(log, lines=1, since=since)}"
+            return "device trouble", f"the GPU failed, which passes by itself: {read_last_words(log, since)}"
         if (cause := self.memory.verdict(self.returncode, read_tail(log, since=since))) is not None:
             return "no memory", self._advise_smaller(cause)
         return "crashed", describe_end(self.returncode, log, since)
 
     def _judge_installation_and_network(self) -> tuple[EndKind, str] | None:
         """Return the end of a worker that found something missing that is not the job's; None of any other."""
-        last_line = read_tail(self.log, lines=1, since=self.since)
+        last_line = read_last_words(self.log, self.since)
         if self.returncode == WorkerExit.NO_NETWORK:
             return "no network", f"the hub cannot be reached: {last_line}"
+        if self.returncode == WorkerExit.NO_DEVICE:
+            return "no device", last_line
         if self.returncode == WorkerExit.NOT_READY:
             reason = last_line if self.outcome is None else self.outcome.reason
             return "not ready", f"something that is installed cannot be imported: {reason}"
@@ -108,7 +114,10 @@ class EndedWorker:
         held = f"{self.memory.peak / 1e9:.2f} GB"
         if self.memory.over:
             return f"its worker took {held}, and worker.memory allows {self.limits.memory}"
-        return f"this Mac was critically short of memory, most of which its worker held ({held}): it was stopped before macOS would end it"
+        swap = (
+            f" (it had swapped out {self.memory.swapped / 1e9:.1f} GB since)" if self.memory.swapped > SWAPPED else ""
+        )
+        return f"this Mac was short of memory{swap}, most of which its worker held ({held}): it was stopped before macOS would end it"
 
     def _advise_smaller(self, message: str) -> str:
         """Add to the cause of an end for want of memory the settings that make the job smaller, and the log's end."""

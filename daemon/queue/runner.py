@@ -247,6 +247,7 @@ class Runner:
             explain_crash=self.conditions.explain_crash,
             on_outage=outages.append,
             on_device_trouble=device_troubles.append,
+            tries_device=lambda: self.holds.tries_device(job.id),
             timing=self.timing,
         )
         await supervisor.run(self.losses.provide)
@@ -267,7 +268,7 @@ class Runner:
             log_state(job, progress)
             if progress is not None:
                 self.holds.note_reached(job.id)
-                if progress.done > 0:
+                if progress.rate is not None:  # more is done than when its worker began
                     self.holds.note_pass(job.id)
 
         return note

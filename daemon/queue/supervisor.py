@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
-from prefd.daemon.jobs.states import STATE_OF, State
+from prefd.daemon.jobs.states import ENDED, STATE_OF, State
 from prefd.daemon.jobs.table import RESUMED, Job, JobTable
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.machine.threads import run_in_thread
@@ -23,6 +23,7 @@ from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.runs.run_identity import ForeignFolder, RunIdentity
 from prefd.daemon.runs.snapshot import freeze
 from prefd.daemon.specs.catalog import Catalog, CatalogError
+from prefd.daemon.specs.catalog_listing import has_changed
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.loss_faults import check_loss
 from prefd.daemon.specs.losses import Provision
@@ -33,7 +34,12 @@ CRASHES = 3
 """How often a worker may crash without having got any further before its job counts as failed."""
 
 HALVINGS = 3
-"""How often a job's batches are halved for want of memory, or for passes that a GPU ended, before that counts as its end."""
+"""How often a job's batches are halved for want of memory before that counts as its end; and how often, besides, for passes that a
+GPU ended, which never does."""
+
+PLANNED_ANEW = "a plugin has changed since it began, so it is planned anew"
+REPLANS = 3
+"""How often in a row a failed job is planned anew: there are plugins that write themselves at each import."""
 
 OnUpdate = Callable[[Job, Progress | None], None]
 """Called when the job's state or its progress has changed."""
@@ -67,7 +73,8 @@ class Supervisor:
 
     `explain_crash`: looks whether the machine, and not the job, is to blame for a worker that ended without a word; without
     it the job is. `on_outage`: is told that the hub cannot be reached, and takes the job back; without it the job waits here.
-    `on_device_trouble`: the same of a GPU that fails again and again.
+    `on_device_trouble`: the same of a GPU that fails again and again. `tries_device`: says whether the GPU has failed others and
+    this job only tries whether it still does.
     """
 
     def __init__(
@@ -85,6 +92,7 @@ class Supervisor:
         explain_crash: Callable[[], Awaitable[bool]] | None = None,
         on_outage: Callable[[str], None] | None = None,
         on_device_trouble: Callable[[str], None] | None = None,
+        tries_device: Callable[[], bool] = lambda: False,
         timing: Timing = USUAL,
     ) -> None:
         self.home = home
@@ -97,6 +105,7 @@ class Supervisor:
         self.explain_crash = explain_crash
         self.on_outage = on_outage
         self.on_device_trouble = on_device_trouble
+        self.tries_device = tries_device
         self.timing = timing
         self.phases = PhaseRunner(
             home,
@@ -163,7 +172,7 @@ class Supervisor:
             end = await self.phases.run(phase, run, provision.settings)
             reason, phase_seconds = end.reason, {phase: end.seconds}
             if end.kind != "ok":
-                return await self._end_early(phase, run, end)
+                return await self._end_planned(phase, run, end, provision.catalog)
         return self._move("done", reason, phase_seconds)
 
     async def _renew(self, provision: Provision, provide: Provide, spec: JobSpec) -> Provision:
@@ -184,6 +193,22 @@ class Supervisor:
             raise
         return newest
 
+    async def _end_planned(self, phase: Phase, run: RunDir, end: PhaseEnd, catalog: Catalog) -> Job:
+        """Put a job back whose phase failed while a plugin changed, or move it as `_end_early` does. `catalog`: it was planned with."""
+        if end.kind == "failed" and await self._must_plan_anew(catalog):
+            return self._put_back(f"{PLANNED_ANEW}: {end.reason}", {phase: end.seconds})
+        return await self._end_early(phase, run, end)
+
+    async def _must_plan_anew(self, catalog: Catalog) -> bool:
+        """Return whether a phase that was planned with `catalog`, and failed, may do better when it is planned again.
+
+        Its worker may have imported another version of a plugin, or one that was just being saved.
+        """
+        if not await run_in_thread(has_changed, catalog):
+            return False
+        last = [event.reason for event in self.table.history(self.job_id) if event.state in ("queued", *ENDED)]
+        return not all(reason.startswith(PLANNED_ANEW) for reason in last[-REPLANS:]) or len(last) < REPLANS
+
     async def _end_early(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
         """Move the job to where it belongs after a phase that did not end well."""
         phase_seconds: dict[str, float] = {phase: end.seconds}
@@ -196,8 +221,11 @@ class Supervisor:
                 return self._handle_crash(phase, run, end)
         if end.kind == "no network":
             return self._handle_outage(end, phase_seconds)
-        if end.kind == "no memory" and run.batches.halvings < HALVINGS:
-            count = await run_in_thread(run.batches.count_halving)
+        if end.kind == "no device" and self.explain_crash is not None:  # all jobs wait until the settings name another
+            await self.explain_crash()
+            return self._put_back(f"{end.reason}; it goes on when that is mended", phase_seconds)
+        if end.kind == "no memory" and run.batches.count_halvings("memory") < HALVINGS:
+            count = await run_in_thread(run.batches.add_halving, "memory")
             reason = f"memory ran out: it goes on from where it stood with half the batch ({count} of {HALVINGS}): {end.reason}"
             return self._try_again(self.timing.crash_waits[0], reason, phase_seconds)
         if end.kind == "device trouble":
@@ -221,11 +249,15 @@ class Supervisor:
 
     def _handle_device_trouble(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
         """Put the job back, to be tried again with shorter passes; where that has not helped, everything waits for the device."""
-        count = self.table.count_crash(self.job_id, run.mark(phase))
         phase_seconds: dict[str, float] = {phase: end.seconds}
+        if self.tries_device() and self.on_device_trouble is not None:  # its passes are not to blame
+            job = self._put_back(end.reason, phase_seconds)
+            self.on_device_trouble(end.reason)
+            return job
+        count = self.table.count_crash(self.job_id, f"{run.mark(phase)}, by the GPU")  # no crash of the job's own
         if count < CRASHES:
-            if run.batches.halvings < HALVINGS:
-                run.batches.count_halving()
+            if run.batches.count_halvings("device") < HALVINGS:
+                run.batches.add_halving("device")
             wait = self.timing.crash_waits[count - 1]
             return self._try_again(wait, f"{end.reason}; tried again in {wait:g} s with shorter passes", phase_seconds)
         if self.on_device_trouble is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from prefd.daemon.jobs.followers import describe_failed_parents
 from prefd.daemon.jobs.job import NOT_BEFORE
 from prefd.daemon.jobs.states import FAILURES, State
 from prefd.daemon.jobs.table import QUEUE_PAUSED, Job
@@ -62,7 +63,7 @@ def take_turns(
     scoring = {scores_with(job): job.id for job in active if job.state != "training"}
     scoring.pop(None, None)
     for job in sorted(queued, key=lambda each: (-each.priority, each.id)):
-        if failure := _find_failure(job, states):
+        if failure := describe_failed_parents(job, states):
             turns.failed[job.id] = failure
             continue
         hold = trouble or _describe_hold(job, states, now)
@@ -79,15 +80,6 @@ def take_turns(
         else:
             turns.waiting[job.id] = reason
     return turns
-
-
-def _find_failure(job: Job, states: Mapping[int, State]) -> str | None:
-    """Say which job that this one was to run after did not succeed; None where none has failed."""
-    failures = {job_id: FAILURES[states[job_id]] for job_id in job.after if states.get(job_id) == "failed"}
-    return (
-        ", and ".join(f"job {job_id}, which it was to run after, {failure}" for job_id, failure in failures.items())
-        or None
-    )
 
 
 def _describe_hold(job: Job, states: Mapping[int, State], now: float) -> str | None:

@@ -2,16 +2,20 @@
 
 The worker writes down what it chose for the memory that there is, so that a run that goes on cuts its batches alike, on which the
 last digits depend; and from which step on passes that took long are shorter. The supervisor counts how often an end for want of
-memory has halved them.
+memory has halved them, and how often one by the GPU.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from prefd.daemon.machine.files import read_json, write_json
 
+HalvingCause = Literal["memory", "device"]
+"""Why batches were halved: memory ran out, or a GPU ended passes."""
+CAUSES: tuple[HalvingCause, ...] = get_args(HalvingCause)
 CHOICE, HALVINGS, SHORTER = "batch.json", "halvings.json", "shorter_passes.json"
 
 
@@ -76,12 +80,23 @@ class BatchRecord:
 
     @property
     def halvings(self) -> int:
-        """Return how many times the batches have been halved."""
-        count = read_json(self.folder / HALVINGS)
-        return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
+        """Return how many times the batches have been halved, for whatever cause."""
+        return sum(self._read_halvings().values())
 
-    def count_halving(self) -> int:
-        """Count one more halving, and return how many there are."""
-        count = self.halvings + 1
-        write_json(self.folder / HALVINGS, count)
-        return count
+    def count_halvings(self, cause: HalvingCause) -> int:
+        """Return how many times the batches have been halved for this cause."""
+        return self._read_halvings()[cause]
+
+    def add_halving(self, cause: HalvingCause) -> int:
+        """Count one more halving, and return how many there are for this cause."""
+        counts = self._read_halvings()
+        counts[cause] += 1
+        write_json(self.folder / HALVINGS, counts)
+        return counts[cause]
+
+    def _read_halvings(self) -> dict[HalvingCause, int]:
+        """Read the counts; none where the file is damaged. An earlier version wrote their sum alone."""
+        document = read_json(self.folder / HALVINGS)
+        counts = document if isinstance(document, dict) else {"memory": document}
+        numbers = {cause: counts.get(cause) for cause in CAUSES}
+        return {cause: max(0, number) if type(number) is int else 0 for cause, number in numbers.items()}

@@ -26,6 +26,8 @@ class PrecomputeSummary(Audit):
     data: DataSummary | None = None
     damage: Sequence[str] = ()
     """The damage in the cache that was scored again, a line each."""
+    machine: str = ""
+    """What scored, in words; empty where nothing was to be scored."""
     line: str = ""
     """The phase in one line."""
     warnings: Sequence[str] = ()

@@ -188,9 +188,11 @@ def is_evaluation(row: Mapping[str, Any]) -> bool:
 
 
 def parse_row(line: str | bytes) -> dict[str, Any] | None:
-    """Parse a line of metrics.jsonl; None for one that a crash has cut."""
+    """Parse a line of metrics.jsonl; None for one that a crash has cut. What is no number, training has not written."""
     try:
         value = json.loads(line)
     except ValueError:
         return None
-    return value if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return None
+    return {key: each for key, each in value.items() if each is None or type(each) in (int, float)}

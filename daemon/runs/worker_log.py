@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from contextlib import suppress
@@ -13,6 +14,8 @@ from prefd.daemon.machine.files import read_end
 
 WORKER_LOG_BYTES = 32_000_000
 """A worker's log is cut at this length; its former content is kept once, as `worker.log.1`."""
+STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ")
+"""What stands before a line of a worker's own."""
 PART_BYTES = 1_000_000
 """The most of a log that is read at once."""
 
@@ -80,6 +83,11 @@ def bound_log(log: Path, limit: int | None = None) -> bool:
         with log.open("a", encoding="utf-8") as file:
             file.write(note)
     return True
+
+
+def read_last_words(log: Path, since: int = 0) -> str:
+    """Reads the last line of a log that was written after byte `since`, without the time and level that a worker puts before it."""
+    return STAMP.sub("", read_tail(log, lines=1, since=since))
 
 
 def read_tail(log: Path, lines: int = 8, since: int = 0, limit: int = 2000) -> str:

@@ -20,14 +20,13 @@ import psutil
 
 from prefd.daemon.control import server
 from prefd.daemon.control.answers import Acted
-from prefd.daemon.control.status import ActiveJob, CatalogHealth, Power, Queue, SettingsInForce, Status, Worker
+from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, SettingsInForce, Status
 from prefd.daemon.home import lock
 from prefd.daemon.home.changed_settings import list_changed_settings
 from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.live_settings import LiveSettings
 from prefd.daemon.home.settings import Config, LogConfig
-from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
 from prefd.daemon.inbox.intake import Intake
@@ -36,10 +35,7 @@ from prefd.daemon.jobs.edits import refuse_uneditable
 from prefd.daemon.jobs.leftovers import set_aside
 from prefd.daemon.jobs.rebuild import mend, open_table
 from prefd.daemon.jobs.table import FEW_JOBS, Job, JobTable, Unreadable
-from prefd.daemon.machine.heat import read_thermal_pressure
-from prefd.daemon.machine.memory import read_pressure
 from prefd.daemon.machine.open_files import raise_limit
-from prefd.daemon.machine.power import describe_keeping, read_battery, read_slept_seconds
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.runner import Runner
@@ -51,6 +47,7 @@ from prefd.daemon.service.admission import Admission
 from prefd.daemon.service.client_models import open_model
 from prefd.daemon.service.housekeeping import Housekeeping
 from prefd.daemon.service.logs import start_logging
+from prefd.daemon.service.machine_report import describe_worker, measure_power
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.server_child import CLIENTS, ServerChild
 from prefd.daemon.service.server_child import PAGE as PAGE_SERVER
@@ -231,7 +228,7 @@ class Service:
                 losses=len(catalog.losses) if catalog else 0,
                 failed_plugins=catalog.failures if catalog else {},
             ),
-            worker=_describe_worker_limits(self.config.worker),
+            worker=describe_worker(self.config.worker),
             settings=SettingsInForce(
                 values=self.config.model_dump(),
                 read_at=self.settings.read_at,
@@ -240,7 +237,7 @@ class Service:
             ),
             versions=self.versions,
             memory_rss_bytes=process.memory_info().rss,
-            power=_measure_power(self.config.worker.prevent_sleep),
+            power=measure_power(self.config.worker.prevent_sleep),
             page=self.page.describe(),
             clients=self.clients.describe(),
         )
@@ -376,24 +373,6 @@ class Service:
         self._beat(FOLDER, 0)
         await self.losses.list_ahead()  # so that the first drop need not wait for it
         await self.intake.run()
-
-
-def _describe_worker_limits(limits: WorkerLimits) -> Worker:
-    """Say what each worker may take."""
-    return Worker(cpus=limits.cpus, memory=limits.memory, nice=limits.nice, limits=limits.describe())
-
-
-def _measure_power(prevents_sleep: bool) -> Power:
-    """Measure what the machine's power does to jobs."""
-    battery = read_battery()
-    return Power(
-        kept_awake=describe_keeping() if prevents_sleep else "not kept awake: worker.prevent_sleep is false",
-        battery_percent=None if battery is None else battery.percent,
-        plugged=None if battery is None else battery.is_plugged,
-        slept_s=read_slept_seconds(),
-        thermal_pressure=read_thermal_pressure(),
-        memory_pressure=read_pressure(),
-    )
 
 
 async def _run(service: Service) -> bool:

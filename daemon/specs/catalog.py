@@ -57,6 +57,8 @@ class Catalog:
     plugins: Sequence[PluginInfo]
     files: Sequence[str] = ()
     """The files of the plugins' modules: when one changes, so may the losses."""
+    stamp: Sequence[tuple[str, int, int]] = ()
+    """How `files` were when they were listed, as `catalog_listing` takes a stamp."""
 
     @property
     def failed(self) -> list[PluginInfo]:

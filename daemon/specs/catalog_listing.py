@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from prefd.daemon.home.handed_settings import HandedSettings
@@ -35,7 +35,6 @@ class _Entry:
 
     settings: HandedSettings
     installed: Stamp
-    modules: Stamp
     catalog: Catalog
 
 
@@ -72,14 +71,18 @@ def load_catalog(
             catalog = Catalog.from_json(value)
             summaries = {name: loss.summary for name, loss in catalog.losses.items()}
             remember_losses(home, summaries, keep_earlier=bool(catalog.failures))
-            entry = _entries[key] = _Entry(settings, installed, take_stamp(catalog.files, began), catalog)
+            catalog = replace(catalog, stamp=take_stamp(catalog.files, began))
+            entry = _entries[key] = _Entry(settings, installed, catalog)
         return entry.catalog
 
 
 def _is_current(entry: _Entry, settings: HandedSettings, installed: Stamp) -> bool:
-    return (entry.settings, entry.installed) == (settings, installed) and entry.modules == take_stamp(
-        entry.catalog.files
-    )
+    return (entry.settings, entry.installed) == (settings, installed) and not has_changed(entry.catalog)
+
+
+def has_changed(catalog: Catalog) -> bool:
+    """Return whether a file of a plugin's module has changed since the plugins were listed."""
+    return tuple(catalog.stamp) != take_stamp(catalog.files)
 
 
 def take_stamp_of_installed(home: Home, settings: HandedSettings) -> Stamp:

@@ -130,8 +130,8 @@ class JobSpec(SpecModel):
     @field_validator("name", "group")
     @classmethod
     def compose_name(cls, value: str) -> str:
-        """Composes the accents of a name, so that one which was copied from a file's is the one that is typed."""
-        return compose(value)
+        """Composes the accents of a name, so that one which was copied from a file's is the one that is typed; a blank one is none."""
+        return compose(value) if value.strip() else ""
 
     @field_validator("not_before", mode="before")
     @classmethod

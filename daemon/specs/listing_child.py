@@ -36,6 +36,8 @@ class ChildEnd:
     """The key of the plugin that it had begun with last, prefd's own excepted."""
     following: tuple[str, ...] = ()
     """The keys of those that it had still to begin with."""
+    tried: tuple[str, ...] = ()
+    """The keys of all plugins that it was to import, as far as it has said."""
     overdue: float | None = None
     """The seconds of silence after which it was killed; None where it was not."""
     returncode: int | None = 0
@@ -52,6 +54,8 @@ class ChildEnd:
     @property
     def cause(self) -> str:
         """Say how it ended, in words, for the plugin that it had begun with."""
+        if self.begun is None:
+            return f"it breaks the process that imports it: {self.last_words}"
         if self.overdue is not None:
             return f"importing it takes longer than {self.overdue:g} s: does it hang?"
         if self.returncode is None:
@@ -160,6 +164,8 @@ class _Listener:
             return
         if isinstance(value, dict) and "begin" in value:
             self.end.begun, self.end.following = value["begin"], tuple(value.get("following", ()))
+            if self.end.begun is not None and not self.end.tried:
+                self.end.tried = (self.end.begun, *self.end.following)
             self._begun_at = time.monotonic()
         else:
             self.end.answer = value

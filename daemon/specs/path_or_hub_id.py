@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from prefd.daemon.machine.files import expand_user
+from prefd.daemon.machine.files import expand_user, follow_links
 
 HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 
@@ -13,7 +13,7 @@ HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+$")
 def resolve_path(value: str, folder: Path) -> str:
     """Makes `value` an absolute path, counted from `folder`; `~` is the user's home. `~nobody` is a name like any other."""
     path = expand_user(value)
-    return str(path if path.is_absolute() else (folder / path).resolve())
+    return str(path if path.is_absolute() else follow_links(folder / path))
 
 
 def resolve_source(value: str, folder: Path) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from prefd.daemon.machine.files import read_json
 from prefd.daemon.machine.readability import IN_CLOUD, explain_unreadable, find_dataless
@@ -24,6 +26,26 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 def faults_of_sources(spec: JobSpec) -> list[TextFault]:
     """Lists what is wrong with each source of a resolved spec that cannot be what it should be."""
     return list(_iterate_faults(spec))
+
+
+def find_setting(spec: JobSpec, path: str) -> str:
+    """Return the setting of the spec, as `data.path[0]`, that `path` was made of; "" where it is none of them."""
+    for place, value in _iterate_texts(spec.model_dump(exclude_unset=True)):
+        if value and (path == value or path.endswith(f"/{os.path.normpath(value)}")):
+            return place
+    return ""
+
+
+def _iterate_texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each text in nested mappings and lists with its place."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from _iterate_texts(each, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list | tuple):
+        for index, each in enumerate(value):
+            yield from _iterate_texts(each, f"{place}[{index}]")
 
 
 def format_location(path: Path) -> str:

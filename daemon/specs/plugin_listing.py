@@ -1,7 +1,7 @@
 """`list_plugins` asks a child for every loss and every plugin, and finds the plugins that end or hang the child.
 
 The culprits are named, and another child lists the rest without them: no plugin costs another one's losses. Several are found
-at the same time, by trials. A child that fails before it has begun with any plugin shows that no worker can run here.
+at the same time, by trials; so are those that let themselves be imported and leave a process in which nothing works. A child that fails before it has begun with any plugin shows that no worker can run here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def list_plugins(
         trials.begin(end.following)
 
     def note_keys(end: ChildEnd) -> None:
-        keys.extend(key for key in (end.begun, *end.following) if key is not None and key not in keys)
+        keys.extend(key for key in end.tried if key not in keys)
 
     with PluginTrials(try_plugin) as trials:
         while True:
@@ -57,7 +57,13 @@ def list_plugins(
             if end.was_killed and (kills := kills + 1) < TRIES:
                 continue
             if end.begun is None or end.begun in excluded:
-                raise CatalogError(_explain_failure(end))
+                note_keys(end)
+                trials.begin(key for key in end.tried if key not in excluded)
+                culprits = trials.find_culprits(cancelled)
+                if culprits.keys() <= excluded.keys():
+                    raise CatalogError(_explain_failure(end))
+                excluded |= culprits
+                continue
             note_keys(end)
             if excluded.keys() != settings.excluded.keys():  # it is not the only one
                 trials.begin(end.following)

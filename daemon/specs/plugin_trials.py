@@ -55,6 +55,7 @@ class PluginTrials:
                 if cancelled.wait(0.05):
                     raise CatalogError("listing the plugins was broken off")
             end = trial.result()
-            if end.answer is None and end.begun == key and not end.was_killed:
+            is_through = end.begun is None and key in end.tried  # and then it could not list what it had imported
+            if end.answer is None and (end.begun == key or is_through) and not end.was_killed:
                 culprits[key] = end.cause
         return culprits

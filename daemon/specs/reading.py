@@ -17,7 +17,7 @@ from prefd.daemon.specs.foreign_paths import explain_foreign_paths
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.loss_faults import faults_of_batches, faults_of_losses, readable_losses
 from prefd.daemon.specs.mlx_lm_lora.flat_config import is_flat, translate
-from prefd.daemon.specs.paths import faults_of_sources
+from prefd.daemon.specs.paths import faults_of_sources, find_setting
 from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.specs.spec_source import SpecSource, SpecUnreadable
 from prefd.daemon.specs.sweep import (
@@ -225,7 +225,9 @@ def _resolve_paths(spec: JobSpec, positions: Positions, folder: Path) -> JobSpec
         foreign = explain_foreign_paths(spec, folder)
         spec = spec.resolved(folder)
     except (OSError, ValueError) as error:  # a path with a NUL, or one that is too long
-        raise SpecError(f"a path in it cannot be used: {clip(str(error), 200)}") from None
+        path = os.fsdecode(getattr(error, "filename", None) or "")
+        reason = f"it cannot be used: {getattr(error, 'strerror', None) or error}: {clip(path, 200)}".removesuffix(": ")
+        raise SpecError(*locate_faults([TextFault(reason, find_setting(spec, path))], positions)) from None
     faults = [TextFault(reason, field) for field, reason in foreign.items()]
     try:
         faults += [fault for fault in faults_of_sources(spec) if fault.path not in foreign]
@@ -236,7 +238,7 @@ def _resolve_paths(spec: JobSpec, positions: Positions, folder: Path) -> JobSpec
         reason = f"cannot be looked at: {error.strerror or error}"
         if isinstance(error, PermissionError) and is_protected(place):
             reason = explain_refusal(place, error)
-        faults += [TextFault(f"{clip(str(place), 200)} {reason}")]
+        faults += [TextFault(f"{clip(str(place), 200)} {reason}", find_setting(spec, str(place)))]
     if faults:
         raise SpecError(*locate_faults(faults, positions))
     return spec

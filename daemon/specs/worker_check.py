@@ -11,13 +11,14 @@ from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.listing_child import run_child
 
 
-def find_worker_fault(command: Sequence[str], cancelled: threading.Event) -> str | None:
+def find_worker_fault(command: Sequence[str], cancelled: threading.Event, device: str = "auto") -> str | None:
     """Return why a worker cannot be started, in words; None where it can.
 
-    `command`: that of a worker which imports everything. `cancelled`: once it is set, the try is broken off.
+    `command`: that of a worker which imports everything. `cancelled`: once it is set, the try is broken off. `device`: what
+    it is to compute on.
     """
     try:
-        end = run_child(command, HandedSettings(), cancelled)
+        end = run_child(command, HandedSettings(device=device), cancelled)
     except CatalogError as error:
         return str(error)
     if isinstance(end.answer, dict):

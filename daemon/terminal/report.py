@@ -74,7 +74,13 @@ def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) ->
     if isinstance(outcome, TrainingOutcome):
         return training_facts(outcome.summary, parts) + warnings
     parts += [outcome.summary.line] if outcome.summary.line else []
-    return _list_facts(phase, ["; ".join(parts)]) + warnings
+    return _list_facts(phase, ["; ".join(parts)]) + machine_facts(outcome.summary.machine) + warnings
+
+
+def machine_facts(machine: str, peak_gb: float | None = None) -> list[Fact]:
+    """Names what a phase ran on, with the most memory that it took; nothing where that is not known."""
+    peak = f"{peak_gb:.1f} GB of memory at most; " if peak_gb else ""
+    return [("machine", f"{peak}{machine}")] if machine else []
 
 
 def training_facts(summary: TrainingSummary, parts: Sequence[str]) -> list[Fact]:
@@ -83,9 +89,7 @@ def training_facts(summary: TrainingSummary, parts: Sequence[str]) -> list[Fact]
     facts = _list_facts("training", ["; ".join([*parts, *steps]), *training_lines(summary)]) + held_out_facts(
         summary.eval
     )
-    if summary.machine:
-        peak = f"{summary.peak_memory_gb:.1f} GB of memory at most; " if summary.peak_memory_gb else ""
-        facts.append(("machine", f"{peak}{summary.machine}"))
+    facts += machine_facts(summary.machine, summary.peak_memory_gb)
     if summary.fused_check is not None and summary.fused_check.line:
         facts.append(("fusing", summary.fused_check.line))
     return facts + best_facts(summary.best)

@@ -58,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             choose_device(options.home)
             from prefd.daemon.worker.phases import run_phase
+        except EXPECTED as error:
+            log.error("%s", error)
+            return WorkerExit.NO_DEVICE
         except Exception as error:
             log.exception("a worker cannot start")
             log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason

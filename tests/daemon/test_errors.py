@@ -58,6 +58,7 @@ STATUSES = {
     "LookFailed": 503,
     "LookRefused": 422,
     "LookSuperseded": 409,
+    "NoTrainedPolicy": 409,
     "NotEditable": 409,
     "NotRemovable": 409,
     "PageMissing": 503,
@@ -65,6 +66,7 @@ STATUSES = {
     "RunsShared": 409,
     "SpecError": 422,
     "SpecUnreadable": 422,
+    "TooManyScorings": 429,
     "Unreadable": 503,
 }
 

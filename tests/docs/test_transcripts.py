@@ -18,6 +18,7 @@ from prefd.cache.store import ReferenceCache
 from prefd.daemon.cli import cli
 from prefd.daemon.commands import start_stop, watch
 from prefd.daemon.commands.cache import explain
+from prefd.daemon.commands.shared import unattended
 from prefd.daemon.control.answers import parse_status
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import State
@@ -90,8 +91,9 @@ def test_start_prints_what_the_page_shows(made: Home, monkeypatch: pytest.Monkey
     assert printed(made, "prefd start --detach") == shown
 
 
-def test_orders_print_what_the_page_shows(made: Home) -> None:
-    """The page's two jobs, moved by hand through the states that they have there."""
+def test_orders_print_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's two jobs, moved by hand through the states that they have there, as if a daemon worked on them."""
+    monkeypatch.setattr(unattended, "is_worked_on", lambda *_: True)
     with JobTable.open(made.database) as table:
         specs = [make_spec(name=name, training={"iters": 21}) for name in ("smol-ipo", "smol-sigmoid")]
         for spec in specs:
@@ -230,6 +232,7 @@ def test_status_prints_what_the_page_shows(made: Home) -> None:
         document |= {"watcher": document["watcher"] | moments, "catalog": {"error": None, "losses": 10}}
         daemon.answer = parse_status(document)
         lines = without_sizes(printed(made, "prefd status"))
-    assert [line.replace(f"pid {os.getpid()}", "pid 31806") for line in lines] == without_sizes(
-        transcript("prefd status")
-    )
+    shown = {f"pid {os.getpid()}": "pid 31806", f"version {version('prefd')}": "version 0.2.0"}
+    for printed_text, page_text in shown.items():
+        lines = [line.replace(printed_text, page_text) for line in lines]
+    assert lines == without_sizes(transcript("prefd status"))

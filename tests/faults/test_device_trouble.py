@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import pytest
+from mlx.optimizers import Optimizer
 
 from prefd.daemon.errors import WorkerExit
 from prefd.daemon.machine.device_trouble import has_device_trouble
@@ -63,14 +65,16 @@ def test_other_errors_are_the_jobs(text: str) -> None:
     assert not OUT_OF_MEMORY.search(text)
 
 
-class Once:
-    """A function that raises what MLX raises, at its `number`-th call, and else does its work."""
+class Failing:
+    """A function that raises what MLX raises at its `number`-th call, before its work or `after` it, and else does it."""
 
-    def __init__(self, work: Callable[..., Any], text: str, number: int) -> None:
-        self.work, self.text, self.remaining = work, text, number
+    def __init__(self, work: Callable[..., Any], text: str, number: int, after: bool = False) -> None:
+        self.work, self.text, self.remaining, self.after = work, text, number, after
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         self.remaining -= 1
+        if self.remaining == 0 and self.after:
+            self.work(*arguments, **keywords)
         if self.remaining == 0:
             raise RuntimeError(self.text)
         return self.work(*arguments, **keywords)
@@ -79,18 +83,46 @@ class Once:
         return self if instance is None else lambda *arguments, **keywords: self(instance, *arguments, **keywords)
 
 
-PLACES: dict[str, tuple[Phase, Any, str, int]] = {
-    "loading": ("precompute", loading, "open_base", 2),  # the first is the plan's
-    "scoring": ("precompute", precompute, "score", 1),
-    "training": ("training", Trainer, "step", 5),
-    "evaluation": ("training", Trainer, "evaluate", 2),
-    "saving": ("training", mx, "save_safetensors", 3),
+class Counting:
+    """A function that keeps what it was called with each time that it came to its end."""
+
+    def __init__(self, work: Callable[..., Any]) -> None:
+        self.work = work
+        self.calls: list[Any] = []
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        result = self.work(*arguments, **keywords)
+        self.calls.append(arguments[1])
+        return result
+
+    def __get__(self, instance: Any, _: type) -> Any:
+        return self if instance is None else lambda *arguments, **keywords: self(instance, *arguments, **keywords)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Where in each worker of a job a fault comes, and after which steps checkpoints are there then, worker by worker."""
+
+    phase: Phase
+    owner: Any
+    name: str
+    number: int
+    saved: tuple[int, int, int, int] = (0, 0, 0, 0)
+    after: bool = False
+
+
+FAULTS = {
+    "loading": Fault("precompute", loading, "open_base", 2),  # the first is the plan's
+    "scoring": Fault("precompute", precompute, "score", 2),
+    "training": Fault("training", Trainer, "step", 2, (1, 2, 3, 4)),
+    "update": Fault("training", Optimizer, "update", 2, (1, 2, 3, 4), after=True),
+    "evaluation": Fault("training", Trainer, "evaluate", 1, (2, 2, 2, 2)),
+    "saving": Fault("training", mx, "save_safetensors", 1, (3, 6, 6, 6)),  # of checkpoints, and of the adapter
 }
-
-
-LAST_WHOLE_STEP = {"training": 4, "evaluation": 4, "saving": 6}
-"""Place → the last step that was taken before the fault: it is saved, also where it was its own checkpoint that failed."""
-
+NIGHT = [(TROUBLES[0], WorkerExit.DEVICE_TROUBLE), (TROUBLES[1], WorkerExit.DEVICE_TROUBLE),
+         (TROUBLES[3], WorkerExit.DEVICE_TROUBLE), (SHORTAGES[0], WorkerExit.NO_MEMORY)]  # fmt: skip
+"""What the workers of one job meet, one after the other: the display, a timeout, another program's error, and no memory."""
+SETTINGS: dict[str, Any] = {"training": {"iters": 6, "save_every": 3, "steps_per_eval": 2}}
 TWINS: dict[Path, str] = {}
 
 
@@ -101,39 +133,53 @@ def find_twin(folder: Path, model: Path, pairs: Path) -> str:
     return TWINS[model]
 
 
-SETTINGS: dict[str, Any] = {"training": {"iters": 6, "save_every": 3, "steps_per_eval": 2}}
-
-
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [(TROUBLES[0], WorkerExit.DEVICE_TROUBLE), (SHORTAGES[0], WorkerExit.NO_MEMORY)],
-    ids=["metal", "memory"],
-)
-def test_a_job_goes_on_to_its_twins_adapter_wherever_it_was_hit(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    tiny_model: Path,
-    pairs_file: Path,
-    place: str,
-    text: str,
-    code: int,
+@pytest.mark.parametrize("place", FAULTS)
+def test_a_job_goes_on_to_its_twins_adapter_wherever_it_is_hit_and_repeats_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, pairs_file: Path, place: str
 ) -> None:
+    """Though checkpoints are every third step: the last whole step is saved, and what was scored is committed."""
     monkeypatch.setattr(stopping, "watch_signals", Never)
     monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
-    hit = job(tmp_path, tiny_model, pairs_file, **SETTINGS)
-    phase, owner, name, number = PLACES[place]
-    if phase == "training":
+    monkeypatch.setattr(precompute, "bound_tokens", lambda network, most: 60)  # several batches
+    twin = find_twin(tmp_path / "twin", tiny_model, pairs_file)
+    hit, fault = job(tmp_path, tiny_model, pairs_file, **SETTINGS), FAULTS[place]
+    steps, scored = Counting(Trainer.step), Counting(precompute.score)
+    monkeypatch.setattr(Trainer, "step", steps)
+    monkeypatch.setattr(precompute, "score", scored)
+    if fault.phase == "training":
         assert run("precompute", hit) == WorkerExit.DONE
-    with monkeypatch.context() as fault:
-        fault.setattr(owner, name, Once(getattr(owner, name), text, number))
-        assert run(phase, hit) == code
-    assert hit.run.outcome(phase) is None
-    saved = max((int(path.name[5:]) for path in hit.run.checkpoints.glob("step-*")), default=0)
-    assert saved == (0 if phase == "precompute" else LAST_WHOLE_STEP[place])
+    for (text, code), saved_step in zip(NIGHT, fault.saved):
+        with monkeypatch.context() as patch:
+            work = getattr(fault.owner, fault.name)
+            patch.setattr(fault.owner, fault.name, Failing(work, text, fault.number, fault.after))
+            assert run(fault.phase, hit) == code
+        assert hit.run.outcome(fault.phase) is None
+        saved = max((int(path.name[5:]) for path in hit.run.checkpoints.glob("step-*")), default=0)
+        assert saved == saved_step, text
     for each in ("precompute", "training"):
         assert run(each, hit) == WorkerExit.DONE
-    assert adapter_digest(hit) == find_twin(tmp_path / "twin", tiny_model, pairs_file)
+    assert adapter_digest(hit) == twin
+    assert steps.calls == [1, 2, 3, 4, 5, 6]
+    keys = [key for batch in scored.calls for key, _ in batch]
+    assert len(scored.calls) > len(NIGHT)
+    assert len(keys) == len(set(keys))
+
+
+def test_a_loss_of_memory_in_the_update_of_all_weights_goes_on_from_the_last_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    """Their old values are not kept beside the new ones: what is half changed is not saved."""
+    monkeypatch.setattr(stopping, "watch_signals", Never)
+    monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
+    settings: dict[str, Any] = {"training": {"iters": 4, "save_every": 2, "fine_tune": "full", "learning_rate": 1e-4}}
+    hit = job(tmp_path, tiny_model, pairs_file, **settings)
+    assert run("precompute", hit) == WorkerExit.DONE
+    with monkeypatch.context() as patch:
+        patch.setattr(Optimizer, "update", Failing(Optimizer.update, SHORTAGES[0], 4, after=True))
+        assert run("training", hit) == WorkerExit.NO_MEMORY
+    assert [path.name for path in hit.run.checkpoints.glob("step-*")] == ["step-00000002"]
+    assert run("training", hit) == WorkerExit.DONE
+    assert adapter_digest(hit) == adapter_digest(finished(job(tmp_path / "twin", tiny_model, pairs_file, **settings)))
 
 
 def test_memory_that_runs_out_at_the_first_step_ends_in_the_adapter_that_smaller_batches_give(
@@ -146,9 +192,9 @@ def test_memory_that_runs_out_at_the_first_step_ends_in_the_adapter_that_smaller
     hit = job(tmp_path / "hit", tiny_model, pairs_file, training=training)
     assert run("precompute", hit) == WorkerExit.DONE
     with monkeypatch.context() as fault:
-        fault.setattr(Trainer, "step", Once(Trainer.step, SHORTAGES[0], 1))
+        fault.setattr(Trainer, "step", Failing(Trainer.step, SHORTAGES[0], 1))
         assert run("training", hit) == WorkerExit.NO_MEMORY
-    hit.run.batches.count_halving()  # as the supervisor does
+    hit.run.batches.add_halving("memory")  # as the supervisor does
     assert run("training", hit) == WorkerExit.DONE
     outcome = hit.run.outcome("training")
     assert outcome is not None

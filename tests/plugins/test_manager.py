@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,14 @@ def test_a_plugin_that_is_left_out_is_listed_with_the_reason_and_not_imported(tm
     assert found.plugins[-1].error == "it died of SIGSEGV"
     assert str(path) not in begun
     assert "prefd:losses" in begun
+
+
+@pytest.mark.parametrize("then", ["", "if child == 0: raise SystemExit"])
+def test_a_child_that_a_plugin_forks_at_import_ends_there_and_loads_nothing_a_second_time(
+    tmp_path: Path, then: str
+) -> None:
+    plugin = tmp_path / "forks.py"
+    plugin.write_text(f"import os\nchild = os.fork()\n{then}\n")
+    program = f"from pathlib import Path; from prefd.plugins.manager import load_plugins; load_plugins([Path({str(plugin)!r})]); print('loaded')"
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("loaded\n", 0)

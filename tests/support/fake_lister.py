@@ -25,6 +25,11 @@ def main() -> None:
             print(json.dumps({"begin": path, "following": following}), flush=True)
             do(PurePath(path).stem)
         plugins.append(describe(path, reason))
+    print(json.dumps({"begin": None}), flush=True)
+    if any(
+        PurePath(path).stem.startswith("broken") and path not in settings["excluded"] for path in settings["plugins"]
+    ):
+        sys.exit("AttributeError: module 'sys' has no attribute 'path'")
     print(json.dumps({"losses": {}, "plugins": plugins, "files": []}), flush=True)
     if any(PurePath(path).stem == "thread" for path in settings["plugins"]):
         time.sleep(600)

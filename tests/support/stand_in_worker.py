@@ -16,7 +16,8 @@ import sys
 import time
 from collections.abc import Callable
 
-STOPPED, NO_ROOM, NOT_READY, NO_NETWORK, NO_MEMORY, DEVICE_TROUBLE = 75, 74, 73, 69, 71, 72
+HANG = "[METAL] Command buffer execution failed: Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)"
+STOPPED, NO_ROOM, NOT_READY, NO_NETWORK, NO_MEMORY, DEVICE_TROUBLE, NO_DEVICE = 75, 74, 73, 69, 71, 72, 70
 
 
 def main(catalog_file: str, task: str) -> None:
@@ -188,10 +189,48 @@ def interrupted(_: str) -> None:
         sys.exit(DEVICE_TROUBLE)
 
 
+def refused_when_short(_: str) -> None:
+    """It finds no memory once, and the GPU then refuses what it would save."""
+    if is_first_run():
+        print("what was trained since step 3 cannot be saved either: [METAL] Command buffer execution failed: ")
+        print(
+            "Ignored (for causing prior/excessive GPU errors) (00000004:kIOGPUCommandBufferCallbackErrorSubmissionsIgnored)"
+        )
+        print("RuntimeError: [METAL] Command buffer execution failed: Insufficient Memory", flush=True)
+        sys.exit(NO_MEMORY)
+
+
+def aborted(_: str) -> None:
+    """It is aborted by an error of the GPU that nothing caught, once."""
+    if is_first_run():
+        print("libc++abi: terminating due to uncaught exception of type std::runtime_error: " + HANG, flush=True)
+        os.abort()
+
+
+def unlucky(_: str) -> None:
+    """The GPU fails it four times, and then it crashes once."""
+    with open("unlucky", "a") as file:
+        file.write("x")
+    if os.path.getsize("unlucky") < 5:
+        print(f"RuntimeError: {HANG}", flush=True)
+        sys.exit(DEVICE_TROUBLE)
+    if os.path.getsize("unlucky") == 5:
+        die(signal.SIGSEGV)
+
+
 def gate(phase: str) -> None:
     """It waits, in its first phase, for a file `gate` in the home."""
     while phase == "precompute" and not os.path.exists("../../gate"):
         time.sleep(0.02)
+
+
+def without_gpu(_: str) -> None:
+    """It has not the GPU that the settings name, while there is a file `no_gpu` in the home."""
+    if os.path.exists("../../no_gpu"):
+        print(
+            '2026-11-29 10:00:00,123 ERROR worker.device is "gpu" in config.toml, and MLX has no GPU here', flush=True
+        )
+        sys.exit(NO_DEVICE)
 
 
 def replaced(_: str) -> None:
@@ -252,6 +291,10 @@ BEHAVIOURS: dict[str, Callable[[str], None]] = {
         full,
         short_of_memory,
         interrupted,
+        refused_when_short,
+        aborted,
+        unlucky,
+        without_gpu,
         gate,
         offline,
         replaced,

@@ -55,6 +55,16 @@ class Word(ParamType):
         ]
 
 
+class GroupName(Word):
+    """GroupName is the group of the jobs that a command is to choose."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuses the empty name that a shell makes of a variable which is not set: it would choose every job without a group."""
+        if value == "":
+            self.fail("the name is empty; is it a variable that is not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class JobId(Word):
     """JobId is a job's number; completed with the jobs that are in one of `states`, the newest first."""
 
@@ -138,5 +148,5 @@ WAITING_JOBS = JobNumbers(*WAITING)
 PAUSED_JOBS = JobNumbers("paused")
 ENDED_JOBS = JobNumbers(*ENDED)
 LOSS = Word(losses)
-GROUP = Word(groups)
+GROUP = GroupName(groups)
 REFERENCE = Word(references)

@@ -36,6 +36,13 @@ def duration(text: str) -> float:
     return parsed
 
 
+def age(text: str) -> float:
+    """Parses seconds as `duration` does, with a unit in any case: what is older is deleted, and 30 may mean days to you."""
+    if re.fullmatch(r"\d+(?:\.\d+)?\s*", text):
+        raise click.BadParameter(f"{text!r} has no unit; give {text.strip()}d, {text.strip()}h or {text.strip()}m")
+    return duration(text)
+
+
 def sample(text: str) -> Sample:
     """Parses a number of completions, 200, or a share, 5%."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text)

@@ -16,6 +16,7 @@ from prefd.daemon.control.api.responses import DOCUMENTED, Answer
 from prefd.daemon.control.api.table_reading import read_table
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.reference_uses import ReferenceUses, UseOfReference
+from prefd.daemon.page.reference_listing import ReferenceListing
 
 with_config(DOCUMENTED)(UseOfReference)
 
@@ -55,18 +56,16 @@ class CacheContents(Answer):
 
 def list_endpoints(home: Home) -> Sequence[Endpoint]:
     """Lists the endpoints that look into the cache; none of them makes one."""
-    uses = ReferenceUses(home)
+    uses, listing = ReferenceUses(home), ReferenceListing(home)
 
     async def read(request: Request) -> tuple[list[dict[str, Any]], dict[str, list[UseOfReference]]]:
         jobs = await read_table(home, lambda table: table.briefs())
 
         def look() -> tuple[list[dict[str, Any]], dict[str, list[UseOfReference]]]:
-            from prefd.daemon.home.cache import read_references  # zarr and numpy take 23 MB
-
             listed = uses.list(jobs)
             references = [
-                info.to_json() | {"uses": [asdict(use) for use in listed.get(info.fingerprint, ())]}
-                for info in read_references(home)
+                stored | {"uses": [asdict(use) for use in listed.get(stored["fingerprint"], ())]}
+                for stored in listing.read()
             ]
             return references, listed
 

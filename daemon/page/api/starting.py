@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Sequence
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from prefd.daemon.control.api.endpoint import Endpoint, Refusal, respond
+from prefd.daemon.control.api.endpoint import Endpoint, respond
 from prefd.daemon.control.api.responses import Answer
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.processes import PYTHON, UTF8_STREAMS
+from prefd.daemon.page.command_child import make_refusal, run_command
 
 
 class Started(Answer):
@@ -46,12 +44,8 @@ def start_daemon(home: Home) -> int:
 
     A process between the two makes the daemon nobody's child: it outlives the page, and leaves it nothing to wait for.
     """
-    command = [*PYTHON, "-m", "prefd.daemon.cli", "--home", str(home.root), "start", "--detach"]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, env=os.environ | UTF8_STREAMS, text=True, check=False
-    )
+    arguments = ("start", "--detach")
+    done = run_command(home, *arguments)
     if done.returncode or not done.stdout.strip().isdecimal():
-        raise Refusal(
-            409, *(done.stderr.strip().removeprefix("error: ").splitlines() or ["`prefd start` said nothing"])
-        )
+        raise make_refusal(409, done, arguments)
     return int(done.stdout)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlx import nn
+
+from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.job import RunningJob
@@ -29,7 +32,7 @@ from prefd.daemon.worker.reference import precompute
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.stopping import StopEvent
-from prefd.daemon.worker.training import batch_settings
+from prefd.daemon.worker.training.batch_settings import find_usual_settings, halve
 from prefd.daemon.worker_tasks.live_requests import LiveSession
 
 
@@ -46,13 +49,12 @@ def load_session(job: RunningJob, folder: LiveFolder, session: LiveSession, stop
     source = ModelSource(session.model)
     policy = None if session.lora is None else LivePolicy.build(source, session, session.lora)
     model = loading.load(source).freeze() if policy is None else policy.model
-    scorer = fastest_scorer(model, Options(chunk_tokens=TrainingSpec().chunk_tokens))
+    sizes = choose_sizes(model, job.run.batches.halvings)
+    scorer = fastest_scorer(model, Options(chunk_tokens=sizes.chunk_tokens, checkpoint_layers=sizes.grad_checkpoint))
     tables = Tables.read(source)
     vocabulary = Vocabulary(tables, source.model)
-    halvings, tier = job.run.batches.halvings, find_tier()
-    references = References(
-        job.cache.reference, bound_tokens(model, precompute.BATCH_TOKENS[tier]) >> halvings or 1, stop
-    )
+    most = bound_tokens(model, precompute.BATCH_TOKENS[find_tier()]) >> job.run.batches.halvings
+    references = References(job.cache.reference, max(1, most), stop)
     questions = Questions(
         vocabulary,
         Samplers(source, scorer, job.identify),
@@ -61,9 +63,8 @@ def load_session(job: RunningJob, folder: LiveFolder, session: LiveSession, stop
     )
     learner = None
     if policy is not None:
-        tokens = bound_tokens(model, batch_settings.BATCH_TOKENS[tier]) >> halvings or 1
         pace = Pace.from_environment(loading.device())
-        learner = Learner(policy, scorer, vocabulary, tokens, pace, stop)
+        learner = Learner(policy, scorer, vocabulary, sizes.batch_tokens, pace, stop)
     state = SessionState(folder, source, str(job.identify(source).identity["weights"]))
     if state.restore(learner) == 0 and learner is not None and session.from_state is not None:
         load_state(Path(session.from_state), learner.policy, session.with_optimizer)
@@ -71,3 +72,11 @@ def load_session(job: RunningJob, folder: LiveFolder, session: LiveSession, stop
     steps = StepLog(job.run, references, learner.steps if learner else 0)
     steps.metrics.resume_after(steps.steps)
     return LoadedSession(Answering(folder, session, source, learner, questions, steps), state)
+
+
+def choose_sizes(model: nn.Module, halvings: int) -> BatchSettings:
+    """Choose how much runs at once: the device's usual, halved for each time that memory ran out."""
+    sizes = find_usual_settings(TrainingSpec(), lambda tokens: bound_tokens(model, tokens))
+    for _ in range(halvings):
+        sizes = halve(sizes)
+    return sizes

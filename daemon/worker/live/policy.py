@@ -34,14 +34,14 @@ class LivePolicy:
     @classmethod
     def build(cls, source: ModelSource, session: LiveSession, lora: LiveLora) -> LivePolicy:
         """Build the policy that `session` begins with. Raises `JobError` where this model cannot be trained so."""
+        seed = make_seed(session, lora)
+        mx.random.seed(seed)  # here, as a job does: the same seed gives the same adapter
         model = loading.load_lazily(source)
         memory.check_weights(model, source.model)
         keys, notes = choose_modules(model, lora)
-        seed = make_seed(session, lora)
         training = TrainingSpec(
             lora=LoraSpec(rank=lora.rank, scale=lora.alpha / lora.rank, keys=keys), optimizer="adamw", seed=seed
         )
-        mx.random.seed(seed)
         fine_tune = make_trainable(model, source, training)
         mx.eval(model.parameters())
         optimizer = make_optimizer(training, 1, model)

@@ -19,6 +19,8 @@ from prefd.daemon.worker.models import loading
 log = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 0.5
+SLOW_PASSES = 2
+"""How many passes are to take longer before others are shorter: one may have compiled a kernel, or waited for another program."""
 SAMPLE_TOKENS = 512
 """Tokens of the measured pass: enough to keep a GPU busy. Batches are not bounded below it."""
 

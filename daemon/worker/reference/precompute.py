@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -17,16 +19,18 @@ from prefd.cache.segments.values import InvalidLogprobs
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary
 from prefd.daemon.worker.data.tokens import Completion, Example
+from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.models.tiers import Tier, find_tier
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.reference.needed_completions import Needs
+from prefd.daemon.worker.reference.scoring_batches import Batch, ScoringBatches, cut_batches
 from prefd.daemon.worker.scoring.choose import fastest_scorer
-from prefd.daemon.worker.scoring.plan import batch_completions
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.daemon.worker.stopping import StopEvent
 
@@ -61,6 +65,7 @@ def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> 
         scoring_seconds=scoring,
         data=job.data.report.summarize(),
         damage=sorted(job.store.damage.values()),
+        machine=describe_machine() if missing else "",
         line=line,
     )
     return PrecomputeOutcome(ok=True, reason=line, summary=summary)
@@ -72,7 +77,7 @@ def _score_missing(
     """Score and commit `missing`; return the seconds that the forward passes and commits took, loading left out."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
-    network = loading.load(job.reference).freeze()
+    network: Any = loading.load(job.reference).freeze()
     scorer = fastest_scorer(network, Options.from_spec(job.spec))
     log.info("scoring: %s", scorer.describe())
     report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
@@ -80,9 +85,13 @@ def _score_missing(
     began = flushed = time.monotonic()
     max_tokens = max(1, bound_tokens(network, BATCH_TOKENS[find_tier()]) >> job.run.batches.halvings)
     pace = Pace.from_environment(loading.device())
-    for batch in batch_by_key(missing, max_tokens):
+    batches = ScoringBatches(missing, max_tokens, 0 if loading.device() == "cpu" else len(network.layers))
+    for batch in batches:
         batch_began = time.monotonic()
-        pending |= score(scorer, batch)
+        with _committed_where_the_device_fails(job, pending, rows):
+            scores = score(scorer, batch)
+        pending |= scores
+        batches.note_seconds(time.monotonic() - batch_began)
         pace.rest(time.monotonic() - batch_began, stop)
         overdue = time.monotonic() - flushed >= FLUSH_EVERY_S
         if stop.is_set() or overdue or len(pending) >= FLUSH_ENTRIES:
@@ -95,16 +104,9 @@ def _score_missing(
     return time.monotonic() - began
 
 
-def batch_by_key(
-    missing: dict[bytes, Completion], max_tokens: int | None = None
-) -> list[list[tuple[bytes, Completion]]]:
+def batch_by_key(missing: dict[bytes, Completion], max_tokens: int | None = None) -> list[Batch]:
     """Cut `missing` into batches of at most `max_tokens` tokens, answers to one prompt together; None: the device's usual."""
-    max_tokens = max_tokens or BATCH_TOKENS[find_tier()]
-    items = list(missing.items())
-    return [
-        [items[row] for row in batch]
-        for batch in batch_completions([completion for _, completion in items], max_tokens)
-    ]
+    return cut_batches(missing, max_tokens or BATCH_TOKENS[find_tier()])
 
 
 def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
@@ -115,6 +117,20 @@ def score(scorer: Scorer, batch: Sequence[tuple[bytes, Completion]]) -> Scores:
     return {
         key: values[row, : len(completion.ids) - completion.start].copy() for row, (key, completion) in enumerate(batch)
     }
+
+
+@contextmanager
+def _committed_where_the_device_fails(job: RunningJob, pending: Scores, rows: dict[bytes, Example]) -> Iterator[None]:
+    """Commit what is `pending` where the device fails in the block, or its memory runs out: it is not scored again then."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_device_trouble(error) or is_out_of_memory(error):
+            try:
+                _commit(job, pending, rows)
+            except JobError as fault:
+                log.warning("what was scored since the last commit cannot be kept: %s", fault)
+        raise
 
 
 def _commit(job: RunningJob, scores: Scores, rows: dict[bytes, Example]) -> None:

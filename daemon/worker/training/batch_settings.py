@@ -70,12 +70,9 @@ def choose_batches(
         )
     if settings == usual or fits:
         return ChosenBatches(settings)
-    cause = f"estimated at {format_gib(estimate(usual).total)} with {usual.describe()}"
-    if record.halvings:
-        cause = f"memory ran out {_count_times(record.halvings)} with more"
     return ChosenBatches(
         settings,
-        f"run with {settings.describe()}, chosen for the memory of this machine ({cause}); the gradients are the same",
+        f"run with {settings.describe()}, chosen for {_explain_choice(record, estimate, usual)}; the gradients are the same",
     )
 
 
@@ -132,6 +129,15 @@ def _list_settings(training: TrainingSpec, usual: BatchSettings) -> Iterator[Bat
     while "chunk_tokens" not in given and smallest.chunk_tokens > SHORTEST_CHUNK:
         smallest = replace(smallest, chunk_tokens=smallest.chunk_tokens // 2)
         yield smallest
+
+
+def _explain_choice(record: BatchRecord, estimate: EstimateFor, usual: BatchSettings) -> str:
+    """Say what the settings were chosen for, and by what: ends for want of memory or by the GPU, or the estimate."""
+    for_memory, by_device = record.count_halvings("memory"), record.count_halvings("device")
+    ends = [f"memory ran out {_count_times(for_memory)} with more"] if for_memory else []
+    ends += [f"the GPU ended longer passes {_count_times(by_device)}"] if by_device else []
+    cause = ", and ".join(ends) or f"estimated at {format_gib(estimate(usual).total)} with {usual.describe()}"
+    return f"{'this machine' if by_device else 'the memory of this machine'} ({cause})"
 
 
 def _count_times(count: int) -> str:

@@ -15,14 +15,11 @@ from dataclasses import dataclass, field, replace
 
 from prefd.daemon.runs.batch_record import BatchRecord, BatchSettings, ShorterPasses
 from prefd.daemon.worker.data.tokens import Example
-from prefd.daemon.worker.models.pass_length import LONGEST_SECONDS, SAMPLE_TOKENS
+from prefd.daemon.worker.models.pass_length import LONGEST_SECONDS, SAMPLE_TOKENS, SLOW_PASSES
 from prefd.daemon.worker.training.batch_settings import SHORTEST_CHUNK
 from prefd.daemon.worker.training.schedule import count_tokens
 
 log = logging.getLogger(__name__)
-
-TIMES = 2
-"""How many passes are to take too long: one may have compiled a kernel, or waited for another program."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,9 @@ class PassSizes:
         if entries and entries[-1].after_step >= step:
             self._slow.clear()
             return self.follow_record(step)
-        if len(self._slow) < TIMES:
+        if len(self._slow) < SLOW_PASSES:
             return None
-        slowest = sorted(self._slow, key=lambda each: each.seconds)[-TIMES]
+        slowest = sorted(self._slow, key=lambda each: each.seconds)[-SLOW_PASSES]
         shorter = shorten(self.settings, slowest)
         self._slow.clear()
         if shorter == self.settings:

@@ -95,6 +95,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
         training.max_grad_norm,
         pace=Pace.from_environment(loading.device()),
         passes=watch_passes(job, model, batches.settings),
+        can_undo=training.fine_tune != "full",
     )
     run = Run(
         job,

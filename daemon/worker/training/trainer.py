@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -55,6 +56,9 @@ class Trainer:
     pace: Pace = field(default_factory=Pace)
     changed_by: int = 0
     """The last step that has begun to change weights in this process: where a device fails in it, they are of no step."""
+    can_undo: bool = False
+    """Whether weights and optimizer are kept while they change, so that a device that fails then costs no step. For
+    adapters that is nothing beside a pass; all weights and their moments a second time may not fit."""
     passes: PassSizes | None = None
     """Measures the passes of a GPU; None on a CPU."""
 
@@ -95,12 +99,28 @@ class Trainer:
                 f"{self._name_not_finite_rows(examples)}; lower training.learning_rate or the loss's beta, set "
                 "training.max_grad_norm, or look at those rows"
             )
-        self.changed_by = number
-        self.optimizer.update(self.model, clip_gradients(total, metrics["grad_norm"], self.max_grad_norm))
-        mx.eval(self.model.trainable_parameters(), self.optimizer.state)
+        with self._undone_where_the_device_fails(number):
+            self.optimizer.update(self.model, clip_gradients(total, metrics["grad_norm"], self.max_grad_norm))
+            mx.eval(self.model.trainable_parameters(), self.optimizer.state)
         self.start.note_step(float(self.optimizer.learning_rate.item()))
         tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
         return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
+
+    @contextmanager
+    def _undone_where_the_device_fails(self, number: int) -> Iterator[None]:
+        """Put weights and optimizer back as they were before the block, which changes them by step `number`, where it fails."""
+        weights, state = (
+            tree_map(lambda array: array, tree) if self.can_undo else {}
+            for tree in (self.model.trainable_parameters(), self.optimizer.state)
+        )
+        before, self.changed_by = self.changed_by, number
+        try:
+            yield
+        except (RuntimeError, MemoryError):
+            if self.can_undo:
+                self.model.update(weights)
+                self.optimizer.state, self.changed_by = state, before
+            raise
 
     def take_sizes(self, settings: BatchSettings) -> None:
         """Run from now on in passes of these sizes; that changes gradients by rounding only."""
@@ -164,7 +184,10 @@ class Trainer:
             sums = sum_pair_metrics(*self.compare(batch))
             mx.eval(sums)
             mean.add(sums, len(batch))
-            self.pace.rest(time.monotonic() - batch_began, stop)
+            seconds = time.monotonic() - batch_began
+            if self.passes is not None:
+                self.passes.note_pass(batch, seconds)
+            self.pace.rest(seconds, stop)
         self.model.train()
         return mean.means(EVAL)
 

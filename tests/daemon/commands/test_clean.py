@@ -109,3 +109,18 @@ def test_a_folder_with_files_of_another_job_stays(old: Home) -> None:
     with JobTable.open(old.database) as table, pytest.raises(NotRemovable, match="which are not deleted with it"):
         table.discard(old.runs, [1], "checkpoints", lambda path, name: pytest.fail("nothing is deleted"))
     assert (old.job(1) / "checkpoints").exists()
+
+
+def test_an_age_has_a_unit_for_days_may_be_meant(old: Home) -> None:
+    result = invoke(old, "clean", "--older-than", "30")
+    assert result.exit_code == Exit.USAGE
+    assert "'30' has no unit; give 30d, 30h or 30m" in result.stderr
+    assert ids(old) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("command", [("rm",), ("cancel",), ("retry",), ("clean", "--keep", "0"), ("jobs",), ("wait",)])
+def test_an_empty_group_is_refused_and_chooses_not_every_job_without_one(old: Home, command: tuple[str, ...]) -> None:
+    result = invoke(old, *command, "--group", "")
+    assert result.exit_code == Exit.USAGE
+    assert "the name is empty; is it a variable that is not set?" in result.stderr
+    assert ids(old) == [1, 2, 3, 4]

@@ -54,6 +54,8 @@ def test_settings_are_changed_by_options_of_one_job_or_of_several(waits: Home) -
     assert invoke(waits, "edit", 2, "--after", 1, "--name", "last").stdout == (
         "job 2 (last): name two → last; after none → job 1\n"
     )
+    assert invoke(waits, "edit", 2, "--after", 1).stdout == "job 2 (last): as it was\n", "not what was changed before"
+    assert "the name is empty" in invoke(waits, "edit", 2, "--name", " ").stderr
     document = json.loads(invoke(waits, "edit", 2, "--after", "none", "--group", "none", "--json").stdout)
     assert (document["jobs"][0]["after"], document["jobs"][0]["group"]) == ([], "")
     assert spec_of(waits, 2).after == []

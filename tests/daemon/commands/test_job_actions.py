@@ -180,3 +180,14 @@ def test_what_is_submitted_to_a_copy_before_its_first_start_is_its_own(
     identity = read_identity(copy.root)
     assert identity is not None
     assert (identity.settled, identity.specs) == (True, {})
+
+
+def test_retry_names_what_it_takes_along(four_jobs: Home) -> None:
+    with JobTable.open(four_jobs.database) as jobs:
+        child = jobs.add(homes.make_spec(name="child", after=[2]), "child.json")
+        jobs.transition(child.id, "failed", "job 2, which it was to run after, failed")
+    assert "job 5 would fail again" in invoke(four_jobs, "retry", 5).stderr
+    assert invoke(four_jobs, "retry", 2).stdout == (
+        "job 2 (all-bad) is queued again, attempt 2\n"
+        "job 5 (child) is queued again, attempt 2, since it failed for one of these\n"
+    )

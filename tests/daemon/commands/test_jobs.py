@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from datetime import datetime
 from pathlib import Path
@@ -278,3 +279,16 @@ def test_submit_takes_a_group_and_ranges_of_jobs_to_run_after(
     document = json.loads(dropped.read_text(encoding="utf-8"))
     assert (document["group"], document["after"]) == ("night", [3, 4, 1])
     assert invoke(four_jobs, "submit", spec, "--after", "7-9").exit_code == Exit.NOT_FOUND
+
+
+def test_a_job_that_nobody_works_on_is_not_shown_as_if_it_ran(four_jobs: Home, tmp_path: Path) -> None:
+    shutil.copytree(four_jobs.root, tmp_path / "copy", symlinks=True)
+    copy = Home(tmp_path / "copy")
+    for command in (("jobs",), ("show", 3), ("status",)):
+        away = " ".join(invoke(four_jobs, *command).output.split())
+        assert "not running, for no daemon does: it goes on with `prefd start" in away
+        copied = " ".join(invoke(copy, *command).output.split())
+        assert f"not running here, but in {four_jobs.root} when" in copied
+    third = json.loads(invoke(copy, "jobs", "--json").stdout)["jobs"][2]
+    assert third["unattended"].endswith("it is paused here when the daemon starts")
+    assert [job["unattended"] for job in json.loads(invoke(copy, "jobs", "--json").stdout)["jobs"]].count("") == 3

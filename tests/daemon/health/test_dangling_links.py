@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.health.home_checks import check_home
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, HomeUnusable
 
 
 @pytest.mark.parametrize("name", ["jobs/accepted", "runs", "cache"])
@@ -25,3 +25,10 @@ def test_a_link_to_itself_is_told(made: Home) -> None:
     made.runs.symlink_to(Path("runs"))
     (finding,) = check_home(made)
     assert "is a link to runs, which leads back to itself: remove it" in finding.detail
+
+
+def test_a_home_behind_links_that_lead_in_a_circle_is_told_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to("two")
+    (tmp_path / "two").symlink_to("one")
+    with pytest.raises(HomeUnusable, match="one is a link to two, which leads back to itself: remove it"):
+        Home.locate(tmp_path / "one" / "home")

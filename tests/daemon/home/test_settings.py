@@ -1,3 +1,4 @@
+import os
 import tomllib
 from pathlib import Path
 
@@ -66,3 +67,10 @@ def test_a_file_that_cannot_be_read_is_named(made: Home) -> None:
 
 def test_the_names_of_groups_are_composed_as_specs_names_are() -> None:
     assert Config.model_validate({"groups": {"cafe\u0301": 2}}).groups == {"caf\u00e9": 2}
+
+
+def test_a_pipe_in_place_of_the_file_is_told_and_not_waited_for(made: Home) -> None:
+    made.config.unlink(missing_ok=True)
+    os.mkfifo(made.config)
+    with pytest.raises(ConfigError, match=r"config\.toml: it is a pipe, and no file"):
+        Config.load(made)

@@ -1,11 +1,14 @@
 """What becomes of `jobs/` when it is deleted, replaced, or its mount goes away; tests/whole/test_folder_of_another_user.py has real mounts."""
 
 import platform
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+from prefd.daemon.health.home_checks import check_home
+from prefd.daemon.home.identity import begin_identity
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.inbox import availability
 from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
@@ -137,3 +140,18 @@ def test_a_home_that_is_gone_is_not_made_again(made: Home, tmp_path: Path) -> No
 def test_identity_of_nothing_is_none(tmp_path: Path) -> None:
     assert availability.read_identity(tmp_path / "none") is None
     assert availability.read_identity(tmp_path) == (tmp_path.stat().st_dev, tmp_path.stat().st_ino)
+
+
+def test_the_folder_of_another_home_is_left_to_it_and_doctor_says_so(made: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other")
+    other.create()
+    begin_identity(other.root)
+    shutil.rmtree(made.jobs)
+    made.jobs.symlink_to(other.jobs)
+    with pytest.raises(
+        FolderUnusable, match=r"leads to the folder of the home .*/other: each would take the other's specs"
+    ):
+        WatchedFolder(made).check()
+    assert not (other.accepted / ".home").exists()
+    assert WatchedFolder(other).check(), "the other one's is its own"
+    assert "remove the link" in next(check_home(made)).detail

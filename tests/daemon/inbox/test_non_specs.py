@@ -37,7 +37,9 @@ CONFLICTS = [
     "ipo-LAPTOP-AB12CD34-2.json",
     "ipo (SFConflict bob@example.com 2026-11-28-10-11-12).toml",
     "ipo [Conflict].yaml",
+    "ipo [conflicted].yaml",
     "ipo.conflict1.yaml",
+    "ipo.conflict.yaml",
     "ipo_nas_Nov-28-101112-2026_Conflict.yaml",
     "ipo_LOCAL_4711.yaml",
 ]
@@ -56,7 +58,7 @@ TOLD = {
     "ipo.ymal": "a spec's ends in .yaml, .yml, .toml or .json",
     "squared.py": "is no spec by its name",
 }
-SPECS = ["ipo.yaml", "IPO.YML", "ipo-laptop-sigmoid.yaml", "notes.yaml", "conflict-data.yaml", "resolve_conflict.json", "ipo_local_1.toml", "ipo (1).yaml", "ipo copy.yaml", "4913.yaml", "café ☕.yaml"]  # fmt: skip
+SPECS = ["ipo.yaml", "IPO.YML", "ipo-laptop-sigmoid.yaml", "notes.yaml", "conflict-data.yaml", "resolve_conflict.json", "ipo_local_1.toml", "ipo (1).yaml", "ipo 2.yaml", "ipo copy.yaml", "4913.yaml", "café ☕.yaml"]  # fmt: skip
 
 
 @pytest.fixture
@@ -126,13 +128,14 @@ def test_a_name_is_told_as_it_is_and_without_what_cannot_be_printed(made: Home, 
     assert list(inbox.left_alone) in (["'Größe.txt'", "'a\\x1b[31m.txt'"], ["'a\\x1b[31m.txt'", "'Größe.txt'"])
 
 
-def test_a_numbered_copy_is_left_alone_where_its_original_was_dropped(made: Home, inbox: Inbox) -> None:
+@pytest.mark.parametrize("copy", ["ipo (1).yaml", "ipo 2.yaml"])
+def test_a_numbered_copy_is_left_alone_where_its_original_was_dropped(made: Home, inbox: Inbox, copy: str) -> None:
     put(made, "ipo.yaml")
     assert claim_all(inbox) == ["ipo.yaml"]
-    put(made, "ipo (1).yaml")
+    put(made, copy)
     assert claim_all(inbox, 10.0) == []
-    assert "second copy of ipo.yaml" in inbox.left_alone["'ipo (1).yaml'"]
-    (made.jobs / "ipo (1).yaml").rename(made.jobs / "ipo-b.yaml")
+    assert "second copy of ipo.yaml" in inbox.left_alone[repr(copy)]
+    (made.jobs / copy).rename(made.jobs / "ipo-b.yaml")
     assert claim_all(inbox, 20.0) == ["ipo-b.yaml"]
 
 
@@ -156,7 +159,7 @@ def test_a_spec_in_json_that_names_its_columns_is_a_spec() -> None:
     assert explain_start("ipo.json", json.dumps(spec).encode()) is None
 
 
-@pytest.mark.parametrize("name", [*CONFLICTS, "ipo (1).yaml", "ipo (2).toml"])
+@pytest.mark.parametrize("name", [*CONFLICTS, "ipo (1).yaml", "ipo (2).toml", "ipo 2.yaml"])
 def test_what_is_submitted_is_taken_whatever_its_file_is_called(
     made: Home, inbox: Inbox, tmp_path: Path, name: str
 ) -> None:

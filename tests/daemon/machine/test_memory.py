@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 
 import pytest
 
@@ -15,7 +16,7 @@ def test_free_memory_is_given_back_where_the_library_can(monkeypatch: pytest.Mon
     class Library:
         malloc_trim = staticmethod(asked.append)
 
-    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     for library in (Library(), object()):  # musl's has no such function
         monkeypatch.setattr(ctypes, "CDLL", lambda name, library=library: library)
         return_free_memory()

@@ -69,6 +69,10 @@ def test_a_machine_without_systemd_says_so_in_systemds_words(account: FakeAccoun
     (account.folder / "silent").touch()
     with pytest.raises(ServiceError, match="Failed to connect to bus"):
         Systemd().install(service)
+    assert (
+        not Systemd().file.exists()
+    )  # else it would start at the next login, though it was told that it cannot be installed
+    assert not Systemd().uninstall()
 
 
 def test_a_unit_is_stopped_and_taken_away(account: FakeAccount, service: ServiceDefinition) -> None:

@@ -58,16 +58,25 @@ def test_a_kill_after_macos_called_memory_critical_is_probably_the_systems(monke
 
 
 @pytest.mark.parametrize(
-    ("share", "pressures", "must_stop"), [(0.6, "ccc", True), (0.4, "ccc", False), (0.6, "c-cc", False)]
+    ("share", "pressures", "swapped", "must_stop"),
+    [
+        (0.6, "ccc", 0, True),
+        (0.4, "ccc", 0, False),
+        (0.6, "chcc", 0, False),
+        (0.6, "hhh", 3e9, True),
+        (0.6, "hhh", 1e9, False),
+        (0.6, "---", 3e9, False),
+    ],
 )
 def test_a_worker_that_holds_most_of_a_mac_is_stopped_before_the_mac_ends_it(
-    monkeypatch: pytest.MonkeyPatch, share: float, pressures: str, must_stop: bool
+    monkeypatch: pytest.MonkeyPatch, share: float, pressures: str, swapped: float, must_stop: bool
 ) -> None:
     total = psutil.virtual_memory().total
     monkeypatch.setattr(memory_watch, "private_bytes", lambda _: int(share * total))
-    answers = iter(pressures)
-    monkeypatch.setattr(memory_watch, "read_pressure", lambda: "critical" if next(answers) == "c" else "high")
-    watch = MemoryWatch(os.getpid(), timing=replace(USUAL, memory_look=0.0))
+    words, answers = {"c": "critical", "h": "high", "-": ""}, iter(pressures)
+    monkeypatch.setattr(memory_watch, "read_pressure", lambda: words[next(answers)])
+    watch = MemoryWatch(os.getpid(), timing=replace(USUAL, memory_look=0.0), swap_before=int(1e9))
+    monkeypatch.setattr(memory_watch, "measure_swap", lambda: int(1e9 + swapped))
     for _ in pressures:
         watch.look()
     assert watch.must_stop == must_stop

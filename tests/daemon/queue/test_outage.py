@@ -54,3 +54,27 @@ def test_what_a_job_takes_from_the_hub_is_read_off_its_spec() -> None:
     assert list_hub_names(JobSpec.model_validate(spec)) == {"org/model", "org/pairs"}
     local = {"model": "/models/mine", "data": {"path": "/data/pairs.jsonl"}}
     assert list_hub_names(JobSpec.model_validate(local)) == frozenset()
+
+
+def test_where_a_job_itself_may_be_what_fails_another_tries_next() -> None:
+    failing = Outage(Timing(first_outage_retry=0, last_outage_retry=0), by_turns=True)
+    failing.note(1, MODEL, "the GPU failed")
+    assert failing.let_try(1, MODEL) == "the GPU failed; another job tries first whether that is over"
+    assert failing.has_passed_over
+    assert failing.let_try(2, MODEL) is None
+    failing.note(2, MODEL, "the GPU failed")
+    assert all(failing.let_try(job_id, MODEL) for job_id in (1, 2))  # both have tried: the next look lets one of them
+    assert failing.let_try(1, MODEL) is None
+    failing.note(1, MODEL, "the GPU failed")
+    assert failing.let_try(1, MODEL) is not None
+    assert failing.let_try(2, MODEL) is None
+    failing.note_reached(2)
+    assert failing.let_try(1, MODEL) is None
+
+
+def test_a_job_that_is_alone_tries_again_at_the_next_look() -> None:
+    failing = Outage(Timing(first_outage_retry=0, last_outage_retry=0), by_turns=True)
+    failing.note(1, MODEL, "the GPU failed")
+    assert failing.let_try(1, MODEL) is not None
+    assert failing.let_try(1, MODEL) is None
+    assert failing.trier == 1

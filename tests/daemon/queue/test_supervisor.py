@@ -188,6 +188,51 @@ def test_a_gpu_that_ends_passes_costs_no_job_and_passes_become_shorter(bench: Be
     assert any("tried again in 0.02 s with shorter passes" in reason for reason in reasons), reasons
 
 
+def test_a_gpu_that_failed_again_and_again_is_no_crash_of_the_job(bench: Bench) -> None:
+    job = bench.add("unlucky")
+    troubles: list[str] = []
+    for _ in range(2):
+        assert bench.run(job, on_device_trouble=troubles.append).state == "queued"
+    done = bench.run(job, on_device_trouble=troubles.append)
+    assert done.state == "done", done.reason  # though it crashed, once, after the GPU had failed four times
+    assert len(troubles) == 2
+    assert bench.batches(job).count_halvings("device") == 2
+
+
+def test_a_job_that_only_tries_whether_the_gpu_still_fails_keeps_its_batches(bench: Bench) -> None:
+    (bench.home.root / "display").touch()
+    job = bench.add("interrupted")
+    troubles: list[str] = []
+    back = bench.run(job, on_device_trouble=troubles.append, tries_device=lambda: True)
+    assert (back.state, len(troubles), bench.starts(job)) == ("queued", 1, ["precompute"])
+    assert bench.batches(job).halvings == 0
+
+
+def test_batches_that_the_gpu_has_halved_are_halved_as_often_again_for_memory(bench: Bench) -> None:
+    job = bench.add("short_of_memory@training")
+    for _ in range(3):
+        bench.batches(job).add_halving("device")
+    assert bench.run(job).state == "done"
+    assert (bench.batches(job).count_halvings("memory"), bench.batches(job).halvings) == (2, 5)
+
+
+def test_a_worker_that_says_it_has_no_memory_is_believed_though_the_gpu_then_refused_to_save(bench: Bench) -> None:
+    job = bench.add("refused_when_short")
+    done = bench.run(job)
+    assert done.state == "done"
+    reasons = [event.reason for event in bench.table.history(job.id)]
+    assert any("with half the batch (1 of 3): the worker ran out of memory" in reason for reason in reasons), reasons
+    assert bench.batches(job).count_halvings("device") == 0
+
+
+def test_a_worker_that_the_gpu_aborts_is_known_by_its_last_words(bench: Bench) -> None:
+    job = bench.add("aborted")
+    assert bench.run(job).state == "done"
+    assert (bench.batches(job).count_halvings("device"), bench.table.get(job.id).crashes) == (1, 1)
+    reasons = [event.reason for event in bench.table.history(job.id)]
+    assert any(reason.startswith("the GPU failed, which passes by itself: libc++abi: ") for reason in reasons), reasons
+
+
 def test_a_worker_that_takes_more_than_it_may_is_stopped_and_told_what_to_change(
     bench: Bench,
 ) -> None:

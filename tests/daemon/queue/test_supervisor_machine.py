@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.queue import supervisor
 from prefd.daemon.queue.supervisor import PluginMissing
+from prefd.daemon.specs.catalog_listing import take_stamp
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
 from support.supervisor_harness import Bench
@@ -49,6 +53,18 @@ def test_a_worker_that_cannot_be_started_waits_while_the_machine_explains_it(ben
     back = bench.run(bench.add("ok"), explain_crash=lambda: machine(True))
     assert back.state == "queued"
     assert back.reason.startswith("cannot start a worker (/no/such/python): No such file or directory; it goes on")
+
+
+@pytest.mark.parametrize(("in_a_queue", "state"), [(True, "queued"), (False, "failed")])
+def test_a_gpu_that_the_settings_name_and_that_is_not_there_is_told_as_that(
+    bench: Bench, in_a_queue: bool, state: str
+) -> None:
+    (bench.home.root / "no_gpu").touch()
+    job = bench.add("without_gpu")
+    ended = bench.run(job, explain_crash=(lambda: machine(True)) if in_a_queue else None)
+    assert (ended.state, ended.crashes) == (state, 0)
+    assert ended.reason.startswith('worker.device is "gpu" in config.toml, and MLX has no GPU here')
+    assert bench.starts(job) == ["precompute"]
 
 
 def test_without_a_queue_a_job_that_cannot_reach_the_hub_waits_by_itself(bench: Bench) -> None:
@@ -94,8 +110,25 @@ def test_a_plugin_that_fails_between_two_phases_puts_the_job_back(bench: Bench) 
     assert "plugin mine cannot be loaded: it hangs" in back.reason
 
 
+def test_a_failure_with_a_plugin_that_was_edited_meanwhile_is_planned_anew_and_not_for_ever(
+    bench: Bench, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("beta = 1")
+    listed_before = replace(fake_worker.catalog(), files=[str(plugin)], stamp=take_stamp([plugin]))
+    job = bench.add("fail")
+    plugin.write_text("beta = 1.0  # saved after the worker was planned")
+    for _ in range(3):
+        assert bench.run(job, listed_before).state == "queued"
+    reason = bench.table.get(job.id).reason
+    assert reason == "a plugin has changed since it began, so it is planned anew: data.path: no column called chosen"
+    assert bench.run(job, listed_before).state == "failed", "a plugin that writes itself holds nothing up"
+    bench.table.retry(job.id)
+    assert bench.run(job, replace(listed_before, stamp=take_stamp([plugin]))).state == "failed", "nothing has changed"
+
+
 def test_a_worker_is_given_the_settings_that_its_phase_was_planned_with(bench: Bench) -> None:
     job = bench.add("environment")
     bench.run(job)
     told = json.loads((bench.home.job(job.id) / "told.json").read_text())
-    assert json.loads(told["PREFD_SETTINGS"]) == {"plugins": [], "cache_url": "", "excluded": {}, "parallel": 1}
+    assert json.loads(told["PREFD_SETTINGS"]) == asdict(HandedSettings()) | {"plugins": []}

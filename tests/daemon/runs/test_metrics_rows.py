@@ -63,3 +63,14 @@ def test_of_a_long_file_only_the_end_is_read(tmp_path: Path, monkeypatch: pytest
     read.clear()
     assert read_last_rows(run, 2, evaluations=False)[0] == train
     assert sum(read) <= 8192
+
+
+@pytest.mark.parametrize(
+    "line", ['{"step": "x", "loss": 1}', '{"step": 2, "loss": "0.5"}', '{"loss": {"a": 1}}', '{"step": true}', "[]"]
+)
+def test_what_is_no_number_in_a_line_that_was_appended_by_hand_is_passed_over(tmp_path: Path, line: str) -> None:
+    run = RunDir(tmp_path)
+    run.metrics.write_text('{"step": 1, "loss": 0.5}\n' + line + "\n")
+    for row in read_metrics_rows(run)[0]:
+        assert all(type(value) in (int, float) for value in row.values())
+    assert read_metrics_rows(run)[0][0] == {"step": 1, "loss": 0.5}

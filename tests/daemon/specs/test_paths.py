@@ -1,9 +1,13 @@
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.paths import faults_of_sources
+from prefd.daemon.specs.reading import read_specs
+from prefd.daemon.specs.spec_error import SpecError
 from support import fake_worker
 
 
@@ -137,3 +141,22 @@ def test_adapters_are_looked_at_as_the_worker_does(spec: JobSpec, tmp_path: Path
     assert "is a PEFT adapter with modules_to_save a list: whole modules were trained with it" in refused
     (broken,) = told("{")
     assert "has an adapter_config.json that cannot be read as JSON" in broken
+
+
+@pytest.mark.parametrize("path", ["/" + "a" * 300, "folder/../" + "a" * 300, ["pairs.jsonl", "a" * 300]])
+def test_a_path_that_the_system_refuses_is_told_with_its_setting_and_line(
+    tmp_path: Path, path: str | list[str]
+) -> None:
+    document = json.loads(fake_worker.spec_text(tmp_path)) | {"data": {"path": path}}
+    with pytest.raises(SpecError) as refused:
+        read_specs(json.dumps(document, indent=1).encode(), "a.json", fake_worker.catalog(), tmp_path)
+    place = "data.path" if isinstance(path, str) else r"data.path\[1\]"
+    assert re.search(rf"line \d+: {place}: it cannot be used: File name too long: /", refused.value.lines[0])
+
+
+def test_links_that_lead_in_a_circle_are_a_path_like_any_other(spec: JobSpec, tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    resolved = spec.model_copy(update={"model": "./circle/model"}).resolved(tmp_path)
+    assert faults(resolved, tmp_path) == [
+        "model: no such folder: F/circle/model (a model on the hub is written as organisation/name)"
+    ]

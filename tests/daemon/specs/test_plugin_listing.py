@@ -59,6 +59,17 @@ def test_each_plugin_that_ends_the_process_is_named_and_the_others_are_listed() 
     }
 
 
+def test_a_plugin_that_leaves_a_process_in_which_nothing_works_is_named_too() -> None:
+    reason = "it breaks the process that imports it: AttributeError: module 'sys' has no attribute 'path'"
+    assert list_errors("one", "broken1", "exit3", "broken2", "two") == {
+        "one": None,
+        "broken1": reason,
+        "exit3": "it ends the process that imports it (exit code 3)",
+        "broken2": reason,
+        "two": None,
+    }
+
+
 def test_any_number_of_plugins_that_hang_take_the_time_of_one() -> None:
     starts_of_mlx = 3 * 2.0  # of the listing, of the trials, and of the listing without the culprits
     assert USUAL.plugin_suspicion + USUAL.plugin_import + starts_of_mlx < 20

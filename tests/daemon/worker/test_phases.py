@@ -169,7 +169,7 @@ def test_catalog_and_device_print_json_alone(home: Path) -> None:
     home.mkdir()
     (home / "chatty.py").write_text('print("hello from a plugin")')
     (home / "config.toml").write_text('plugins = ["chatty.py"]')
-    catalog = subprocess.run([*WORKER, "catalog", "--home", str(home)], capture_output=True, check=True)
+    catalog = subprocess.run([*WORKER, "catalog", "--home", str(home)], stdout=subprocess.PIPE, check=True)
     *begun, answer = map(json.loads, catalog.stdout.splitlines())
     assert begun == [
         {"begin": None},
@@ -178,6 +178,6 @@ def test_catalog_and_device_print_json_alone(home: Path) -> None:
         {"begin": None},
     ]
     assert answer["losses"]["ipo"]["params"]["beta"]["exclusiveMinimum"] == 0
-    device = json.loads(subprocess.run([*WORKER, "device"], capture_output=True, check=True).stdout)
+    device = json.loads(subprocess.run([*WORKER, "device"], stdout=subprocess.PIPE, check=True).stdout)
     assert device["device"] in ("cpu", "gpu")
     assert device["gflops"] > 0

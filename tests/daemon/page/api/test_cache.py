@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from prefd.cache.store import ReferenceCache
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import read_json, write_json
+from prefd.daemon.page import command_child
 from support import homes
 from support.page_api import asking
 
@@ -53,6 +55,19 @@ def test_it_is_what_the_commands_print_with_the_jobs_that_it_served(filled: Home
         (use,) = http.get(f"/v1/cache/{LARGE.name}").json()["uses"]
         assert (use["name"], use["cached"]) == ("later", 7)
         assert http.get("/v1/cache/zz").json()["error"] == "no reference's fingerprint begins with 'zz'"
+
+
+def test_what_cannot_be_read_is_told_and_what_has_not_changed_is_not_read_again(
+    filled: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with asking(filled) as http:
+        before = http.get("/v1/cache").json()
+        program = "import sys; sys.exit('error: this is no cache\\nname another')"
+        monkeypatch.setattr(command_child, "PYTHON", (sys.executable, "-c", program))
+        assert http.get("/v1/cache").json() == before
+        ReferenceCache.open(filled.cache).reference(SMALL).put({b"9" * 32: np.full(3, -0.5, dtype=np.float32)})
+        answer = http.get("/v1/cache")
+        assert (answer.status_code, answer.json()["lines"]) == (500, ["this is no cache", "name another"])
 
 
 def test_looking_makes_no_cache(made: Home) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from prefd.daemon.control.api.app import make_app_of
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.health.selftest.kept_results import keep_results
 from prefd.daemon.home.layout import Home
+from prefd.daemon.page import command_child
 from prefd.daemon.page.api import machine
 from prefd.daemon.worker_tasks.check_results import CheckResult
 from support.page_api import asking
@@ -56,6 +58,19 @@ def test_the_doctor_is_asked_once_by_all_who_ask_together(made: Home, monkeypatc
         monkeypatch.setattr(machine, "KEPT_SECONDS", 0.0)
         http.get("/v1/doctor")
         assert doctor.rounds == rounds + 1
+
+
+def test_the_doctor_is_a_command_in_a_child_also_where_it_finds_a_fault(
+    made: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finding = {"level": "fail", "subject": "disk", "detail": "full", "remedy": "make room"}
+    program = f"import json, sys; print(json.dumps({{'findings': [{finding}]}})); sys.exit('doctor' not in sys.argv)"
+    monkeypatch.setattr(command_child, "PYTHON", (sys.executable, "-c", program))
+    with asking(made) as http:
+        assert http.get("/v1/doctor").json()["findings"] == [finding]
+        monkeypatch.setattr(command_child, "PYTHON", (sys.executable, "-c", "import sys; sys.exit(3)"))
+        answer = http.get("/v1/doctor?anew=true")
+    assert (answer.status_code, answer.json()["error"]) == (500, "`prefd doctor` said nothing, and ended with 3")
 
 
 def test_of_each_check_the_last_result_is_kept(made: Home) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from prefd.daemon.control.client import Client
 from prefd.daemon.home.layout import Home
-from prefd.daemon.page.api import starting
+from prefd.daemon.page import command_child
 from support.page_api import asking
 
 
@@ -25,7 +25,7 @@ def test_a_daemon_is_started_once_and_outlives_who_asked(short_home: Home) -> No
 
 def test_what_keeps_it_from_starting_is_told_in_its_words(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import sys; sys.exit('error: the disk refuses\\nmake room')"
-    monkeypatch.setattr(starting, "PYTHON", (sys.executable, "-c", program))
+    monkeypatch.setattr(command_child, "PYTHON", (sys.executable, "-c", program))
     with asking(made) as page:
         answer = page.post("/v1/start")
     assert (answer.status_code, answer.json()["lines"]) == (409, ["the disk refuses", "make room"])

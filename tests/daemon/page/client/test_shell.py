@@ -6,8 +6,11 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from prefd.cache.fingerprint import ReferenceFingerprint
+from prefd.cache.store import ReferenceCache
 from prefd.daemon.home.layout import Home
 from support import control_server, homes
 from support.browser import DESKTOP, PHONE, Visit
@@ -18,8 +21,21 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Visit]
-SCREENS = ["/", *(f"/jobs/1/{tab}" for tab in ("charts", "pairs", "data", "spec", "log", "history")), "/jobs/99", "/no"]
-SCREENS += ["/train", "/compare?ids=1,2", "/cache", "/losses/dpop", "/daemon"]
+TABS = ("charts", "pairs", "data", "spec", "log", "history")
+NAME = "a-rather-long-name-of-a-job-that-has-no-blank-in-it-at-all"
+SCREENS = {
+    "/": NAME,
+    **{f"/jobs/1/{tab}": NAME for tab in TABS},
+    "/jobs/99": "There is no job 99",
+    "/no": "no such screen",
+    "/train": "Model & data",
+    "/train?tab=rows": "Model & data",
+    "/compare?ids=1,2,3": NAME,
+    "/cache": "who it is",
+    "/losses/dpop": "Train with it",
+    "/daemon": "Settings",
+}
+"""The screens, each with a text that is seen when it is drawn."""
 
 
 def expect(page: Page, text: str | re.Pattern[str]) -> None:
@@ -93,7 +109,7 @@ def test_keys_lead_and_are_listed(made: Home, visit: Open) -> None:
     there.page.keyboard.press("x")
     there.page.wait_for_url("**/?sel=1")
     there.page.keyboard.press("Enter")
-    there.page.wait_for_url("**/jobs/1/charts")
+    there.page.get_by_role("link", name="history").wait_for()  # keys are bound when the screen is seen
     there.page.keyboard.press("6")
     there.page.wait_for_url("**/jobs/1/history")
     there.page.keyboard.press("g")
@@ -116,12 +132,17 @@ def test_a_hidden_tab_closes_its_stream_and_comes_back_where_it_was(made: Home, 
 
 
 def test_no_screen_is_wider_than_a_phone_and_each_has_a_title(made: Home, visit: Open) -> None:
-    homes.add_done(made, name="a-rather-long-name-of-a-job-that-has-no-blank-in-it-at-all", group="sweep")
+    homes.add_done(made, name=NAME + "x" * 140, group="sweep")
     homes.add_failed(made, reason="data.path: /a/very/long/path/without/any/blank/" + "x" * 200)
     homes.add_running(made, name="runs")
+    reference = ReferenceFingerprint({"weights": "w" * 64}, {"model": "/a/very/long/path/" + "x" * 80})
+    precompute = made.job(1) / "precompute.json"
+    precompute.write_text(precompute.read_text().replace("3f9a" * 8, reference.name))
+    ReferenceCache.open(made.cache).reference(reference).put({b"k" * 32: np.full(3, -0.5, dtype=np.float32)})
     there = visit(None, viewport=PHONE)
-    for screen in SCREENS:
+    for screen, text in SCREENS.items():
         there.open(screen)
+        there.page.locator("main").get_by_text(text).filter(visible=True).first.wait_for()
         there.page.locator("h1, h2").first.wait_for(state="attached")
         assert there.measure_overflow() <= 0, screen
     there.page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ def test_gradient_is_that_of_one_graph_of_full_logits_in_each_array(learner: Lea
     result = learner.compute_loss(ForwardBackwardRequest(n=2, data=DATA))
     model = learner.policy.model
     loss, expected = nn.value_and_grad(model, lambda: sum_loss(model))()
-    assert result.metrics["loss:sum"] == pytest.approx(float(loss.item()), rel=1e-5)
+    assert result.metrics["loss:sum"] == pytest.approx(float(loss.item()), abs=1e-4)
     expected_arrays = dict(list_arrays(expected))
     own_arrays = dict(list_arrays(learner.gradient))
     assert own_arrays.keys() == expected_arrays.keys()

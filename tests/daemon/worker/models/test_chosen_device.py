@@ -8,6 +8,7 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
+from prefd.daemon.errors import WorkerExit
 from prefd.daemon.home.handed_settings import VARIABLE, HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.worker import __main__ as worker
@@ -62,3 +63,13 @@ def test_what_is_computed_on_is_in_the_report():
     set_device("cpu")
     assert device() == "cpu"
     assert describe_machine().startswith("cpu ")
+
+
+def test_a_worker_without_the_gpu_that_is_asked_for_says_so_and_blames_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(mx, "is_available", lambda _: False)
+    monkeypatch.setenv(VARIABLE, HandedSettings(device="gpu").environment()[VARIABLE])
+    with caplog.at_level("ERROR"):
+        assert worker.main(["training", "--home", str(tmp_path), "--job", "1"]) == WorkerExit.NO_DEVICE
+    assert caplog.records[-1].getMessage().startswith('worker.device is "gpu" in config.toml')

@@ -129,6 +129,20 @@ def test_a_job_tells_what_fusing_cost(home: Path, tiny_model: Path, pairs_file: 
     assert ("fusing", check.line) in phase_facts("training", outcome, None)
 
 
+def test_a_gpu_that_fails_in_the_comparison_is_no_want_of_memory(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = job(home, tiny_model, pairs_file)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("[METAL] Command buffer execution failed: Caused GPU Timeout Error")
+
+    monkeypatch.setattr(fuse_check, "compute_logits", fail)
+    monkeypatch.setattr(fuse_check, "_check_tensors", lambda *_: None)
+    with pytest.raises(RuntimeError, match="GPU Timeout"):
+        fuse_check.compare(made.policy, tiny_model, [[1, 2]])
+
+
 def test_a_machine_without_the_memory_says_that_it_did_not_compare(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

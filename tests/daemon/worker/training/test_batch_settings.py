@@ -88,13 +88,30 @@ def test_a_run_that_goes_on_is_cut_as_it_was_whatever_memory_there_is_now(
 
 def test_memory_that_ran_out_halves_what_was_chosen(monkeypatch: pytest.MonkeyPatch, record: BatchRecord):
     choose(monkeypatch, record, 64)
-    record.count_halving()
+    record.add_halving("memory")
     settings, note = choose(monkeypatch, record, 64, batch_tokens=16384)
     assert settings == BatchSettings(8192, False, 4096)
     assert note is not None
     assert "memory ran out once with more" in note
-    record.count_halving()
+    record.add_halving("memory")
     assert choose(monkeypatch, record, 64)[0].batch_tokens == 4096
+
+
+def test_passes_that_the_gpu_ended_are_told_as_that(monkeypatch: pytest.MonkeyPatch, record: BatchRecord):
+    choose(monkeypatch, record, 64)
+    assert [record.add_halving("device"), record.add_halving("device")] == [1, 2]
+    settings, note = choose(monkeypatch, record, 64)
+    assert settings.batch_tokens == 4096
+    assert "chosen for this machine (the GPU ended longer passes 2 times); the gradients are the same" in str(note)
+    record.add_halving("memory")
+    assert "(memory ran out once with more, and the GPU ended longer passes 2 times)" in str(
+        choose(monkeypatch, record, 64)[1]
+    )
+
+
+def test_a_count_of_an_earlier_version_is_of_memory(record: BatchRecord):
+    (record.folder / "halvings.json").write_text("2")
+    assert (record.count_halvings("memory"), record.count_halvings("device"), record.halvings) == (2, 0, 2)
 
 
 def test_few_tokens_are_halved_in_other_ways_too(record: BatchRecord):

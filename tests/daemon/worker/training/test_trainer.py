@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.fine_tune import make_trainable
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.training.optimizer import make_optimizer
+from prefd.daemon.worker.training.pass_sizes import PassSizes
 from prefd.daemon.worker.training.schedule import Batching
 from prefd.daemon.worker.training.train import cached_reference
 from prefd.daemon.worker.training.trainer import Trainer, pad_rows
@@ -130,6 +132,18 @@ def test_an_evaluation_weighs_every_pair_alike_whatever_its_batch_and_drops_noth
     for name, value in trainer.evaluate(three).items():
         assert value == pytest.approx(np.mean([each[name] for each in alone]), rel=1e-6), name
     assert trainer.model.training
+
+
+def test_the_passes_of_an_evaluation_are_measured_as_those_of_a_step_are(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, job = trainer_with_dropout(home, tiny_model, pairs_file, rate=1e-3)
+    trainer.passes = PassSizes(job.run.batches, BatchSettings(512, False, 4096), 2)
+    sizes: list[int] = []
+    monkeypatch.setattr(trainer.passes, "note_pass", lambda batch, seconds: sizes.append(len(batch)))
+    trainer.step(1, job.data.train[:2])
+    trainer.evaluate(job.data.train[:3])
+    assert sizes == [2, 2, 1]
 
 
 def test_what_is_dropped_is_decided_by_the_seed_and_the_step(home: Path, tiny_model: Path, pairs_file: Path) -> None:

@@ -2,7 +2,7 @@
 import type { ListedJob, State } from "../api/shapes";
 import { RUNNING } from "../parts/state";
 
-export type Choice = "all" | "running" | Exclude<State, "precomputing" | "training">;
+export type Choice = "all" | "running" | Exclude<State, "precomputing" | "training" | "live">;
 
 export const CHOICES: readonly Choice[] = ["all", "running", "queued", "paused", "done", "failed", "cancelled"];
 

@@ -3,7 +3,7 @@ import type { Job, Progress } from "../api/shapes";
 import { formatDuration } from "../text/times";
 import { formatShort } from "../text/numbers";
 
-const PHASES: Readonly<Record<string, string>> = { precomputing: "precompute", training: "training" };
+const PHASES: Readonly<Record<string, string>> = { precomputing: "precompute", training: "training", live: "live" };
 
 export interface Pace {
   share: number;

@@ -11,6 +11,7 @@ export function Result({ job }: { job: ListedJob }) {
   switch (job.state) {
     case "precomputing":
     case "training":
+    case "live":
       return <RunningResult job={job} />;
     case "queued":
       return <span class="soft cut">{describeWaiting(job)}</span>;

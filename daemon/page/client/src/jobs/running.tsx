@@ -36,7 +36,7 @@ export function RunningCard({ job }: { job: ListedJob }) {
         <Loss parts={job.summary?.task?.losses ?? []} />
         <PaceLine job={job} />
       </header>
-      {job.state === "training" && (
+      {job.state !== "precomputing" && (
         <div class="running-curves">
           {CURVES.map(({ key, title, color, format }) => (
             <LiveCurve key={key} title={title} color={color} values={series?.metrics[key]?.mean ?? []} format={format} />

@@ -1,7 +1,7 @@
 /** The charts of a run: is it learning, overfitting, forgetting both sides, diverging. */
 import { useMemo } from "preact/hooks";
 import { readNumber, useAddress } from "../address";
-import type { JobDocument, Series } from "../api/shapes";
+import type { JobDocument, Series, State } from "../api/shapes";
 import { ChartCard } from "../charts/card";
 import { makeCurves, MOST_SMOOTHING, USUAL_SMOOTHING } from "../charts/curves";
 import { choosePanels } from "../charts/panels";
@@ -62,15 +62,7 @@ export function ChartTools({ series }: { series: Series | null }) {
 }
 
 function NoCurves({ run, zoomed, onReset }: { run: JobDocument; zoomed: boolean; onReset: () => void }) {
-  const text = zoomed
-    ? "No step was reported in this range."
-    : run.job.state === "queued"
-      ? "The job waits for its turn; curves come with its first step."
-      : run.job.state === "precomputing"
-        ? "The reference is scoring; curves come with the first step of training."
-        : run.run_gone
-          ? "The job's folder was removed by hand."
-          : "It ended before its first step.";
+  const text = zoomed ? "No step was reported in this range." : run.run_gone ? "The job's folder was removed by hand." : explainNone(run.job.state);
   return (
     <div class="card below">
       <Empty title="No curves">
@@ -83,4 +75,13 @@ function NoCurves({ run, zoomed, onReset }: { run: JobDocument; zoomed: boolean;
       </Empty>
     </div>
   );
+}
+
+function explainNone(state: State): string {
+  if (state === "queued") return "The job waits for its turn; curves come with its first step.";
+  if (state === "precomputing") return "The pairs are scored with the reference; curves come with the first step of training.";
+  if (state === "training") return "The model is loaded, and its first step computed; curves come with it.";
+  if (state === "live") return "A client trains it step by step; curves come with its first step.";
+  if (state === "paused") return "It was paused before its first step; curves come with it once it is resumed.";
+  return "It ended before its first step.";
 }

@@ -1,6 +1,6 @@
 /** Keys: a screen binds what it has while it is shown, and `?` lists what is bound. */
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 
 export interface Binding {
   /** As it is typed: `j`, `Enter`, `g j`. */
@@ -20,10 +20,10 @@ export const groups = signal<readonly Group[]>([]);
 let prefix = "";
 let prefixAt = 0;
 
-/** Binds keys for as long as the component is shown; `bindings` may change with each drawing. */
+/** Binds keys for as long as the component is shown, from the moment that it is seen; `bindings` may change with each drawing. */
 export function useKeys(title: string, bindings: readonly Binding[]): void {
   const texts = bindings.map((each) => each.keys + each.text).join();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const group: Group = { title, bindings };
     groups.value = [...groups.value.filter((each) => each.title !== title), group];
     return () => {

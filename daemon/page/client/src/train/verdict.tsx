@@ -75,7 +75,7 @@ function Estimate({ needs, jobs }: { needs: JobNeeds; jobs: number }) {
           </p>
           {missing > 0 && (
             <p>
-              <b>{formatCount(missing)}</b> to score: {formatCount(tokens)} tokens, about <b>{formatDuration(needs.estimated_seconds)}</b> <span class="faint">{needs.estimate_from}</span>
+              <b>{formatCount(missing)}</b> to score: {formatCount(tokens)} tokens, about <b>{formatDuration(needs.estimated_seconds)}</b> <span class="faint">by {needs.estimate_from}</span>
             </p>
           )}
           {missing === 0 && <p>no reference pass: training starts at once</p>}

@@ -1,0 +1,109 @@
+"""A page that is left open, a home with many jobs, and what the first visit brings over the wire."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.table import JobTable
+from support import homes
+from support.browser import Visit
+
+if TYPE_CHECKING:
+    from playwright.sync_api import CDPSession
+
+pytestmark = pytest.mark.slow
+Open = Callable[..., Visit]
+HOUR = 3_600
+"""Steps, one a second."""
+MOST_GROWTH = 10_000_000
+JOBS = 200
+
+
+def measure_heap(session: CDPSession) -> int:
+    """Bytes that the page's scripts hold, once what nobody holds is gone."""
+    session.send("HeapProfiler.collectGarbage")
+    return int(session.send("Runtime.getHeapUsage")["usedSize"])
+
+
+def make_row(step: int) -> dict[str, Any]:
+    """A report of twelve metrics."""
+    return {
+        "step": step,
+        "time": 1.7e9 + step,
+        **{f"metric_{number}": step / (number + 1) for number in range(11)},
+        "loss": 0.5,
+    }
+
+
+def test_an_hour_of_reports_grows_an_open_page_by_less_than_10_mb(made: Home, visit: Open) -> None:
+    metrics = homes.run_folder(made, homes.add_running(made, name="runs")).metrics
+    there = visit("/")
+    session = there.context.new_cdp_session(there.page)
+    page, step = there.page, 4
+
+    def report(until: int) -> None:
+        nonlocal step
+        with metrics.open("a", encoding="utf-8") as file:
+            while step < until:
+                step += 1
+                file.write(json.dumps(make_row(step)) + "\n")
+        page.locator(".tile", has_text="Step").get_by_text(f"{until:,}", exact=True).wait_for()
+
+    page.get_by_role("link", name="runs").first.click()
+    report(400)
+    before = measure_heap(session)
+    for until in range(800, HOUR + 1, 400):
+        report(until)
+        page.get_by_role("link", name="Jobs", exact=True).first.click()
+        page.get_by_role("link", name="runs").first.click()
+    assert measure_heap(session) - before < MOST_GROWTH
+
+
+def test_two_hundred_jobs_of_twelve_metrics_are_listed_in_half_a_second(made: Home, visit: Open) -> None:
+    first = homes.add_done(made, name="job")
+    homes.write_metrics(homes.run_folder(made, first), [make_row(step) for step in range(1, 201)])
+    with JobTable.open(made.database) as table:
+        others = table.add_all([table.spec(first.id)] * (JOBS - 1), f"{'0' * 26}-past.yaml")
+    with sqlite3.connect(made.database) as database:
+        database.execute("UPDATE jobs SET state = 'done', started_at = created_at, finished_at = created_at + 60")
+    database.close()
+    for job in others:
+        shutil.copytree(made.job(first.id), made.job(job.id), dirs_exist_ok=True)
+    there = visit()
+    there.page.locator(".job-row").nth(JOBS - 1).wait_for()
+    seconds = []
+    for _ in range(5):  # the best of them: the machine does other things too
+        there.page.reload()
+        there.page.locator(".job-row").nth(JOBS - 1).wait_for()
+        seconds.append(
+            there.page.evaluate(
+                "performance.getEntriesByType('resource').find((each) => each.name.includes('with=summary')).duration / 1000"
+            )
+        )
+    assert min(seconds) < 0.5
+
+
+def test_the_first_visit_is_compressed_and_below_100_kb(visit: Open) -> None:
+    there = visit(None)
+    session = there.context.new_cdp_session(there.page)
+    session.send("Network.enable")
+    received: list[float] = []
+    encodings: dict[str, str] = {}
+    session.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
+    session.on(
+        "Network.responseReceived",
+        lambda event: encodings.update(
+            {event["response"]["url"]: event["response"]["headers"].get("content-encoding", "")}
+        ),
+    )
+    there.open("/")
+    there.page.get_by_role("main").get_by_text("No jobs yet").wait_for()
+    assert 20_000 < sum(received) < 100_000, "the heads of the answers are counted too"
+    assert {encodings[url] for url in encodings if "/assets/main-" in url} == {"gzip"}

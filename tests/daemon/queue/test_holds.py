@@ -1,0 +1,29 @@
+"""What a queue does about a GPU that fails, in a daemon with stand-in workers."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from support import fake_worker
+from support.running_daemon import Place
+
+
+def test_a_job_whose_own_passes_fail_on_the_gpu_holds_nobody_up_and_waits_longer_each_time(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its worker reports what was done before, as one does that goes on from a checkpoint: that is no pass through the GPU."""
+    display = place.home.root / "display"
+    display.touch()
+    with caplog.at_level(logging.WARNING), place.daemon() as client:
+        place.drop("poison.yaml", name="interrupted")
+        for wait in ("0.05", "0.1", "0.2"):
+            fake_worker.wait_for(lambda wait=wait: f"tried again in {wait} s" in caplog.text)  # type: ignore[misc]
+        assert "the GPU failed, which passes by itself" in (client.status().queue.waits_for or "")
+        for number in range(2):
+            place.drop(f"good{number}.yaml", name="ok")
+        fake_worker.wait_for(lambda: [job.state for job in place.jobs()][1:] == ["done", "done"])
+        assert place.jobs()[0].state in ("queued", "precomputing")
+        display.unlink()
+        place.wait_for("done", "done", "done")
