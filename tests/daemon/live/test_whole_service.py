@@ -23,7 +23,7 @@ from support.daemon_process import Daemon
 from support.live_client import has_client, run_client
 from support.live_server import make_call
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 
 @pytest.fixture
@@ -118,7 +118,6 @@ def list_jobs(daemon: Daemon) -> list[dict[str, Any]]:
         return [table.get(number).to_json() for number in (1, 2)]
 
 
-@pytest.mark.thorough
 @pytest.mark.skipif(not has_client(), reason="a Tinker client is not installed here (pip install 'prefd[live]')")
 def test_an_unmodified_client_trains_samples_saves_and_resumes_to_the_bit(daemon: Daemon) -> None:
     server = find_server(daemon.home)
