@@ -27,7 +27,7 @@ import numpy as np
 from bench_train import DATA, MODEL
 
 from prefd.daemon.worker.data.tokens import Completion, Encoder
-from prefd.daemon.worker.reference.precompute import batch_by_key, score
+from prefd.daemon.worker.reference.scoring_pass import batch_by_key, score
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.plugins.types import Pair

@@ -42,7 +42,7 @@ from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.fine_tune import make_trainable
 from prefd.daemon.worker.models.tiers import find_tier
-from prefd.daemon.worker.reference.precompute import batch_by_key, score
+from prefd.daemon.worker.reference.scoring_pass import batch_by_key, score
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.plan import Slack
 from prefd.daemon.worker.scoring.scorer import Options, Scorer

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from prefd.cache import claims
 from prefd.cache.agreement import TOLERANCE, Disagreement, compare_entries
 from prefd.cache.index import Index
 from prefd.cache.segments.durable import flush, flush_for_good
@@ -236,6 +237,10 @@ class Reference:
         return True
 
     # writing
+
+    def open_claims(self) -> claims.Claims:
+        """Opens the notes of writers on which entries they are computing now."""
+        return claims.Claims(claims.ClaimFolder(self.folder.parent / claims.FOLDER))
 
     def put(self, entries: Mapping[bytes, npt.NDArray[np.float32]], replaces: Collection[str] = ()) -> str | None:
         """Commits `entries` as one segment and returns its id; they are durable when this returns.

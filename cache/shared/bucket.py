@@ -117,6 +117,10 @@ class Bucket:
             return False
         return True
 
+    def replace(self, name: str, data: bytes) -> None:
+        """Puts `data` at `name`, whatever is there."""
+        self._obstore.put(self._store, name, data, use_multipart=False)
+
     def upload(self, name: str, source: Path) -> None:
         """Puts the file `source` at `name`, in parts where it is large."""
         self._obstore.put(self._store, name, source)

@@ -27,12 +27,14 @@ import numpy as np
 import numpy.typing as npt
 
 from prefd.cache.agreement import find_tolerance
+from prefd.cache.claims import FOLDER, Claims
 from prefd.cache.fingerprint import ReferenceFingerprint
 from prefd.cache.reference import MissingEntry, Reference
 from prefd.cache.segments.durable import flush, flush_tree
 from prefd.cache.segments.ids import ID_LENGTH
 from prefd.cache.segments.segment import DamagedSegment, Segment, open_segment
 from prefd.cache.shared.bucket import COMMIT, Bucket
+from prefd.cache.shared.claims import BucketClaims
 from prefd.cache.shared.segments import SharedSegments
 from prefd.cache.store import ReferenceCache
 from prefd.cache.upkeep.pruned_notes import Notes
@@ -247,6 +249,10 @@ class SharedReference(Reference):
         except DamagedSegment as error:
             self._refuse(name, error)
             return False
+
+    def open_claims(self) -> Claims:
+        """Opens the notes of writers on which entries they are computing now: in the object store, for those of other mirrors."""
+        return Claims(BucketClaims(self._bucket, f"refs/{self.folder.parent.name}/{FOLDER}"), self._bucket.errors)
 
     def _refuse(self, name: str, error: DamagedSegment) -> None:
         """Reports that the object store's copy of a segment is damaged, and fetches it no more."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from prefd.cache import claims
 from prefd.cache.segments.ids import is_id
 from prefd.cache.store import ReferenceCache, children
 from prefd.cache.upkeep import pruned_notes
@@ -15,7 +16,7 @@ from prefd.cache.upkeep.stored_reference import FINGERPRINT, files_of_a_segment
 
 Kind = Literal["strange", "unfinished", "quarantined"]
 IN_CACHE = {"zarr.json", "refs", ".tmp", ".memo"}
-IN_REFERENCE = {"zarr.json", "segments", "quarantine", pruned_notes.FOLDER}
+IN_REFERENCE = {"zarr.json", "segments", "quarantine", pruned_notes.FOLDER, claims.FOLDER}
 
 
 @dataclass(frozen=True)

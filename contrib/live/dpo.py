@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,13 @@ def make_loss(sides: Sequence[Side], reference: Sequence[float], beta: float) ->
     def compare(_: list[types.Datum], logprobs: list[torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
         sums = torch.stack([side.sum_answer(values) for side, values in zip(sides, logprobs, strict=True)])
         margins = (sums - frozen)[0::2] - (sums - frozen)[1::2]
+        loss = -functional.logsigmoid(beta * margins).mean()
         metrics = {
+            "preference_loss:mean": loss.item(),
             "pair_accuracy:mean": (margins > 0).float().mean().item(),
             "margin:mean": margins.mean().item(),
         }
-        return -functional.logsigmoid(beta * margins).mean(), metrics
+        return loss, metrics
 
     return compare
 
@@ -103,11 +106,18 @@ def settle(client: Any) -> Any:
 
 def train(options: argparse.Namespace) -> list[float]:
     """Train as the options say, and return the loss of each step."""
-    client = settle(
-        tinker.ServiceClient().create_lora_training_client(
-            base_model=options.model, rank=options.rank, seed=options.seed
-        )
-    )
+    with ExitStack() as stack:
+        service: Any = tinker.ServiceClient()
+        if hasattr(
+            service, "__exit__"
+        ):  # of newer versions: the service is told of the end, and releases the model at once
+            stack.enter_context(service)
+        client = service.create_lora_training_client(base_model=options.model, rank=options.rank, seed=options.seed)
+        return take_steps(settle(client), options)
+
+
+def take_steps(client: tinker.TrainingClient, options: argparse.Namespace) -> list[float]:
+    """Take the steps, save the adapter, and return the loss of each step."""
     sides = encode_sides(client.get_tokenizer(), read_pairs(options.pairs))
     reference = ask_reference(client, sides) if options.reference else [0.0] * len(sides)
     loss = make_loss(sides, reference, options.beta)
@@ -120,7 +130,7 @@ def train(options: argparse.Namespace) -> list[float]:
         stepped = client.optim_step(types.AdamParams(learning_rate=options.learning_rate))
         metrics = learned.result().metrics
         stepped.result()
-        losses.append(metrics["loss:sum"])
+        losses.append(metrics["preference_loss:mean"])
         print(
             f"step {step}: loss {losses[-1]:.6f}, accuracy {metrics['pair_accuracy:mean']:.2f}, "
             f"margin {metrics['margin:mean']:.4f}, {time.monotonic() - began:.1f} s",

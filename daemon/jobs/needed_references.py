@@ -104,7 +104,7 @@ class NeededReferences:
 
 
 def _reference_model(spec: JobSpec) -> str:
-    return spec.model if spec.reference is None else spec.reference.model
+    return spec.model if spec.named_reference is None else spec.named_reference.model
 
 
 def list_references(cache: ReferenceCache) -> dict[str, ReferenceFingerprint | None]:

@@ -117,7 +117,7 @@ class RequestedChanges(Transitions):
                 self._retry(job, fresh, RETRIED_FRESH if fresh else RETRIED)
             for job in followers:
                 self._retry(job, job.fresh, RETRIED_WITH)
-            self._refuse_failed_parents(jobs)
+            self._refuse_failed_parents([job for job in jobs if not job.origin])
 
     def _retry(self, job: Job, fresh: bool, reason: str) -> None:
         if not job.ended:
@@ -131,6 +131,11 @@ class RequestedChanges(Transitions):
             "part = CASE owner WHEN 'daemon' THEN part ELSE id END WHERE id = ?",
             (fresh, job.id),
         )
+        if job.origin and job.after:
+            self._db.execute(
+                "UPDATE jobs SET after = '[]', spec = json_remove(spec, '$.after') WHERE id = ?", (job.id,)
+            )
+            reason += "; without `after`, which numbers jobs of the home that it came from"
         self._write(rows.find_job(self._db, job.id), "queued", reason, {})
 
     def _refuse_failed_parents(self, jobs: Sequence[Job]) -> None:

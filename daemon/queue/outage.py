@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def list_hub_names(spec: JobSpec) -> frozenset[str]:
     """List the models and datasets that the job takes from the hub."""
-    models = [spec.model, *([spec.reference.model] if spec.reference is not None else [])]
+    models = [spec.model, *([spec.named_reference.model] if spec.named_reference is not None else [])]
     names = {str(model) for model in models if HUB_ID.match(str(model))}
     sources = [*spec.data.sources, *spec.data.held_out_sources]
     return frozenset(names | {source.path for source in sources if source.local is None and HUB_ID.match(source.path)})

@@ -224,10 +224,8 @@ class Supervisor:
         if end.kind == "no device" and self.explain_crash is not None:  # all jobs wait until the settings name another
             await self.explain_crash()
             return self._put_back(f"{end.reason}; it goes on when that is mended", phase_seconds)
-        if end.kind == "no memory" and run.batches.count_halvings("memory") < HALVINGS:
-            count = await run_in_thread(run.batches.add_halving, "memory")
-            reason = f"memory ran out: it goes on from where it stood with half the batch ({count} of {HALVINGS}): {end.reason}"
-            return self._try_again(self.timing.crash_waits[0], reason, phase_seconds)
+        if end.kind == "no memory":
+            return await self._handle_shortage(run, end, phase_seconds)
         if end.kind == "device trouble":
             return self._handle_device_trouble(phase, run, end)
         if end.kind == "no room":
@@ -246,6 +244,17 @@ class Supervisor:
         wait = min(self.timing.first_outage_retry * 2**self._outages, self.timing.last_outage_retry)
         self._outages += 1
         return self._try_again(wait, f"{end.reason}; tried again in {wait:g} s", phase_seconds)
+
+    async def _handle_shortage(self, run: RunDir, end: PhaseEnd, phase_seconds: dict[str, float]) -> Job:
+        """Put the job back, to be tried again with half the batch, or let it fail where that has not helped."""
+        if run.batches.count_halvings("memory") >= HALVINGS:
+            reason = f"though its batches were halved {HALVINGS} times, {end.reason}"
+            return self._move("failed", reason, phase_seconds)
+        count = await run_in_thread(run.batches.add_halving, "memory")
+        reason = (
+            f"memory ran out: it goes on from where it stood with half the batch ({count} of {HALVINGS}): {end.reason}"
+        )
+        return self._try_again(self.timing.crash_waits[0], reason, phase_seconds)
 
     def _handle_device_trouble(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
         """Put the job back, to be tried again with shorter passes; where that has not helped, everything waits for the device."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prefd.daemon.runs.audit import Audit
 from prefd.daemon.runs.data_summary import DataSummary
+from prefd.daemon.runs.window_summary import WindowSummary
 from prefd.daemon.text.document_model import DocumentModel
 
 Metrics = Mapping[str, int | float | None]
@@ -20,6 +21,10 @@ class PrecomputeSummary(Audit):
     fingerprint: str | None = None
     """The reference's name in the cache; None where the phase failed before it was known."""
     scored: int = 0
+    scored_elsewhere: int = 0
+    """How many of the missing ones another home or job, with the same cache, scored meanwhile."""
+    windows: WindowSummary | None = None
+    """How the reference ran, where its layers were not in memory all at once."""
     seconds: float = 0.0
     scoring_seconds: float = 0.0
     """Of these, the seconds of forward passes and commits."""

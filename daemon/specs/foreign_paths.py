@@ -113,10 +113,10 @@ def _iterate_paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
     yield "model", spec.model
     if spec.adapter is not None:
         yield "adapter", spec.adapter
-    if spec.reference is not None:
-        yield "reference.model", spec.reference.model
-        if spec.reference.adapter is not None:
-            yield "reference.adapter", spec.reference.adapter
+    if spec.named_reference is not None:
+        yield "reference.model", spec.named_reference.model
+        if spec.named_reference.adapter is not None:
+            yield "reference.adapter", spec.named_reference.adapter
     if isinstance(spec.data.path, str):
         yield "data.path", spec.data.path
     else:

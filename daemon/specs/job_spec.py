@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, cast
+from typing import Annotated, Any, NamedTuple, Self, TypeVar, cast
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -23,11 +23,35 @@ Scalar = bool | int | float | str | None
 JobNumber = Annotated[int, Field(ge=1)]
 
 
-class ReferenceSpec(SpecModel):
-    """Names the frozen model, where it is not the policy's own start."""
+class NamedReference(NamedTuple):
+    """NamedReference is a frozen model that is not where the policy starts."""
 
-    model: Text = Field(description="HF id or folder of the reference model")
+    model: str
+    adapter: str | None
+
+
+class ReferenceSpec(SpecModel):
+    """Names the frozen model, where it is not the policy's own start, and says how it is run."""
+
+    model: Text | None = Field(
+        None, description="HF id or folder of the reference model; default: where the policy starts, adapter and all"
+    )
     adapter: Text | None = Field(None, description="adapter folder to load on it")
+    window: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="score with so many of its layers in memory at a time; default: all, or as many as fit. No number changes",
+    )
+
+    @model_validator(mode="after")
+    def check_model(self) -> Self:
+        """Refuses a block that says nothing, and an adapter without the model that it is on."""
+        if self.model is None and self.adapter is None and self.window is None:
+            refuse([(("model",), "name the model, or leave out reference: then it is where the policy starts", None)])
+        if self.adapter is not None and self.model is None:
+            refuse([(("adapter",), "name the model that it is on, as reference.model", self.adapter)])
+        return self
 
 
 class LossSpec(SpecModel):
@@ -151,10 +175,17 @@ class JobSpec(SpecModel):
         return None if self.not_before is None else parse_moment(self.not_before)
 
     @property
+    def named_reference(self) -> NamedReference | None:
+        """Returns the reference that the spec names; None where it is a frozen copy of where the policy starts."""
+        if self.reference is None or self.reference.model is None:
+            return None
+        return NamedReference(self.reference.model, self.reference.adapter)
+
+    @property
     def scored_by(self) -> Reference:
         """Returns the reference as far as the spec names it: jobs with the same one may miss the same entries."""
-        if self.reference is not None:
-            return self.reference.model, self.reference.adapter, None
+        if self.named_reference is not None:
+            return *self.named_reference, None
         return self.model, self.adapter, self.training.quantize if self.training else None
 
     @property
@@ -217,10 +248,13 @@ class JobSpec(SpecModel):
         if self.not_before is not None:
             update["not_before"] = resolve_moment(self.not_before)
         if self.reference is not None:
-            adapter = self.reference.adapter
-            update["reference"] = ReferenceSpec(
-                model=resolve_source(self.reference.model, folder),
-                adapter=None if adapter is None else resolve_path(adapter, folder),
+            model, adapter = self.reference.model, self.reference.adapter
+            paths = {
+                "model": None if model is None else resolve_source(model, folder),
+                "adapter": None if adapter is None else resolve_path(adapter, folder),
+            }
+            update["reference"] = self.reference.model_copy(
+                update={name: path for name, path in paths.items() if path is not None}
             )
         return self.model_copy(update=update)
 

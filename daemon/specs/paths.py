@@ -56,9 +56,9 @@ def format_location(path: Path) -> str:
 def _iterate_faults(spec: JobSpec) -> Iterator[TextFault]:
     yield from _model_faults("model", spec.model)
     yield from _adapter_faults("adapter", spec.adapter)
-    if spec.reference:
-        yield from _model_faults("reference.model", spec.reference.model)
-        yield from _adapter_faults("reference.adapter", spec.reference.adapter)
+    if spec.named_reference:
+        yield from _model_faults("reference.model", spec.named_reference.model)
+        yield from _adapter_faults("reference.adapter", spec.named_reference.adapter)
     for source in spec.data.sources:
         yield from _data_faults(source.key, source)
     yield from _held_out_faults(spec.data)

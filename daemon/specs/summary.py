@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prefd.daemon.text.wording import format_amount
+from prefd.daemon.text.wording import format_amount, pluralize
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -25,10 +25,12 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
         return [*facts, *live_facts(spec.live)]
     if not needs_reference:
         facts.append(("reference", "none: the loss does without"))
-    elif spec.reference is None:
+    elif spec.named_reference is None:
         facts.append(("reference", "a frozen copy of where the policy starts"))
     else:
-        facts += source_facts("reference", spec.reference.model, spec.reference.adapter)
+        facts += source_facts("reference", spec.named_reference.model, spec.named_reference.adapter)
+    if needs_reference and spec.reference is not None and spec.reference.window is not None:
+        facts.append(("", f"scored with {pluralize(spec.reference.window, 'layer')} in memory at a time"))
     lines = [*describe_sources(spec.data), describe_data(spec.data)]
     facts += [("" if index else "data", line) for index, line in enumerate(lines)]
     facts += [("queue", queue)] if (queue := describe_queue(spec)) else []

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prefd.daemon.runs.audit import Audit
 from prefd.daemon.runs.data_summary import DataSummary
+from prefd.daemon.runs.window_summary import WindowSummary
 from prefd.daemon.text.document_model import DocumentModel
 
 
@@ -29,6 +30,8 @@ class Explanation(Audit):
     estimated_seconds: float
     estimate_from: str
     """The basis of the estimate, in words."""
+    windows: WindowSummary | None = None
+    """How the reference would run, where its layers would not be in memory all at once."""
     near: Sequence[NearReference]
     """Similar references, the fewest differences first."""
     data: DataSummary

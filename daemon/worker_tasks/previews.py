@@ -88,5 +88,5 @@ class Preview(DocumentModel):
 
 def compute_tokens_key(spec: JobSpec) -> str:
     """Return a text that is the same for two jobs whose pairs are the same tokens, as those of a sweep mostly are."""
-    reference = None if spec.reference is None else spec.reference.model
+    reference = None if spec.named_reference is None else spec.named_reference.model
     return f"{spec.model} {reference} {spec.data.model_dump_json()}"

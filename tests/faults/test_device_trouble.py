@@ -18,7 +18,7 @@ from prefd.daemon.runs.phases import Phase
 from prefd.daemon.worker import phases, stopping
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.reference import precompute
+from prefd.daemon.worker.reference import scoring_pass
 from prefd.daemon.worker.training.trainer import Trainer
 from support.jobs_on_disk import adapter_digest, finished, job
 
@@ -113,7 +113,7 @@ class Fault:
 
 FAULTS = {
     "loading": Fault("precompute", loading, "open_base", 2),  # the first is the plan's
-    "scoring": Fault("precompute", precompute, "score", 2),
+    "scoring": Fault("precompute", scoring_pass, "collect_scores", 2),
     "training": Fault("training", Trainer, "step", 2, (1, 2, 3, 4)),
     "update": Fault("training", Optimizer, "update", 2, (1, 2, 3, 4), after=True),
     "evaluation": Fault("training", Trainer, "evaluate", 1, (2, 2, 2, 2)),
@@ -140,12 +140,12 @@ def test_a_job_goes_on_to_its_twins_adapter_wherever_it_is_hit_and_repeats_nothi
     """Though checkpoints are every third step: the last whole step is saved, and what was scored is committed."""
     monkeypatch.setattr(stopping, "watch_signals", Never)
     monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
-    monkeypatch.setattr(precompute, "bound_tokens", lambda network, most: 60)  # several batches
+    monkeypatch.setattr(scoring_pass, "bound_tokens", lambda network, most: 60)  # several batches
     twin = find_twin(tmp_path / "twin", tiny_model, pairs_file)
     hit, fault = job(tmp_path, tiny_model, pairs_file, **SETTINGS), FAULTS[place]
-    steps, scored = Counting(Trainer.step), Counting(precompute.score)
+    steps, scored = Counting(Trainer.step), Counting(scoring_pass.collect_scores)
     monkeypatch.setattr(Trainer, "step", steps)
-    monkeypatch.setattr(precompute, "score", scored)
+    monkeypatch.setattr(scoring_pass, "collect_scores", scored)
     if fault.phase == "training":
         assert run("precompute", hit) == WorkerExit.DONE
     for (text, code), saved_step in zip(NIGHT, fault.saved):

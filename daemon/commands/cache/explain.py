@@ -48,6 +48,8 @@ def explain(home: Home, spec_path: Path, as_json: bool) -> None:
         ("time", f"about {seconds}, by {needs.estimate_from}" if needs.missing else "none"),
         ("size", format_size(needs.bytes)),
     ]
+    if needs.windows is not None:
+        rows.insert(5, ("windows", needs.windows.format()))
     for reference in needs.near:
         name = Path(reference.model or "unknown").name
         rows.append(("near", f"{reference.fingerprint[:12]} ({name}, {reference.entries:,} completions)"))

@@ -28,7 +28,7 @@ from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.models.tiers import find_tier
 from prefd.daemon.worker.pace import Pace
-from prefd.daemon.worker.reference import precompute
+from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.stopping import StopEvent
@@ -53,7 +53,7 @@ def load_session(job: RunningJob, folder: LiveFolder, session: LiveSession, stop
     scorer = fastest_scorer(model, Options(chunk_tokens=sizes.chunk_tokens, checkpoint_layers=sizes.grad_checkpoint))
     tables = Tables.read(source)
     vocabulary = Vocabulary(tables, source.model)
-    most = bound_tokens(model, precompute.BATCH_TOKENS[find_tier()]) >> job.run.batches.halvings
+    most = bound_tokens(model, BATCH_TOKENS[find_tier()]) >> job.run.batches.halvings
     references = References(job.cache.reference, max(1, most), stop)
     questions = Questions(
         vocabulary,

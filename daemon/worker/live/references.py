@@ -19,7 +19,7 @@ from prefd.cache.segments.values import InvalidLogprobs
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.errors import Interrupted, JobError
 from prefd.daemon.worker.live.samplers import Sampler
-from prefd.daemon.worker.reference.precompute import batch_by_key, score
+from prefd.daemon.worker.reference.scoring_pass import batch_by_key, score
 from prefd.daemon.worker.stopping import StopEvent
 
 

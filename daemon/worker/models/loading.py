@@ -54,9 +54,14 @@ def compute_dtype(source: ModelSource) -> str:
 def load(source: ModelSource) -> nn.Module:
     """Load the model at `source`, in evaluation mode, its weights in memory. Raises `JobError` when it cannot be loaded."""
     model = load_lazily(source)
-    memory.check_weights(model, source.model)
-    mx.eval(model.parameters())
+    read_weights(model, source.model)
     return model
+
+
+def read_weights(model: nn.Module, name: str) -> None:
+    """Read the weights of the model `name` into memory. Raises `JobError` where they do not fit."""
+    memory.check_weights(model, name)
+    mx.eval(model.parameters())
 
 
 def load_lazily(source: ModelSource) -> nn.Module:

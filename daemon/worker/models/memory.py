@@ -74,11 +74,16 @@ def list_container_limits(root: Path = ROOT, own: Path = OWN) -> list[int]:
     return limits
 
 
+def describe_size(weights: int, name: str) -> str:
+    """Say how large the weights of the model `name` are, and how much memory there is."""
+    return f"the weights of {name} take {format_gib(weights)}; this machine has {format_gib(machine()[0])} in all"
+
+
 def check_weights(model: nn.Module, name: str) -> None:
     """Check that the weights of the model `name`, not read yet, fit into memory, or raise `JobError`."""
-    weights, (total, _) = count_bytes(model.parameters()), machine()
-    if weights > total:
+    weights = count_bytes(model.parameters())
+    if weights > machine()[0]:
         raise JobError(
-            f"the weights of {name} take {format_gib(weights)}; this machine has {format_gib(total)} in all. "
-            "Name a smaller reference, or score on a larger machine and bring the cache here (`prefd cache export`, or cache_url)"
+            f"{describe_size(weights, name)}. Name a smaller reference, or "
+            "score on a larger machine and bring the cache here (`prefd cache export`, or cache_url)"
         )

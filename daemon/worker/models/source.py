@@ -110,11 +110,12 @@ def get_policy_source(spec: JobSpec) -> ModelSource:
 
 def get_reference_source(spec: JobSpec) -> ModelSource:
     """Return the reference: the one the spec names, or a frozen copy of where the policy starts, adapter and all."""
-    if spec.reference is None:
+    reference = spec.named_reference
+    if reference is None:
         return get_policy_source(spec)
-    adapter = None if spec.reference.adapter is None else Path(spec.reference.adapter)
+    adapter = None if reference.adapter is None else Path(reference.adapter)
     compute_dtype = spec.training.compute_dtype if spec.training else "model"
-    return ModelSource(spec.reference.model, adapter, compute_dtype=compute_dtype)
+    return ModelSource(reference.model, adapter, compute_dtype=compute_dtype)
 
 
 def read_headers(source: ModelSource) -> dict[str, Mapping[str, Any]]:

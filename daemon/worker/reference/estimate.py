@@ -12,15 +12,20 @@ from prefd.daemon.home.cache import open_cache
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.window_summary import WindowSummary
 from prefd.daemon.specs.model_files import read_header
 from prefd.daemon.worker.job import SpecifiedJob
-from prefd.daemon.worker.models import device
+from prefd.daemon.worker.models import device, loading, memory
 from prefd.daemon.worker.models.source import ModelSource
+from prefd.daemon.worker.models.tiers import find_tier
 from prefd.daemon.worker.reference.needed_completions import Needs
+from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS, asked_window
+from prefd.daemon.worker.reference.window_choice import choose_windows
 from prefd.daemon.worker_tasks.answers import Explanation, NearReference
 from prefd.daemon.worker_tasks.inputs import ExplainInput
 
 MOST_DIFFERENCES = 3  # identity fields: a reference that differs in more is simply another one
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 EFFICIENCY = 0.4  # of the matrix-product rate, in a forward pass
 
 
@@ -38,6 +43,7 @@ def explain_job(job: SpecifiedJob) -> Explanation:
     keys = list(needs.completions)
     audit = needs.audit(keys if store is None else store.missing(keys))
     seconds, basis = estimate(home, job, audit.tokens_run)
+    windows = estimate_windows(job, audit.tokens_run)
     near = [] if cache is None else list(find_near_references(job, cache))
     near.sort(key=lambda reference: len(reference.differs))
     return Explanation(
@@ -47,9 +53,24 @@ def explain_job(job: SpecifiedJob) -> Explanation:
         **dict(audit),
         estimated_seconds=seconds,
         estimate_from=basis,
+        windows=windows,
         near=near,
         data=job.data.report.summarize(),
     )
+
+
+def estimate_windows(job: SpecifiedJob, tokens: int) -> WindowSummary | None:
+    """Say how the reference would run whose layers do not all fit, or are not all wanted, in memory; None where they are to be.
+
+    Raises `JobError` for a reference that cannot be scored here. No weight is read.
+    """
+    size = count_parameters(job.reference) * BYTES[loading.compute_dtype(job.reference)]
+    asked = asked_window(job.spec)
+    if not tokens or (asked is None and size <= memory.machine()[0]):
+        return None
+    model = loading.load_lazily(job.reference)
+    windows = choose_windows(model, job.reference.model, asked, BATCH_TOKENS[find_tier()])
+    return None if windows is None else windows.summarize(-(-tokens // windows.chunk_tokens))
 
 
 def find_near_references(job: SpecifiedJob, cache: ReferenceCache) -> Iterator[NearReference]:

@@ -1,4 +1,4 @@
-"""`ScoringBatches` cuts the completions that are to be scored into batches, and the rest of them anew where batches take long.
+"""Cuts the completions that are to be scored into batches, and bounds these anew where they take long.
 
 A batch is bounded at the start, by a sample (`models/pass_length.py`). But a Mac that gets hot is slower, and macOS ends what keeps the
 display waiting; so each batch is measured, as a training's passes are. Other batches change a score by no more than rounding.
@@ -7,38 +7,29 @@ display waiting; so each batch is measured, as a training's passes are. Other ba
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.models.pass_length import LONGEST_SECONDS, SAMPLE_TOKENS, SLOW_PASSES
 from prefd.daemon.worker.scoring.plan import batch_completions
+from prefd.daemon.worker.scoring.scorer import Options
 
 log = logging.getLogger(__name__)
 
+SHORTEST_PIECE = 256
 Batch = list[tuple[bytes, Completion]]
 """Completions with their keys in the cache."""
 
 
-class ScoringBatches:
-    """Batches of at most `max_tokens` tokens; `layers`: those of a model whose passes a display waits for, 0 on a CPU."""
+class BatchSize:
+    """BatchSize bounds batches to `max_tokens` tokens, and to fewer where they take long. `layers`: those of a model whose passes a display waits for, 0 on a CPU."""
 
-    def __init__(self, missing: Mapping[bytes, Completion], max_tokens: int, layers: int = 0) -> None:
+    def __init__(self, max_tokens: int, layers: int = 0) -> None:
         self.max_tokens = max_tokens
-        self._remaining = dict(missing)
         self._layers = layers
         self._slow: list[float] = []
         """How long a layer took, in each batch that was too slow, as a multiple of how long it may."""
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield batches until nothing is left, cut anew whenever they have become smaller."""
-        while self._remaining:
-            size = self.max_tokens
-            for batch in cut_batches(self._remaining, size):
-                yield batch
-                for key, _ in batch:
-                    del self._remaining[key]
-                if self.max_tokens != size:
-                    break
 
     def note_seconds(self, seconds: float) -> None:
         """Note how long the last batch took, and make those that follow smaller where it is one too many."""
@@ -55,6 +46,13 @@ class ScoringBatches:
             log.info("a layer took %.2g s in a batch: the next ones are of %d tokens, and not %d", min(self._slow) * LONGEST_SECONDS, tokens, self.max_tokens)  # fmt: skip
         self.max_tokens = tokens
         self._slow.clear()
+
+
+def shrink_pieces(options: Options, longest: int, halvings: int) -> Options:
+    """Have sequences of at most `longest` tokens run in pieces, half as long for each halving: a batch may be one sequence."""
+    if not halvings:
+        return options
+    return replace(options, chunk_tokens=max(SHORTEST_PIECE, (options.chunk_tokens or longest) >> halvings))
 
 
 def cut_batches(missing: Mapping[bytes, Completion], max_tokens: int) -> list[Batch]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -20,7 +20,8 @@ from prefd.daemon.worker.scoring.kernels import find_plan_that_keeps_bits
 from prefd.daemon.worker.scoring.plan import Slack
 from prefd.daemon.worker.scoring.prefix import make_caches
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
-from prefd.daemon.worker.scoring.trunk import find_parts, list_arrays
+from prefd.daemon.worker.scoring.trunk import find_layers_key, find_parts, list_arrays
+from prefd.daemon.worker.scoring.windows import WindowedScorer, read_arrays
 from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,66 @@ def fastest_scorer(model: nn.Module, options: Options | None = None) -> Scorer:
         ways = _list_ways(plain, options)
         if not ways:
             return plain
-        way = _choose_by_excerpt(plain, options) or _choose(plain, ways)
-        return plain if way is None else _narrow_batching(way)
+        way = _choose_by_excerpt(plain, options)
+        way = _choose(plain, ways) if way is None else _move(way, model)
+        return plain if way is None else _narrow_batching(way, _score_each)
+
+
+class NoWindows(Exception):
+    """NoWindows is raised where a model cannot be run a window at a time; its message, a clause, says why."""
+
+
+def windowed_scorer(open_model: Callable[[], nn.Module], size: int, options: Options | None = None) -> WindowedScorer:
+    """Return what scores as `fastest_scorer` does, to the last bit, with `size` layers in memory at a time.
+
+    `open_model` opens the model with none of its weights read. That the bits are the same is tried on a few layers of it;
+    raises `NoWindows` where they are not, or where a few layers say nothing of the architecture.
+    """
+    options = options or Options()
+    model = open_model()  # what the trial reads of it is free again when it ends
+    with _undisturbed(model):
+        way = _choose_by_excerpt(_score_plainly(model, options), options)
+        if way is None:
+            raise NoWindows("its layers cannot be run apart from what is before and behind them")
+        _check_windows(way)
+    del model
+    frame = open_model()
+    way = _move(way, frame)
+    assert way.parts is not None
+    parts = way.parts
+    prefix = f"{'.'.join(parts.path)}.{find_layers_key(frame, parts.trunk)}."
+    read_arrays([array for name, array in list_arrays(frame.parameters()) if not name.startswith(prefix)])
+
+    def open_layers() -> list[nn.Module]:
+        return list(replace(parts, model=open_model()).layers)
+
+    def in_windows(scorer: Scorer) -> WindowedScorer:
+        return WindowedScorer(scorer, open_layers, size)
+
+    with _undisturbed(frame):
+        return in_windows(_narrow_batching(way, lambda scorer, batches: in_windows(scorer).logprobs(batches)))
+
+
+def _check_windows(way: Scorer) -> None:
+    """Check on the excerpt of `way` that its layers, one at a time, give the same bits as all at once, or raise `NoWindows`."""
+    parts = way.parts
+    assert parts is not None
+    probe = _make_probe(way.vocabulary, batched=way.options.slack.share > 0)
+    expected = np.array(way.logprobs(probe).tokens)
+    try:
+        (scored,) = WindowedScorer(way, lambda: list(parts.layers), 1).logprobs([probe])
+        difference = float(np.abs(np.array(scored.tokens) - expected).max())
+    except Exception as error:
+        raise_if_device_failed(error)
+        raise NoWindows(f"its layers do not run one at a time ({type(error).__name__}: {error})") from error
+    if difference:
+        raise NoWindows(f"its layers, run one at a time, are {difference:.2g} nats off all of them at once")
+
+
+def _move(way: Scorer, model: nn.Module) -> Scorer:
+    """Return `way` for `model`, of the same architecture as the model of `way`."""
+    assert way.parts is not None
+    return replace(way, model=model, parts=replace(way.parts, model=model))
 
 
 def _score_plainly(model: nn.Module, options: Options) -> Scorer:
@@ -64,7 +123,7 @@ def _list_ways(plain: Scorer, options: Options) -> list[Scorer]:
 
 
 def _choose_by_excerpt(plain: Scorer, options: Options) -> Scorer | None:
-    """Return the first way that holds for an excerpt of the model; None where no excerpt can be made, or none holds."""
+    """Return the first way that holds for an excerpt of the model, with that excerpt; None where none can be made, or none holds."""
     for parts in find_parts(plain.model):
         try:
             plain_excerpt = _score_plainly(make_excerpt(parts), options)
@@ -74,7 +133,7 @@ def _choose_by_excerpt(plain: Scorer, options: Options) -> Scorer | None:
             log.info("a few layers cannot be tried alone (%s: %s)", type(error).__name__, error)
             continue
         if chosen is not None and chosen.parts is not None:
-            return replace(chosen, model=plain.model, parts=replace(chosen.parts, model=plain.model))
+            return chosen
     return None
 
 
@@ -86,7 +145,15 @@ def _choose(plain: Scorer, ways: Sequence[Scorer]) -> Scorer | None:
     return next((way for way in ways if _agrees(way, tokens, expected, dtype)), None)
 
 
-def _narrow_batching(way: Scorer) -> Scorer:
+ScoreAll = Callable[[Scorer, Sequence[Sequence[Completion]]], Iterator[Logprobs]]
+"""Scores batch after batch."""
+
+
+def _score_each(scorer: Scorer, batches: Sequence[Sequence[Completion]]) -> Iterator[Logprobs]:
+    return (scorer.logprobs(batch) for batch in batches)
+
+
+def _narrow_batching(way: Scorer, score_all: ScoreAll) -> Scorer:
     """Make `way` batch only what keeps its bits; where nothing does, there is no reason to batch less than pays."""
     if way.options.slack != plan.CPU:
         return way
@@ -99,7 +166,7 @@ def _narrow_batching(way: Scorer) -> Scorer:
         way.model,
         f"{way.describe_sharing()}, {pieces}",
         plan.SAME_BITS,
-        lambda slack: _keeps_bits(with_slack(slack)),
+        lambda slack: _keeps_bits(with_slack(slack), score_all),
     )
     return way if plan_name is None else with_slack(plan.SAME_BITS[plan_name])
 
@@ -113,23 +180,29 @@ TRIED_BATCHES = (
 """Batches to try: lengths of prompts and of the answers to each, in tokens. Kernels change at some number of rows."""
 
 
-def _keeps_bits(way: Scorer) -> bool:
+def _keeps_bits(way: Scorer, score_all: ScoreAll) -> bool:
     """Say whether completions of lengths that meet in batches have the same bits in a batch as alone."""
     generator = np.random.default_rng(0)
-    for shapes in TRIED_BATCHES:
-        prompts = [(generator.integers(1, way.vocabulary, size), answers) for size, answers in shapes]
-        completions = [
-            Completion(
-                np.concatenate([prompt, generator.integers(1, way.vocabulary, size)]).astype(np.uint32), len(prompt)
-            )
-            for prompt, answers in prompts
-            for size in answers
-        ]
-        rows = np.array(way.logprobs(completions).tokens)
-        alone = [np.array(way.logprobs([completion]).tokens)[0] for completion in completions]
+    tried_batches = [_make_batch(generator, way.vocabulary, shapes) for shapes in TRIED_BATCHES]
+    scores = score_all(way, [batch for tried in tried_batches for batch in (tried, *([each] for each in tried))])
+    for tried in tried_batches:
+        rows = np.array(next(scores).tokens)
+        alone = [np.array(next(scores).tokens)[0] for _ in tried]
         if not all(np.array_equal(row[: len(lone_row)], lone_row) for row, lone_row in zip(rows, alone)):
             return False
     return True
+
+
+def _make_batch(
+    generator: np.random.Generator, vocabulary: int, shapes: Sequence[tuple[int, Sequence[int]]]
+) -> list[Completion]:
+    """Make completions of random tokens: of each shape a prompt, and answers to it."""
+    prompts = [(generator.integers(1, vocabulary, size), answers) for size, answers in shapes]
+    return [
+        Completion(np.concatenate([prompt, generator.integers(1, vocabulary, size)]).astype(np.uint32), len(prompt))
+        for prompt, answers in prompts
+        for size in answers
+    ]
 
 
 def _agrees(way: Scorer, tokens: Sequence[Completion], expected: _Measurement, dtype: mx.Dtype) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 from mlx import nn
 
-from prefd.daemon.worker.scoring.trunk import Parts, find_layers_key, list_arrays, replace_submodule
+from prefd.daemon.worker.scoring.trunk import Parts, list_arrays, replace_layers
 
 FEWEST = 2
 """Layers that an excerpt has at least: what one layer hands to the next is part of an architecture."""
@@ -26,11 +26,13 @@ def make_excerpt(parts: Parts) -> nn.Module:
     Where those have nothing that is trained, and later layers of their kind have, they are exchanged for these, so that
     the excerpt's gradients say something.
     """
-    key = find_layers_key(parts.model, parts.trunk)
-    trunk = copy.copy(parts.trunk)
-    trunk[key] = choose_layers(parts.trunk[key])
-    excerpt: nn.Module = _copy_in_float32(replace_submodule(parts.model, parts.path, trunk), {})
+    excerpt: nn.Module = _copy_in_float32(shorten(parts), {})
     return excerpt
+
+
+def shorten(parts: Parts) -> nn.Module:
+    """Copy the model of `parts` with only the layers that an excerpt has, sharing all of its arrays."""
+    return replace_layers(parts, choose_layers(parts.layers))
 
 
 def choose_layers(layers: Sequence[nn.Module]) -> list[nn.Module]:

@@ -52,6 +52,11 @@ class JoinedKV:
         self.pieces = [*self.pieces, (keys, values)]
         return self.keys_and_values()
 
+    def skip(self, batch: int, tokens: int) -> None:
+        """Count `tokens` more tokens of `batch` rows, with no keys or values: for a layer that does not run now."""
+        nothing = mx.zeros((batch, 1, tokens, 0))
+        self.pieces = [*self.pieces, (nothing, nothing)]
+
     def keys_and_values(self) -> tuple[mx.array, mx.array]:
         """Join the pieces: (B, heads, size, dim) each; there must be a piece."""
         if len(self.pieces) == 1:
@@ -91,6 +96,15 @@ def can_pad(caches: list[Any]) -> bool:
     return all(
         can_pad(list(cache.caches)) if isinstance(cache, CacheList) else isinstance(cache, JoinedKV) for cache in caches
     )
+
+
+def skip_tokens(cache: Any, batch: int, tokens: int) -> None:
+    """Have `cache` count tokens of a layer that does not run now. A recurrent state counts none."""
+    if isinstance(cache, CacheList):
+        for each in cache.caches:
+            skip_tokens(each, batch, tokens)
+    elif isinstance(cache, JoinedKV):
+        cache.skip(batch, tokens)
 
 
 def map_cache(cache: Any, on_array: OnArray) -> Any:

@@ -170,6 +170,14 @@ class Scorer:
         states = self._compute_states(work, gradients=False)
         return work.table(logprobs_now(self._make_head(), states, work.targets))
 
+    def run_trunk(self, completions: Sequence[Completion]) -> None:
+        """Make all calls of the trunk that `logprobs` makes, in the same order and with the same kernels, for what they do besides."""
+        work = self._plan(completions)
+        if self.options.lazily and self.options.as_trained:
+            mx.value_and_grad(lambda nothing: (nothing, self._compute_states(work, gradients=False)))(mx.array(0.0))
+        else:
+            self._compute_states(work, gradients=False)
+
     def _score_lazily(self, work: _PlannedBatch) -> Logprobs:
         states = self._compute_states(work, gradients=False)
         return work.table(logprobs_lazily(self._make_head(), states, work.targets, gradients=False))

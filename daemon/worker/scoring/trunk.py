@@ -40,6 +40,12 @@ class Parts:
         """Return the part of the model from token ids to hidden states."""
         return get_submodule(self.model, self.path)
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Return the trunk's layers, in order."""
+        layers: list[nn.Module] = self.trunk[find_layers_key(self.model, self.trunk)]
+        return layers
+
     def head(self, vocabulary: int) -> Head:
         """Make the head: what the model does behind its trunk. Its trained parameters are those outside the layers."""
         prefix = ".".join(self.path)
@@ -71,7 +77,7 @@ class Parts:
         """Make a trunk whose layers keep only their input for the backward pass and run again there."""
         key = find_layers_key(self.model, self.trunk)
         trunk = copy.copy(self.trunk)
-        trunk[key] = [Recomputed(layer) for layer in self.trunk[key]]
+        trunk[key] = [Recomputed(layer) for layer in self.layers]
         return trunk
 
 
@@ -97,6 +103,13 @@ def replace_submodule(module: nn.Module, path: tuple[str, ...], replacement: Any
     module_copy = copy.copy(module)
     module_copy[path[0]] = replacement if len(path) == 1 else replace_submodule(module[path[0]], path[1:], replacement)
     return module_copy
+
+
+def replace_layers(parts: Parts, layers: Sequence[Any]) -> nn.Module:
+    """Copy the model of `parts` with `layers` in place of its own, sharing everything else with it."""
+    trunk = copy.copy(parts.trunk)
+    trunk[find_layers_key(parts.model, parts.trunk)] = list(layers)
+    return replace_submodule(parts.model, parts.path, trunk)
 
 
 def find_layers_key(model: nn.Module, trunk: nn.Module) -> str:
@@ -178,12 +191,12 @@ def _run_recomputed(
         randomness.restore(random_state)  # the same dropout in both runs
         with hold_parameters(module, dict(zip(parameters, parameter_values))):
             output = function(*args_of_run, **kwargs_of_run)
-        results_of_run[:] = output, _collect_caches((args_of_run, kwargs_of_run))
+        results_of_run[:] = output, collect_caches((args_of_run, kwargs_of_run))
         return [*parameter_values, *_collect_arrays(results_of_run)]
 
     results = _checkpoint(run, len(parameters))(*parameters.values(), *arrays)
     output, caches_after = _replace_arrays(results_of_run, results[len(parameters) :])
-    for cache, cache_after in zip(_collect_caches((args, kwargs)), caches_after):
+    for cache, cache_after in zip(collect_caches((args, kwargs)), caches_after):
         vars(cache).update(vars(cache_after))
     randomness.restore(randomness.derive_next(random_state))
     return output, dict(zip(parameters, results))
@@ -256,9 +269,10 @@ def _map_arrays(tree: Any, on_array: OnArray) -> Any:
     return tree
 
 
-def _collect_caches(tree: Any) -> list[Any]:
+def collect_caches(tree: Any) -> list[Any]:
+    """Collect the layers' caches in a tree of arguments."""
     if isinstance(tree, CACHES):
         return [tree]
     if type(tree) in (list, tuple, dict):
-        return [cache for each in (tree.values() if type(tree) is dict else tree) for cache in _collect_caches(each)]
+        return [cache for each in (tree.values() if type(tree) is dict else tree) for cache in collect_caches(each)]
     return []

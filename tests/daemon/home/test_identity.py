@@ -20,6 +20,7 @@ from prefd.daemon.home.identity import (
     renew_identity,
 )
 from prefd.daemon.home.layout import Home
+from prefd.daemon.jobs.home_copies import is_unsettled
 from prefd.daemon.machine.mounts import Mount
 
 
@@ -108,3 +109,17 @@ def test_a_daemon_serves_a_folder_and_not_a_path(tmp_path: Path) -> None:
     assert not is_served_by(status, tmp_path / "a"), "another home was put into the folder"
     assert is_served_by({"home": str(tmp_path / "a")}, tmp_path / "a"), "an earlier version's daemon"
     assert not is_served_by({"home": str(tmp_path / "a")}, tmp_path / "b")
+
+
+def test_of_two_homes_whose_contents_change_places_one_is_the_original(tmp_path: Path) -> None:
+    """A copy is moved into the very folder of the original, whose own files were moved out: one of them has the folder's id."""
+    original, old = tmp_path / "home", tmp_path / "old"
+    for folder in (original, old):
+        folder.mkdir()
+    begin_identity(original)
+    shutil.copytree(original, tmp_path / "copy")
+    for source, target in ((original, old), (tmp_path / "copy", original)):
+        for file in source.iterdir():
+            file.rename(target / file.name)
+    unsettled = [is_unsettled(Home(folder)) for folder in (original, old)]
+    assert unsettled == [False, True], "the other one's jobs are held, so nothing runs twice"

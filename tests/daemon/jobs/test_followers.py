@@ -100,3 +100,16 @@ def test_a_retry_that_would_fail_again_at_once_is_refused_with_what_to_retry(tab
     ):
         table.retry(third)
     assert states(table) == ["failed"] * 3
+
+
+def test_a_job_of_another_home_is_retried_without_the_numbers_of_that_home(table: JobTable) -> None:
+    first = add(table)
+    copied = add(table, first)
+    fail(table, first)
+    with table.transaction():
+        table._db.execute("UPDATE jobs SET origin = 'ANOTHER' WHERE id = ?", (copied,))
+    job = table.retry(copied)
+    assert (job.state, job.after, table.spec(copied).after) == ("queued", (), [])
+    assert job.reason.endswith("; without `after`, which numbers jobs of the home that it came from")
+    table.retry(first)
+    assert look(table) == {}

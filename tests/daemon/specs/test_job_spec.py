@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import load_specs
@@ -101,7 +102,7 @@ def test_a_value_out_of_range_is_refused_at_its_field(tmp_path: Path, name: str,
 @pytest.mark.parametrize("name", list(list_fields(JobSpec)))
 def test_a_value_of_another_kind_is_refused_at_its_field(tmp_path: Path, name: str) -> None:
     above = {each: None for each in BASE if each.startswith(f"{name}.")}
-    extra = {"reference.model": "org/other"} if name == "reference.adapter" else {}
+    extra = {"reference.model": "org/other"} if name in ("reference.adapter", "reference.window") else {}
     extra |= {SCHEDULE + ".name": "constant"} if name.startswith(SCHEDULE + ".") else {}
     lines = refused(tmp_path, above | extra | {name: [[]]})
     assert any(line.startswith((f"{name}: ", f"{name}[0]: ")) for line in lines), lines
@@ -118,6 +119,7 @@ def test_a_value_of_another_kind_is_refused_at_its_field(tmp_path: Path, name: s
         ({"training.qat.bits": 4, "training.lora.dropout": 0.1}, "training.lora.dropout: training.qat rounds base and adapter as one weight, of which no part can be dropped; set it to 0"),
         ({"training.qat.start_step": 9, "training.iters": 9}, "training.qat.start_step: the job has 9 steps (training.iters), so no step would be rounded after step 9"),
         ({"adapter": "org/adapter"} | FULL, "training.fine_tune: the policy starts from an adapter, which full training cannot go on with; fuse it first"),
+        ({"reference.adapter": "org/adapter"}, "reference.adapter: name the model that it is on, as reference.model"),
         ({"output.peft": True} | FULL, "output.peft: full training leaves no adapter; use output.fuse"),
         ({"output.dequantize": True}, "output.dequantize: it is about the fused model; add output.fuse: true"),
         ({"output.fuse": True, "training.seed": None}, "output.fuse: there is no training, so there is nothing to write"),
@@ -209,3 +211,13 @@ def test_a_name_that_macos_took_apart_is_the_one_that_is_typed() -> None:
     document = {"name": apart, "group": apart, "model": "org/m", "data": {"path": "org/d"}}
     spec = JobSpec.model_validate(document)
     assert (spec.name, spec.group) == (composed, composed)
+
+
+def test_a_reference_of_nothing_is_refused_and_one_with_a_window_alone_is_where_the_policy_starts() -> None:
+    base = {"model": "org/m", "data": {"path": "org/d"}}
+    with pytest.raises(ValidationError, match="name the model, or leave out reference"):
+        JobSpec.model_validate(base | {"reference": {}})
+    spec = JobSpec.model_validate(base | {"reference": {"window": 2}})
+    assert spec.scored_by == JobSpec.model_validate(base).scored_by
+    assert spec.named_reference is None
+    assert spec.resolved(Path("/specs")).reference == spec.reference

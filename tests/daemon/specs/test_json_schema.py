@@ -147,7 +147,6 @@ def test_an_editor_can_say_of_every_setting_what_it_is_and_its_default(known: Ca
         ".data",
         ".$defs.DataSpec.path",
         ".$defs.SourceSpec.path",
-        ".$defs.ReferenceSpec.model",
         ".$defs.ScheduleSpec.name",
     }
     assert {place for place, each in settings.items() if "default" not in each and place not in losses} == required

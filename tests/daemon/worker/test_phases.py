@@ -19,7 +19,7 @@ import pytest
 
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.reference import precompute
+from prefd.daemon.worker.reference import scoring_pass
 from support.jobs_on_disk import again, make_job, run_precompute
 
 WORKER = [sys.executable, "-m", "prefd.daemon.worker"]
@@ -29,9 +29,9 @@ FLUSH_EVERY_BATCH = [
     """
 from prefd.daemon.machine import blas
 blas.preload()  # before anything imports mlx, or it scores with another BLAS than this process
-from prefd.daemon.worker.reference import precompute
+from prefd.daemon.worker.reference import cache_fill, scoring_pass
 from prefd.daemon.worker.__main__ import main
-precompute.FLUSH_EVERY_S, precompute.BATCH_TOKENS = 0, {"cpu": 64, "gpu": 64}
+cache_fill.FLUSH_EVERY_S, scoring_pass.BATCH_TOKENS = 0, {"cpu": 64, "gpu": 64}
 raise SystemExit(main())
 """,
 ]
@@ -140,7 +140,7 @@ def test_a_killed_precompute_keeps_what_it_committed(
     home: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run before it and the one that goes on are in this process: what they commit at the end is as durable."""
-    monkeypatch.setattr(precompute, "BATCH_TOKENS", {loading.device(): 64})
+    monkeypatch.setattr(scoring_pass, "BATCH_TOKENS", {loading.device(): 64})
     rows = [
         {"prompt": f"Question {n}?", "chosen": f"Answer {n}, at some length.", "rejected": f"No answer {n}."}
         for n in range(100)

@@ -6,7 +6,7 @@ import pytest
 
 from prefd.daemon.worker.models import loading, tiers
 from prefd.daemon.worker.models.tiers import choose_tier, find_tier
-from prefd.daemon.worker.reference import precompute
+from prefd.daemon.worker.reference import scoring_pass
 from prefd.daemon.worker.training import batch_settings
 
 
@@ -26,7 +26,7 @@ def test_a_device_is_told_by_its_name(is_metal: bool, name: str, tier: str):
     assert choose_tier(is_metal, name) == tier
     assert tier in batch_settings.BATCH_TOKENS
     assert tier in batch_settings.SATURATING_TOKENS
-    assert tier in precompute.BATCH_TOKENS
+    assert tier in scoring_pass.BATCH_TOKENS
 
 
 def test_a_cpu_is_a_cpu_and_a_gpu_is_asked_for_its_name(monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,9 @@ import pytest
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.worker.models import loading, memory
 from prefd.daemon.worker.models.source import ModelSource
+from prefd.daemon.worker.reference import estimate, window_choice
 from prefd.daemon.worker.reference.estimate import count_parameters, explain
 from prefd.daemon.worker_tasks.answers import Explanation
 from prefd.daemon.worker_tasks.inputs import ExplainInput
@@ -51,6 +53,25 @@ def test_the_time_goes_by_an_earlier_pass_where_there_was_one(home: Path, tiny_m
     rate = outcome.summary.tokens_run / outcome.summary.scoring_seconds
     assert found.estimated_seconds == pytest.approx(found.tokens_run / rate)
     assert found.estimate_from == "an earlier pass of this reference here"
+
+
+def test_it_says_what_windows_would_cost(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window_choice, "CHUNK_TOKENS", {loading.device(): 256})
+    monkeypatch.setattr(window_choice, "HEAD_BYTES", 0)
+    monkeypatch.setattr(estimate, "BATCH_TOKENS", {loading.device(): 64})
+    spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}}
+    assert asked(home, **spec).windows is None
+    found = asked(home, **spec, reference={"window": 1})
+    assert found.fingerprint == asked(home, **spec).fingerprint
+    assert found.windows is not None
+    assert (found.windows.size, found.windows.layers) == (1, 2)
+    assert found.windows.readings == -(-found.tokens_run // 256)
+    monkeypatch.setattr(memory, "machine", lambda: (300_000, 300_000))  # the weights take more
+    automatic = asked(home, **spec).windows
+    assert automatic is not None
+    assert automatic.size == 1
 
 
 def test_a_near_reference_is_named_with_the_fields_that_differ(

@@ -17,13 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 from mlx import nn
 
+from prefd.daemon.text.sizes import format_size
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.reference import precompute
+from prefd.daemon.worker.models import loading, memory
+from prefd.daemon.worker.reference import scoring_pass, window_choice
 from prefd.daemon.worker.reference.needed_completions import Needs
-from prefd.daemon.worker.scoring.choose import fastest_scorer
+from prefd.daemon.worker.scoring.choose import NoWindows, fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Scorer
+from prefd.daemon.worker.scoring.windows import WindowedScorer
 from support import tiny_model as tiny
 from support.jobs_on_disk import make_job, run_precompute, run_training
 from support.sample_pairs import PAIRS
@@ -55,7 +57,7 @@ def no_model_loads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         def load(*_: object) -> None:
             raise AssertionError("a model was loaded")
 
-        monkeypatch.setattr(loading, "load", load)
+        monkeypatch.setattr(loading, "load_lazily", load)
 
     return forbid
 
@@ -225,7 +227,7 @@ def test_other_column_names_are_given_in_the_spec(
 def test_a_stopped_pass_keeps_what_it_committed(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precompute, "BATCH_TOKENS", {loading.device(): 64})
+    monkeypatch.setattr(scoring_pass, "BATCH_TOKENS", {loading.device(): 64})
     unbroken = make_job(home.with_name("unbroken"), model=str(tiny_model), data={"path": str(pairs_file)})
     run_precompute(unbroken)
     job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
@@ -243,12 +245,12 @@ def test_a_stopped_pass_keeps_what_it_committed(
 def test_unusable_numbers_are_refused_with_the_row(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(source: Any, load: Callable[[Any], nn.Module] = loading.load) -> nn.Module:
+    def broken(source: Any, load: Callable[[Any], nn.Module] = loading.load_lazily) -> nn.Module:
         model = load(source)
         model.model.norm.weight = mx.full(model.model.norm.weight.shape, mx.nan)
         return model
 
-    monkeypatch.setattr(loading, "load", broken)
+    monkeypatch.setattr(loading, "load_lazily", broken)
     job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
     with pytest.raises(JobError, match=r"no usable log-probabilities for pairs\.jsonl:\d: .*is not finite"):
         run_precompute(job)
@@ -263,3 +265,71 @@ def test_a_reference_with_another_tokenizer_is_refused(
     job = make_job(home, model=str(tiny_model), reference={"model": str(other)}, data={"path": str(pairs_file)})
     with pytest.raises(JobError, match=r"has another tokenizer than .*; use a reference of the same family"):
         run_precompute(job)
+
+
+def test_a_window_of_layers_gives_the_same_entries_and_says_what_it_cost(
+    home: Path, tiny_model: Path, pairs_file: Path, known_bits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring_pass, "BATCH_TOKENS", {loading.device(): 64})
+    monkeypatch.setattr(window_choice, "CHUNK_TOKENS", {loading.device(): 256})
+    spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}}
+    whole = make_job(home.with_name("whole"), **spec)
+    assert run_precompute(whole).summary.windows is None
+    job = make_job(home, **spec, reference={"window": 1})
+    outcome = run_precompute(job)
+    assert job.fingerprint.sha256 == whole.fingerprint.sha256
+    keys = [job.key(side) for each in job.examples for side in (each.chosen, each.rejected)]
+    for mine, theirs in zip(job.store.get(keys), whole.store.get(keys)):
+        np.testing.assert_array_equal(mine, theirs)
+    windows = outcome.summary.windows
+    assert windows is not None
+    assert (windows.size, windows.layers, outcome.summary.scored) == (1, 2, 16)
+    assert windows.readings == len(job.store.segments) > 1
+    assert f"1 of 2 layers in memory at a time, {format_size(windows.weights_bytes)} of weights read" in outcome.reason
+    again = run_precompute(make_job(home, 2, **spec))
+    assert again.summary.scored == 0
+
+
+def test_a_kill_between_chunks_loses_one_at_most(
+    home: Path, tiny_model: Path, pairs_file: Path, known_bits: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring_pass, "BATCH_TOKENS", {loading.device(): 64})
+    monkeypatch.setattr(window_choice, "CHUNK_TOKENS", {loading.device(): 256})
+    spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}, "reference": {"window": 1}}
+    calls: list[int] = []
+
+    def killed(self: WindowedScorer, batches: Any, on_run: Any = None, logprobs: Any = WindowedScorer.logprobs) -> Any:
+        if on_run is None:  # the scorer tries itself first
+            yield from logprobs(self, batches)
+            return
+        calls.append(sum(map(len, batches)))
+        for index, scores in enumerate(logprobs(self, batches, on_run)):
+            if len(calls) == 3 and index:
+                raise SystemExit
+            yield scores
+
+    monkeypatch.setattr(WindowedScorer, "logprobs", killed)
+    with pytest.raises(SystemExit):
+        run_precompute(make_job(home, **spec))
+    rest = run_precompute(make_job(home, 2, **spec)).summary
+    assert (rest.cached, rest.scored) == (sum(calls[:2]), 16 - sum(calls[:2]))
+
+
+def test_a_model_that_cannot_be_run_in_windows_is_run_whole_and_the_report_says_why(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NoWindows("its layers cannot be run apart")
+
+    monkeypatch.setattr(scoring_pass, "windowed_scorer", refuse)
+    spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}, "reference": {"window": 1}}
+    outcome = run_precompute(make_job(home, **spec))
+    assert outcome.summary.windows is None
+    assert outcome.summary.warnings == [
+        f"{tiny_model} is not scored in windows, but whole: its layers cannot be run apart"
+    ]
+    monkeypatch.setattr(memory, "machine", lambda: (300_000, 300_000))
+    with pytest.raises(
+        JobError, match=r"has 0\.0 GiB in all, and it cannot be scored in windows of its layers: its layers"
+    ):
+        run_precompute(make_job(home.with_name("small"), **spec))

@@ -18,7 +18,7 @@ from prefd.daemon.worker.data import rows
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.reference import precompute
+from prefd.daemon.worker.reference import scoring_pass
 from prefd.daemon.worker.reference.rescore import rescore
 from prefd.daemon.worker_tasks.answers import Rescored
 from prefd.daemon.worker_tasks.inputs import RescoreInput
@@ -71,7 +71,7 @@ def test_a_planted_wrong_value_is_found_evicted_and_scored_again(job: RunningJob
 
 
 def test_the_sample_has_the_size_that_was_asked_for(job: RunningJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precompute, "BATCH_TOKENS", {loading.device(): 200})
+    monkeypatch.setattr(scoring_pass, "BATCH_TOKENS", {loading.device(): 200})
     run_precompute(job)
     for request, sampled in (
         ({"sample": 3, "percent": False}, 3),
