@@ -78,7 +78,7 @@ class ServeConfig(SpecModel):
         {}, description="what clients may train, by the name they ask for: a model folder, or a hub id"
     )
     release_seconds: float = Field(
-        300.0, ge=30, description="a client's models are released when it was not heard of for this long"
+        60.0, ge=20, description="a client's models are released when it was not heard of for this long"
     )
 
     @field_validator("models")

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
-from mlx.utils import tree_map
+from mlx.utils import tree_map, tree_unflatten
 
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.errors import Interrupted, JobError, NotFinite
@@ -23,6 +23,7 @@ from prefd.daemon.worker.live.policy import LivePolicy, take_settings
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.scoring.plan import batch_completions
 from prefd.daemon.worker.scoring.scorer import Scorer
+from prefd.daemon.worker.scoring.trunk import list_arrays
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.optimizer import clip_gradients, measure_global_norm
 from prefd.daemon.worker_tasks.live_requests import (
@@ -81,7 +82,8 @@ class Learner:
             sides = [completions[index] for index in batch]
             if wants_gradient:
                 (_, outputs), added = self.scorer.value_and_grad(sides, share)
-                added = tree_map(lambda leaf: leaf.astype(mx.float32), added)
+                # arrays alone: a model's lists of other things are in no state that was saved and loaded
+                added = tree_unflatten([(name, leaf.astype(mx.float32)) for name, leaf in list_arrays(added)])
                 gradient = added if gradient is None else tree_map(mx.add, gradient, added)
             else:
                 _, outputs = share(self.scorer.logprobs(sides))

@@ -74,7 +74,7 @@ class Windows:
 
     @property
     def memory_bytes(self) -> int:
-        """Estimate the bytes that the pass takes at once."""
+        """Return the bytes that the pass takes at once, by estimate."""
         window = self.size * max(self.sizes.layers)
         return self.sizes.frame + window + _count_batch_bytes(self.sizes, self.batch_tokens) + self.state_bytes
 

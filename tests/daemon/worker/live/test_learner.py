@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx import nn
+from mlx.utils import tree_map, tree_unflatten
 
 from prefd.daemon.worker.live.learner import Learner
 from prefd.daemon.worker.scoring.trunk import list_arrays
@@ -142,3 +143,12 @@ def test_a_step_is_torchs_adamw(home: Path, tiny_model: Path) -> None:
     for name, value in list_arrays(learner.policy.model.trainable_parameters()):
         np.testing.assert_allclose(np.array(value), weights[name], atol=2e-6, err_msg=name)
     assert learner.gradient is None
+
+
+def test_an_accumulated_gradient_is_the_tree_that_a_saved_one_is_loaded_as(learner: Learner) -> None:
+    """A restored session adds to the one, and steps with an optimizer whose state was loaded like the other."""
+    learner.compute_loss(ForwardBackwardRequest(n=2, data=DATA))
+    named = list_arrays(learner.gradient)
+    assert tree_map(lambda leaf: leaf.shape, learner.gradient) == tree_map(
+        lambda leaf: leaf.shape, tree_unflatten(named)
+    )
