@@ -56,6 +56,7 @@ def test_a_job_is_all_that_show_prints(made: Home) -> None:
     homes.add_done(made)
     with serving(made), talking(made) as http:
         shown = json.loads(homes.invoke(made, "show", 1, "--json").stdout)
+        assert shown.pop("unattended") == "", "whether a daemon works on it is for those who ask none"
         assert {"schema": 1, **http.get("/v1/jobs/1").json()} == shown
         metrics = json.loads(homes.invoke(made, "metrics", 1, "--last", 3, "--json").stdout)
         assert {"schema": 1, **http.get("/v1/jobs/1/metrics?last=3").json()} == metrics
