@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,3 +171,20 @@ class TestOnAnEmulatedMetal:
         exact_noise = measure_noise(half.scorer_of(model), pairs)
         assert exact_noise < 1e-4
         assert noise > 0.01
+
+    def test_dpop_starts_within_its_noise_in_float32_and_not_in_half_precision(self, half: Half):
+        """A policy that is its reference is scored in another batch than the reference was, as at every start."""
+        model = half.load()
+        model.model.norm.unfreeze()
+        assert compute_dpop_start(half.scorer_of(model), half.completions[:8]) > np.log(2) + 0.1
+        model.set_dtype(mx.float32)
+        assert compute_dpop_start(half.scorer_of(model), half.completions[:8]) == pytest.approx(np.log(2), abs=0.01)
+
+
+def compute_dpop_start(scorer: Scorer, completions: Sequence[Completion]) -> float:
+    """Compute dpop's mean loss (β 0.1, δ 50) in float64, the reference scored all at once and the policy one by one."""
+    reference = np.array(scorer.logprobs(completions).sums.tolist(), dtype=np.float64)
+    policy = np.array([scorer.logprobs([each]).sums.item() for each in completions], dtype=np.float64)
+    gains = policy - reference
+    chosen, rejected = gains[0::2], gains[1::2]
+    return float(np.mean(np.logaddexp(0, -0.1 * (chosen - rejected)) + 50 * np.maximum(0, -chosen)))
