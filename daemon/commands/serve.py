@@ -21,7 +21,8 @@ PLACE = HelpPlace(Section.DAEMON, 24)
 Examples:
   prefd serve
   prefd serve --port 9000
-  prefd serve --show-key          the key, and nothing else: TINKER_API_KEY=$(prefd serve --show-key)"""
+  prefd serve --show-key
+  export TINKER_API_KEY=$(prefd serve --show-key)"""
 )
 @click.option(
     "--host",
@@ -39,7 +40,7 @@ Examples:
 def serve(
     home: Home, timing: Timing, host: str | None, port: int | None, show_key: bool, supervised: bool, as_json: bool
 ) -> None:
-    """Serve Tinker clients: they train and sample on this machine.
+    """Serve Tinker clients, which train and sample here.
 
     It prints the address, which is their base URL. Only this machine reaches it, and only with the key. What clients may train is named under [serve] in config.toml. Each model is a job of the daemon, which must run.
     """

@@ -12,6 +12,8 @@ from datetime import date, time
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails
 
 from prefd.daemon.text import unknown_losses
@@ -173,12 +175,18 @@ def find_fields(model: type[BaseModel], path: Path) -> Mapping[str, Any]:
 
 
 def list_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yields every field's dotted name, the top level first."""
-    for name in model.model_fields:
+    """Yields the dotted name of every field that a user writes, the top level first."""
+    written = {name: field for name, field in model.model_fields.items() if not _is_internal(field)}
+    for name in written:
         yield prefix + name
-    for name, field in model.model_fields.items():
+    for name, field in written.items():
         if inner := _find_model(field.annotation, in_lists=False):  # a list's members have no dotted name
             yield from list_fields(inner, f"{prefix}{name}.")
+
+
+def _is_internal(field: FieldInfo) -> bool:
+    """Says whether prefd alone writes it: it is not in the schema either."""
+    return any(isinstance(each, SkipJsonSchema) for each in field.metadata)
 
 
 def _find_model(annotation: Any, in_lists: bool = True) -> type[BaseModel] | None:

@@ -18,6 +18,7 @@ from prefd.daemon.errors import EXPECTED, Exit, PrefdError
 PARTS = {
     "AdapterError": "goes on behind the folder's name",
     "BadHeader": "goes on behind the file's name",
+    "NoWindows": "is a warning of the report, or the reason for which a reference is refused",
     "ParseError": "goes on behind the file's name",
     "RecordError": "becomes a ControlError that names the field",
     "SweepError": "becomes a line of a SpecError",
