@@ -75,20 +75,20 @@ class View:
 def list_views(live: int) -> Sequence[View]:
     """List the screens; `live` is the job that runs."""
     return [
-        View("jobs", "/", ".list-tools", ("light", "dark", "light-phone")),
-        View("run-live", f"/jobs/{live}/charts", ".charts canvas", ("dark",)),
-        View("run", "/jobs/5/charts", ".charts canvas", ("light", "dark-phone")),
-        View("pairs", "/jobs/1/pairs", "table, .pairs", ("light",)),
+        View("jobs", "/", ".list-tools", ("light",)),
+        View("run-live", f"/jobs/{live}/charts", ".charts canvas"),
+        View("run", "/jobs/1/charts", ".charts canvas", ("light", "dark-phone")),
+        View("pairs", "/jobs/1/pairs", "main .card", ("light",)),
         View("data", "/jobs/1/data", ".facts"),
-        View("spec", "/jobs/1/spec", "pre"),
-        View("log", "/jobs/1/log", "pre, .log"),
-        View("history", "/jobs/1/history", "table, ol, .card"),
-        View("train", "/train?from=1", ".estimate", ("light", "light-phone")),
+        View("spec", "/jobs/1/spec", "main pre"),
+        View("log", "/jobs/1/log", "main"),
+        View("history", "/jobs/1/history", "main table"),
+        View("train", "/train?from=1", ".estimate", ("light",)),
         View("rows", "/train?from=1&tab=rows", ".row", ("dark",)),
         View("compare", "/compare?ids=1,2,3", ".charts canvas", ("light",)),
-        View("cache", "/cache", ".reference", ("light",)),
-        View("losses", "/losses/dpop", ".curve .line", ("dark",)),
-        View("daemon", "/daemon", ".findings", ("light",)),
+        View("cache", "/cache", ".reference"),
+        View("losses", "/losses/dpop", ".curve .line"),
+        View("daemon", "/daemon", ".findings"),
     ]
 
 
@@ -98,7 +98,8 @@ def main() -> int:
     if not (given.model / "config.json").exists():
         print(f"there is no model at {given.model}: run `make model`", file=sys.stderr)
         return 1
-    home = (given.home or Path(tempfile.mkdtemp(prefix="prefd-pictures-"))).resolve()
+    home = (given.home or Path(tempfile.mkdtemp(prefix="prefd-pictures-"), "home")).resolve()
+    given.model, given.pairs = place_inputs(home.parent, given.model)
     with running_daemon(home), running_page(home) as address, sync_playwright() as playwright:
         live = queue_jobs(home, given)
         browser = playwright.chromium.launch(executable_path=find_browser(), args=ARGUMENTS)
@@ -122,6 +123,16 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--iters", type=int, default=40, help="steps of each job")
     return parser.parse_args()
+
+
+def place_inputs(folder: Path, model: Path) -> tuple[Path, Path]:
+    """Link the model and the pairs into `folder`, whose path is the one that pictures show; return where they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    places = folder / model.name, folder / PAIRS.name
+    for place, source in zip(places, (model.resolve(), PAIRS), strict=True):
+        if not place.exists():
+            place.symlink_to(source)
+    return places
 
 
 def take_picture(browser: Browser, address: str, view: View, variant: str, file: Path) -> None:
@@ -164,7 +175,7 @@ def queue_jobs(home: Path, given: argparse.Namespace) -> int:
     """Hand in the jobs and wait until all but the last have ended; return the number of the one that runs."""
     for name, loss, rate, times in (*JOBS, LIVE):
         text = SPEC.format(
-            name=name, model=json.dumps(str(given.model)), pairs=json.dumps(str(PAIRS)), loss=loss, rate=rate,
+            name=name, model=json.dumps(str(given.model)), pairs=json.dumps(str(given.pairs)), loss=loss, rate=rate,
             iters=given.iters * times, every=max(1, given.iters // 4),
         )  # fmt: skip
         run_prefd(home, "submit", "-", stdin=text)

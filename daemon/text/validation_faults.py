@@ -186,7 +186,8 @@ def list_fields(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def _is_internal(field: FieldInfo) -> bool:
     """Says whether prefd alone writes it: it is not in the schema either."""
-    return any(isinstance(each, SkipJsonSchema) for each in field.metadata)
+    marker: Any = SkipJsonSchema  # a generic alias to type checkers, and a class
+    return any(isinstance(each, marker) for each in field.metadata)
 
 
 def _find_model(annotation: Any, in_lists: bool = True) -> type[BaseModel] | None:

@@ -124,7 +124,8 @@ export default function TrainScreen() {
 
 /** Without a reference of its own, a job compares with a frozen copy of where its policy starts. */
 function asReference(field: Field): Field {
-  return { ...field, group: null, example: "a frozen copy of the start" };
+  const isWho = field.path.at(-1) === "model" || field.path.at(-1) === "adapter";
+  return { ...field, group: null, example: isWho ? "a frozen copy of the start" : field.example };
 }
 
 function countRows(): string {
