@@ -40,6 +40,7 @@ TITLES = {
     "interpreter": "the interpreter is gone",
     "plugin": "the plugin of the jobs' loss begins to crash",
     "hub": "the hub cannot be reached",
+    "device": "the GPU fails in one job after another",
 }
 KILLS_IN_A_ROUND = 25
 SIDE_BY_SIDE = 4
