@@ -19,6 +19,7 @@ from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.memory import count_kills
 from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, ProcessId, signal_group
+from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.queue.phase_end import EndedWorker, PhaseEnd
 from prefd.daemon.queue.requests import JobRequests
@@ -26,6 +27,7 @@ from prefd.daemon.queue.wakefulness import keep_awake
 from prefd.daemon.queue.worker_process import describe_busy_folder, lock_worker
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.step_memory import StepMemory, rescue_step
 from prefd.daemon.runs.worker_log import bound_log
 from prefd.daemon.timing import Timing
 
@@ -67,8 +69,19 @@ class PhaseRunner:
     async def run(self, phase: Phase, run: RunDir, settings: HandedSettings) -> PhaseEnd:
         """Start a worker for the phase, wait for its end, and say how it ended. Raises OSError for a full disk.
 
-        `settings`: those that the phase was planned with.
+        `settings`: those that the phase was planned with. What a worker had kept of its last step outlives it.
         """
+        try:
+            steps = StepMemory.open()
+        except OSError as error:
+            return PhaseEnd("no worker", f"cannot start a worker: {error.strerror or error}")
+        with steps:
+            end = await self._run_worker(phase, run, settings, steps)
+            if end.kind not in ("ok", "failed"):
+                await run_in_thread(rescue_step, steps, run)
+        return end
+
+    async def _run_worker(self, phase: Phase, run: RunDir, settings: HandedSettings, steps: StepMemory) -> PhaseEnd:
         began = time.monotonic()
         self._rest = None
         run.forget_progress()
@@ -88,11 +101,12 @@ class PhaseRunner:
                     stdout=log,
                     stderr=asyncio.subprocess.STDOUT,
                     start_new_session=True,
-                    pass_fds=(lock,),
+                    pass_fds=(lock, steps.descriptor),
                     env=os.environ
                     | self.limits.environment(self.requests.job_id)
                     | build_environment()
-                    | settings.environment(),
+                    | settings.environment()
+                    | steps.environment(),
                 )
         except OSError as error:
             if error.errno in DISK_TROUBLE:

@@ -90,6 +90,11 @@ class RunDir:
         return self.root / "checkpoints"
 
     @property
+    def rescued_step(self) -> Path:
+        """Return the file with the state after the last step of a worker that died without a checkpoint of it."""
+        return self.checkpoints / "rescued_step.safetensors"
+
+    @property
     def adapter(self) -> Path:
         """Return the folder of the trained adapter, in mlx-lm's format."""
         return self.root / "adapter"
@@ -138,6 +143,11 @@ class RunDir:
     def forget_progress(self) -> None:
         """Delete the progress before a phase starts, so that an old phase's is never shown as the new one's."""
         (self.root / PROGRESS).unlink(missing_ok=True)
+
+    def find_saved_step(self) -> int:
+        """Find the step of the newest checkpoint, 0 without one."""
+        names = (path.name.removeprefix("step-") for path in self.checkpoints.glob("step-*"))
+        return max((int(name) for name in names if name.isdecimal()), default=0)
 
     def mark(self, phase: Phase) -> str:
         """Describe how far the phase has got for good: its newest checkpoint, and the total that its worker began with."""
