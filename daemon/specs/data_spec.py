@@ -43,7 +43,7 @@ class DataSpec(SpecModel):
     )
     exclude: Text | None = Field(
         None,
-        description="a text file whose lines name pairs to leave out, by digest or place, as `prefd xray --export` writes it",
+        description="a text file whose lines name pairs to leave out, by digest or place, as `prefd xray SPEC --export FILE` writes it",
         examples=["./exclude.txt"],
     )
     pairs: Literal["best_worst", "best_rest", "all"] = Field(

@@ -13,7 +13,7 @@ from prefd.daemon.text.wording import format_number, pluralize
 
 if TYPE_CHECKING:  # pydantic comes with them
     from prefd.daemon.specs.summary import Fact
-    from prefd.daemon.worker_tasks.xrays import Finding, FoundPair, LengthBias, ReferenceView, XRay
+    from prefd.daemon.worker_tasks.xrays import DoubtedPairs, FoundPair, LengthBias, ReferenceView, XRay
 
 TITLES = {
     "suspects": (
@@ -61,7 +61,7 @@ def overview_facts(xray: XRay) -> list[Fact]:
     return facts
 
 
-def finding_lines(finding: Finding, full: bool) -> Iterator[Text]:
+def finding_lines(finding: DoubtedPairs, full: bool) -> Iterator[Text]:
     """Yields the lines of one kind of pairs: its title, and each pair that is listed."""
     one, several, more = TITLES[finding.kind]
     title = f"{finding.total:,} {one if finding.total == 1 else several}{more}"

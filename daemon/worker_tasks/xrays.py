@@ -53,8 +53,8 @@ class FoundPair(DocumentModel):
     rejected: str
 
 
-class Finding(DocumentModel):
-    """Finding holds the pairs of one kind, those to look at first before the others."""
+class DoubtedPairs(DocumentModel):
+    """DoubtedPairs holds the pairs of one kind, those to look at first before the others."""
 
     kind: FindingKind
     total: int
@@ -128,7 +128,7 @@ class XRay(DocumentModel):
     """None where it has scored no pair."""
     predictability: Predictability | None
     """None where the pairs are too few to learn of."""
-    findings: Sequence[Finding]
+    findings: Sequence[DoubtedPairs]
     sources: Sequence[SourceTokens]
     notes: Sequence[str]
     """What is to be known of the numbers, a line each."""

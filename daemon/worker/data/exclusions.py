@@ -45,7 +45,7 @@ def read_exclusions(path: Path) -> list[str]:
         fault := next((number for number, name in enumerate(names, 1) if name.startswith(("{", "["))), None)
     ) is not None:
         raise DataError(
-            f"data.exclude: {path}:{fault} is JSON; write one pair's digest or place a line, as `prefd xray --export` does"
+            f"data.exclude: {path}:{fault} is JSON; write one pair's digest or place a line, as `prefd xray SPEC --export FILE` does"
         )
     return list(dict.fromkeys(filter(None, names)))
 

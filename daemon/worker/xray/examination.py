@@ -21,7 +21,7 @@ from prefd.daemon.worker.xray.pair_features import PairFeatures, Scores
 from prefd.daemon.worker.xray.predictability import Predictions, predict_labels
 from prefd.daemon.worker.xray.repeats import find_contradictions, find_duplicates
 from prefd.daemon.worker_tasks.xrays import (
-    Finding,
+    DoubtedPairs,
     FindingKind,
     FoundPair,
     Predictability,
@@ -89,7 +89,7 @@ class Examination:
 
     @property
     def predictability(self) -> Predictability | None:
-        """Summarize the predictions."""
+        """Return how well labels are predicted."""
         if self.predictions is None:
             return None
         return Predictability(accuracy=self.predictions.accuracy, doubted=int((self.predictions.logits < 0).sum()))
@@ -99,11 +99,11 @@ class Examination:
         """Return where each pair's margin lies among its neighbours'."""
         return rank_margins(self.pairs)
 
-    def list_pairs(self, kind: FindingKind, limit: int | None) -> Finding:
+    def list_pairs(self, kind: FindingKind, limit: int | None) -> DoubtedPairs:
         """List the pairs of one kind, the first `limit` of them with their texts."""
         found = self.find(kind)
         shown = list(found.items())[:limit]
-        return Finding(kind=kind, total=len(found), pairs=[self._make_pair(index, why) for index, why in shown])
+        return DoubtedPairs(kind=kind, total=len(found), pairs=[self._make_pair(index, why) for index, why in shown])
 
     def find(self, kind: FindingKind) -> Mapping[int, str]:
         """Find the pairs of one kind, each with the reason in words; those to look at first come first."""
