@@ -132,7 +132,7 @@ class Twins:
 class Worker:
     """A phase of a job in a process of its own."""
 
-    def __init__(self, phase: Phase, job: RunningJob, die_at: int, memory: StepMemory | None) -> None:
+    def __init__(self, phase: Phase, job: RunningJob, die_at: int, memory: StepMemory | None = None) -> None:
         self.memory, self.run = memory, job.run
         given = {} if memory is None else memory.environment()
         if memory is not None:

@@ -109,7 +109,8 @@ class Run:
         self.warn(self.metrics.resume_after(self.step if self.unfinished is None else self.step - 1))
         if rescued is not None:
             self._save()
-        for path in run.checkpoints.glob(f"*{run.rescued_step.name}*"):  # and what a daemon that was killed had begun to write
+        # and what a daemon that was killed had begun to write
+        for path in run.checkpoints.glob(f"*{run.rescued_step.name}*"):
             path.unlink()
         return self.step
 
