@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's num
 
 SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS = "spec.json", "job.json", "worker.log", ".worker.lock", "attempts"
 PROGRESS = "progress.json"
+OUTPUTS = "outputs"
+"""The unit of a phase's progress that has trained, and writes what the spec's `output:` asks for."""
 CARRIED_OVER = (SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS)
 """The files that a run that begins from nothing keeps of the earlier one: the log goes on."""
 
@@ -135,6 +137,11 @@ class RunDir:
     def progress(self) -> Progress | None:
         """Read the progress of the running phase; None where there is none that this version can read."""
         return _build(Progress, read_json(self.root / PROGRESS))
+
+    def is_writing_outputs(self) -> bool:
+        """Say whether the phase that runs, or ran last, had trained to its end and was writing its outputs."""
+        progress = self.progress()
+        return progress is not None and progress.unit == OUTPUTS
 
     def write_progress(self, progress: Progress) -> None:
         """Write the progress of the running phase, with the time."""
