@@ -57,8 +57,7 @@ def hold_lock(home: Home) -> Iterator[None]:
     try:
         yield
     finally:
-        if read_folder_id(home.run) == folder:  # and not that of another home, which has got this one's name
-            (home.run / "daemon.json").unlink(missing_ok=True)
+        withdraw(home, folder)
         lock.release()
 
 
@@ -67,6 +66,15 @@ def announce(home: Home, socket: str) -> Holder:
     owner = Holder(os.getpid(), time.time(), socket)
     write_json(home.run / "daemon.json", asdict(owner))
     return owner
+
+
+def withdraw(home: Home, run_folder: tuple[int, int] | None) -> None:
+    """Take the announcement back, so that nobody takes a daemon for hung that only ends.
+
+    `run_folder`: the home's `run/` when it was locked: that of another home, which has got this one's name, is left alone.
+    """
+    if read_folder_id(home.run) == run_folder:
+        (home.run / "daemon.json").unlink(missing_ok=True)
 
 
 def read_announcement(home: Home) -> Holder | None:

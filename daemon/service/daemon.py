@@ -122,6 +122,7 @@ class Service:
         self.started = time.monotonic()
         self.socket = str(home.socket)
         self.folder = read_folder_id(home.root)
+        self.run_folder = read_folder_id(home.run)
         self.lost: str | None = None
         """What became of the home, where it went away while the daemon ran."""
 
@@ -144,6 +145,7 @@ class Service:
                 await asyncio.gather(self._repeat(FOLDER, self._take_in_specs), self._repeat(QUEUE, self.runner.run))
                 await self.runner.wait()
             finally:
+                lock.withdraw(self.home, self.run_folder)
                 helpers = list(self._helpers.values())
                 for helper in helpers:
                     helper.cancel()
