@@ -19,6 +19,7 @@ from prefd.daemon.commands.shared.mistyped import make_command_error, make_optio
 from prefd.daemon.commands.shared.options import TIMING
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.streams import prepare_streams
+from prefd.daemon.text.time_zone import explain_unknown_zone
 from prefd.daemon.timing import USUAL, Timing
 
 COMMANDS = CommandFolder(commands)
@@ -115,6 +116,10 @@ def cli(ctx: click.Context, home: str | None) -> None:
     """
     ctx.meta[TIMING] = ctx.obj if isinstance(ctx.obj, Timing) else USUAL  # tests hand in other waits
     ctx.obj = Home.locate(home)
+    if unknown := explain_unknown_zone():
+        from prefd.daemon.terminal.render import print_warning
+
+        print_warning(unknown)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,7 @@ from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.text.time_zone import explain_unknown_zone
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
@@ -408,6 +409,8 @@ def serve(
     with lock.hold_lock(home):
         restart_log = functools.partial(start_logging, file=home.log if to_file else None)
         restart_log(settings.current.log)
+        if unknown := explain_unknown_zone():
+            log.warning("%s", unknown)
         with open_table(home) as table:
             manager = ServiceManager.take(os.environ)
             service = Service(
