@@ -223,7 +223,7 @@ class Client:
 
     def _silent(self, holder: Holder | None) -> DaemonSilent:
         """Makes the error for a home that is held by a process that does not answer for it."""
-        if holder is None or time.time() - holder.started_at < START_SECONDS:
+        if holder is None or abs(time.time() - holder.started_at) < START_SECONDS:  # the clock may have been set back
             return DaemonChanging(f"a daemon is just starting or ending on {self.home.root}: try again in a moment")
         return DaemonSilent(
             f"{self.home.root} is held by a daemon (pid {holder.pid}) that does not answer for this home: "

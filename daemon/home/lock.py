@@ -53,11 +53,11 @@ def hold_lock(home: Home) -> Iterator[None]:
     except Timeout:
         raise AlreadyRunning(f"{_describe_owner(home)} already serves {home.root}; stop it with `prefd stop`") from None
     (home.run / "daemon.json").unlink(missing_ok=True)  # of a daemon that was killed
-    folder = read_folder_id(home.run)
+    lock_file = read_folder_id(home.lock)
     try:
         yield
     finally:
-        withdraw(home, folder)
+        withdraw(home, lock_file)
         lock.release()
 
 
@@ -68,12 +68,13 @@ def announce(home: Home, socket: str) -> Holder:
     return owner
 
 
-def withdraw(home: Home, run_folder: tuple[int, int] | None) -> None:
+def withdraw(home: Home, lock_file: tuple[int, int] | None) -> None:
     """Take the announcement back, so that nobody takes a daemon for hung that only ends.
 
-    `run_folder`: the home's `run/` when it was locked: that of another home, which has got this one's name, is left alone.
+    `lock_file`: the file that was locked. Where another has its name, that of another home, or of the next daemon, the
+    announcement is not this one's any more.
     """
-    if read_folder_id(home.run) == run_folder:
+    if read_folder_id(home.lock) == lock_file:
         (home.run / "daemon.json").unlink(missing_ok=True)
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import os
-import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -23,9 +21,9 @@ from prefd.daemon.control.answers import Acted
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, SettingsInForce, Status
 from prefd.daemon.home import lock
 from prefd.daemon.home.changed_settings import list_changed_settings
-from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.live_settings import LiveSettings
+from prefd.daemon.home.presence import HomePresence
 from prefd.daemon.home.settings import Config, LogConfig
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
@@ -33,9 +31,8 @@ from prefd.daemon.inbox.intake import Intake
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOBS_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.jobs.edits import refuse_uneditable
 from prefd.daemon.jobs.leftovers import set_aside
-from prefd.daemon.jobs.rebuild import mend, open_table
+from prefd.daemon.jobs.rebuild import mend
 from prefd.daemon.jobs.table import FEW_JOBS, Job, JobTable, Unreadable
-from prefd.daemon.machine.open_files import raise_limit
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.runner import Runner
@@ -46,7 +43,6 @@ from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.service.admission import Admission
 from prefd.daemon.service.client_models import open_model
 from prefd.daemon.service.housekeeping import Housekeeping
-from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.machine_report import describe_worker, measure_power
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.server_child import CLIENTS, ServerChild
@@ -57,7 +53,6 @@ from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.text.parsed import MAX_BYTES
-from prefd.daemon.text.time_zone import explain_unknown_zone
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
@@ -122,10 +117,7 @@ class Service:
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
-        self.folder = read_folder_id(home.root)
-        self.run_folder = read_folder_id(home.run)
-        self.lost: str | None = None
-        """What became of the home, where it went away while the daemon ran."""
+        self.presence = HomePresence(home)
 
     async def run(self) -> None:
         """Serve until a stop is requested and every running job has been put back."""
@@ -146,7 +138,7 @@ class Service:
                 await asyncio.gather(self._repeat(FOLDER, self._take_in_specs), self._repeat(QUEUE, self.runner.run))
                 await self.runner.wait()
             finally:
-                lock.withdraw(self.home, self.run_folder)
+                lock.withdraw(self.home, self.presence.lock_file)
                 helpers = list(self._helpers.values())
                 for helper in helpers:
                     helper.cancel()
@@ -218,7 +210,7 @@ class Service:
             uptime_s=time.monotonic() - self.started,
             home=str(self.home.root),
             home_id=self.table.home_id(),
-            home_folder=self.folder,
+            home_folder=self.presence.folder,
             notes=self.table.notes,
             socket=self.socket,
             stopping=self.stop.is_set(),
@@ -348,15 +340,14 @@ class Service:
             await asyncio.sleep(self.timing.home_look)
 
     def _note_lost_home(self) -> bool:
-        """Return whether the home has gone away. Then that is told once, and the daemon stops: it could keep nothing.
+        """Return whether the home has gone away, or is not this daemon's any more. Then that is told once, and the daemon stops.
 
-        Its workers are told to save their state, and the database that it has open is written to the last.
+        It could keep nothing. Its workers are told to save their state, and the database that it has open is written to the last.
         """
-        if self.lost is None and (lost := describe_loss(self.home.root, self.folder)) is not None:
-            self.lost = lost
-            log.error("%s; the daemon ends. Start it again when the home is back, or with the home's new place", lost)
+        if (problem := self.presence.look()) is not None:
+            log.error("%s", problem)
             self.request_stop()
-        return self.lost is not None
+        return self.presence.lost is not None
 
     async def _work_or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -376,52 +367,3 @@ class Service:
         self._beat(FOLDER, 0)
         await self.losses.list_ahead()  # so that the first drop need not wait for it
         await self.intake.run()
-
-
-async def _run(service: Service) -> bool:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, service.request_stop)
-    on_hangup = service.request_stop if os.isatty(2) else service.request_reload  # a terminal was closed
-    loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    await service.run()
-    return service.lost is None
-
-
-def serve(
-    home: Home,
-    worker: Sequence[str] = WORKER,
-    to_file: bool = False,
-    timing: Timing = USUAL,
-    page_address: tuple[str, int] | None = None,
-) -> bool:
-    """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
-
-    Where there is a `page_address`, the page is served there, whatever the settings say.
-
-    Returns False where it ended because the home went away.
-
-    Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
-    """
-    raise_limit()
-    home.create()
-    settings = LiveSettings.load(home)
-    with lock.hold_lock(home):
-        restart_log = functools.partial(start_logging, file=home.log if to_file else None)
-        restart_log(settings.current.log)
-        if unknown := explain_unknown_zone():
-            log.warning("%s", unknown)
-        with open_table(home) as table:
-            manager = ServiceManager.take(os.environ)
-            service = Service(
-                home,
-                settings.current,
-                table,
-                worker,
-                manager,
-                timing,
-                settings=settings,
-                restart_log=restart_log,
-                page_address=page_address,
-            )
-            return asyncio.run(_run(service))

@@ -15,9 +15,7 @@ from support.homes import invoke
 
 
 @pytest.mark.parametrize("name", ["jobs", "jobs/accepted", "runs", "runs/1/adapter", "cache/refs", "run"])
-def test_folders_that_prefd_keeps_are_refused_also_those_of_another_home(
-    made: Home, tmp_path: Path, name: str
-) -> None:
+def test_folders_that_prefd_keeps_are_refused_also_those_of_another_home(made: Home, tmp_path: Path, name: str) -> None:
     other = Home(tmp_path / "other")
     other.create()
     begin_identity(other.root)
