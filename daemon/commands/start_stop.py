@@ -60,7 +60,7 @@ def start(home: Home, timing: Timing, detach: bool, log_to_file: bool, web: str 
         render.print_warning(blas.MISSING)
     if not detach:
         from prefd.daemon.machine.processes import restart_in_utf8_mode
-        from prefd.daemon.service.serving import serve
+        from prefd.daemon.service.daemon import serve
 
         restart_in_utf8_mode()
         try:

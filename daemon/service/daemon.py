@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import os
+import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -23,7 +25,6 @@ from prefd.daemon.home import lock
 from prefd.daemon.home.changed_settings import list_changed_settings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.live_settings import LiveSettings
-from prefd.daemon.home.presence import HomePresence
 from prefd.daemon.home.settings import Config, LogConfig
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
@@ -31,8 +32,9 @@ from prefd.daemon.inbox.intake import Intake
 from prefd.daemon.jobs.actions import JOB_ACTIONS, JOBS_ACTIONS, QUEUE_ACTIONS
 from prefd.daemon.jobs.edits import refuse_uneditable
 from prefd.daemon.jobs.leftovers import set_aside
-from prefd.daemon.jobs.rebuild import mend
+from prefd.daemon.jobs.rebuild import mend, open_table
 from prefd.daemon.jobs.table import FEW_JOBS, Job, JobTable, Unreadable
+from prefd.daemon.machine.open_files import raise_limit
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.runner import Runner
@@ -42,17 +44,21 @@ from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.service.admission import Admission
 from prefd.daemon.service.client_models import open_model
+from prefd.daemon.service.home_watch import HomeWatch
 from prefd.daemon.service.housekeeping import Housekeeping
+from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.machine_report import describe_worker, measure_power
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.server_child import CLIENTS, ServerChild
 from prefd.daemon.service.server_child import PAGE as PAGE_SERVER
+from prefd.daemon.service.side_tasks import SideTasks
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.text.time_zone import explain_unknown_zone
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
@@ -109,7 +115,7 @@ class Service:
         calls = FolderCalls(home.jobs, self.stop, functools.partial(self._beat, FOLDER), timing)
         self.admission = Admission(home, table, self.losses, inbox, calls, self.runner.queued)
         self.intake = Intake(home, config.watch, inbox, calls, self.admission, timing)
-        self._helpers: dict[str, asyncio.Task[None]] = {}
+        self.side = SideTasks()
         self.housekeeping = Housekeeping(home, table)
         self.page = ServerChild(home, PAGE_SERVER, page_address, timing)
         self.clients = ServerChild(home, CLIENTS, timing=timing)
@@ -117,47 +123,37 @@ class Service:
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
-        self.presence = HomePresence(home)
+        self.home_watch = HomeWatch(home, self.request_stop, timing)
 
     async def run(self) -> None:
         """Serve until a stop is requested and every running job has been put back."""
         with server.listening(self.home) as listener, self.stop.listening(self.cancelled):
             self.socket = str(listener.getsockname())
             lock.announce(self.home, self.socket)
-            self._start(CONTROL, server.serve_control(self, listener, self.timing))
-            self._start(WATCHER, self.intake.watcher.run())
-            self._start(SYSTEMD, report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing))
-            self._start(HOUSEKEEPING, self.housekeeping.run())
-            self._start(HOME, self._watch_home())
-            self._start(NOTIFIER, Notifier(self.home, self.config.notify, self.table, self.timing).run())
-            self._start(SETTINGS, self._watch_settings())
-            self._start(PAGE, self.page.run(self.config.web))
-            self._start(SERVE, self.clients.run(self.config.serve))
+            self.side.start(CONTROL, server.serve_control(self, listener, self.timing))
+            self.side.start(WATCHER, self.intake.watcher.run())
+            self.side.start(
+                SYSTEMD, report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing)
+            )
+            self.side.start(HOUSEKEEPING, self.housekeeping.run())
+            self.side.start(HOME, self.home_watch.run())
+            self.side.start(NOTIFIER, Notifier(self.home, self.config.notify, self.table, self.timing).run())
+            self.side.start(SETTINGS, self._watch_settings())
+            self.side.start(PAGE, self.page.run(self.config.web))
+            self.side.start(SERVE, self.clients.run(self.config.serve))
             log.info("serving %s", self.home.root)
             try:
                 await asyncio.gather(self._repeat(FOLDER, self._take_in_specs), self._repeat(QUEUE, self.runner.run))
                 await self.runner.wait()
             finally:
-                lock.withdraw(self.home, self.presence.lock_file)
-                helpers = list(self._helpers.values())
-                for helper in helpers:
-                    helper.cancel()
-                await asyncio.gather(*helpers, return_exceptions=True)
+                lock.withdraw(self.home, self.home_watch.lock_file)
+                await self.side.end_all()
         log.info("stopped")
 
     @property
     def config(self) -> Config:
         """Return the settings that are in force."""
         return self.settings.current
-
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Start what runs beside the loops, in place of what ran under this name."""
-        self._helpers[name] = asyncio.create_task(work, name=name)
-
-    async def _end(self, name: str) -> None:
-        """End what runs beside the loops under this name."""
-        self._helpers[name].cancel()
-        await asyncio.gather(self._helpers[name], return_exceptions=True)
 
     # --- the settings
 
@@ -169,7 +165,7 @@ class Service:
 
     def request_reload(self) -> None:
         """Have config.toml read again now."""
-        self._start(RELOAD, self.reload_settings())
+        self.side.start(RELOAD, self.reload_settings())
 
     async def reload_settings(self, at_once: bool = True) -> None:
         """Read config.toml again, and go on with what it says; with what it said before where it cannot be read."""
@@ -182,17 +178,13 @@ class Service:
         if now.watch != before.watch:
             self.intake.take_up(now.watch)
         if now.watch.polling != before.watch.polling:
-            await self._end(WATCHER)
-            self._start(WATCHER, self.intake.watcher.run())
+            await self.side.restart(WATCHER, self.intake.watcher.run())
         if now.notify != before.notify:
-            await self._end(NOTIFIER)
-            self._start(NOTIFIER, Notifier(self.home, now.notify, self.table, self.timing).run())
+            await self.side.restart(NOTIFIER, Notifier(self.home, now.notify, self.table, self.timing).run())
         if now.web != before.web:
-            await self._end(PAGE)
-            self._start(PAGE, self.page.run(now.web))
+            await self.side.restart(PAGE, self.page.run(now.web))
         if now.serve != before.serve:
-            await self._end(SERVE)
-            self._start(SERVE, self.clients.run(now.serve))
+            await self.side.restart(SERVE, self.clients.run(now.serve))
         self.intake.changed.set()
         self.runner.queued.set()
 
@@ -210,7 +202,7 @@ class Service:
             uptime_s=time.monotonic() - self.started,
             home=str(self.home.root),
             home_id=self.table.home_id(),
-            home_folder=self.presence.folder,
+            home_folder=self.home_watch.folder,
             notes=self.table.notes,
             socket=self.socket,
             stopping=self.stop.is_set(),
@@ -328,32 +320,17 @@ class Service:
             try:
                 await self._work_or_mend(work)
             except Exception:
-                if self._note_lost_home():  # whatever failed did so for that
+                if self.home_watch.note_loss():  # whatever failed did so for that
                     break
                 log.exception("this should not happen; going on")
                 await self.stop.rest(self.timing.failed_loop_pause)
         self.pulse.end(loop)
 
-    async def _watch_home(self) -> None:
-        """Look now and then whether the home is still there, until cancelled."""
-        while not self._note_lost_home():
-            await asyncio.sleep(self.timing.home_look)
-
-    def _note_lost_home(self) -> bool:
-        """Return whether the home has gone away, or is not this daemon's any more. Then that is told once, and the daemon stops.
-
-        It could keep nothing. Its workers are told to save their state, and the database that it has open is written to the last.
-        """
-        if (problem := self.presence.look()) is not None:
-            log.error("%s", problem)
-            self.request_stop()
-        return self.presence.lost is not None
-
     async def _work_or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Unreadable as error:
-            if self._note_lost_home():
+            if self.home_watch.note_loss():
                 return
             log.error("%s", error)
             mend(self.home, self.table, error.why)
@@ -367,3 +344,52 @@ class Service:
         self._beat(FOLDER, 0)
         await self.losses.list_ahead()  # so that the first drop need not wait for it
         await self.intake.run()
+
+
+async def _run(service: Service) -> bool:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, service.request_stop)
+    on_hangup = service.request_stop if os.isatty(2) else service.request_reload  # a terminal was closed
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    await service.run()
+    return service.home_watch.lost is None
+
+
+def serve(
+    home: Home,
+    worker: Sequence[str] = WORKER,
+    to_file: bool = False,
+    timing: Timing = USUAL,
+    page_address: tuple[str, int] | None = None,
+) -> bool:
+    """Run the daemon on `home` until SIGTERM, SIGINT or `POST /v1/stop`. Logs to stderr, or to the home's daemon.log.
+
+    Where there is a `page_address`, the page is served there, whatever the settings say.
+
+    Returns False where it ended because the home went away, or was replaced.
+
+    Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
+    """
+    raise_limit()
+    home.create()
+    settings = LiveSettings.load(home)
+    with lock.hold_lock(home):
+        restart_log = functools.partial(start_logging, file=home.log if to_file else None)
+        restart_log(settings.current.log)
+        if unknown := explain_unknown_zone():
+            log.warning("%s", unknown)
+        with open_table(home) as table:
+            manager = ServiceManager.take(os.environ)
+            service = Service(
+                home,
+                settings.current,
+                table,
+                worker,
+                manager,
+                timing,
+                settings=settings,
+                restart_log=restart_log,
+                page_address=page_address,
+            )
+            return asyncio.run(_run(service))

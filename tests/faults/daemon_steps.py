@@ -29,7 +29,7 @@ from prefd.daemon.control.client import Client, DaemonNotRunning
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
-from prefd.daemon.service.serving import serve
+from prefd.daemon.service.daemon import serve
 from support import fake_worker
 from support.dropping_specs import Drop
 from support.random_operations import Counts, Found, audit

@@ -28,7 +28,7 @@ from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import JobTable, JobTableError
-from prefd.daemon.service.serving import serve
+from prefd.daemon.service.daemon import serve
 from support import fake_worker, traced_worker
 from support.homes import invoke
 from support.paths import SUPPORT

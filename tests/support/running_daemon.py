@@ -127,7 +127,7 @@ def answers(client: Client) -> bool:
 
 SERVE = (
     "import json, sys; from pathlib import Path; from prefd.daemon.home.layout import Home\n"
-    "from prefd.daemon.service.serving import serve; serve(Home(Path(sys.argv[1])), json.loads(sys.argv[2]))"
+    "from prefd.daemon.service.daemon import serve; serve(Home(Path(sys.argv[1])), json.loads(sys.argv[2]))"
 )
 """A program: the daemon of the home that is its first argument, with the worker's command, as JSON, that is its second."""
 

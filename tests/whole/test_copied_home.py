@@ -226,10 +226,10 @@ def test_a_home_that_is_renamed_under_its_daemon_is_told_once_and_goes_on_under_
 ) -> None:
     root, moved = place.home.root, at(place, place.folder / "moved")
     service = run_until_lost(place, lambda: root.rename(moved.home.root), caplog)
-    assert service.presence.lost == f"the home {root} is not there any more: it was removed, renamed or unmounted"
+    assert service.home_watch.lost == f"the home {root} is not there any more: it was removed, renamed or unmounted"
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert told == [
-        f"{service.presence.lost}; the daemon ends. Start it again when the home is back, or with the home's new place"
+        f"{service.home_watch.lost}; the daemon ends. Start it again when the home is back, or with the home's new place"
     ]
     assert not root.exists(), "nothing makes it again"
     assert "make it with `prefd init`" in invoke(place.home, "status").stderr
@@ -245,7 +245,7 @@ def test_a_home_that_is_removed_under_its_daemon_is_told_once_and_not_made_again
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = run_until_lost(place, lambda: shutil.rmtree(place.home.root), caplog)
-    assert service.presence.lost is not None
+    assert service.home_watch.lost is not None
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert [line.startswith(f"the home {place.home.root} is not there any more") for line in told] == [True]
     assert not place.home.root.exists()
@@ -264,7 +264,7 @@ def test_the_end_of_a_daemon_whose_home_is_gone_leaves_the_next_home_there_alone
 
     service = run_until_lost(place, replace_home, caplog)
     assert (
-        service.presence.lost
+        service.home_watch.lost
         == f"the home {root} is another folder now: this daemon's was removed, renamed or unmounted"
     )
     assert new.home.socket.read_text() == (new.home.run / "daemon.json").read_text() == "the next daemon's"
@@ -285,10 +285,10 @@ def test_a_home_whose_files_are_replaced_under_its_daemon_has_no_second_daemon_b
             shutil.copytree(backup / "run", place.home.run)
 
     service = run_until_lost(place, restore, caplog)
-    assert service.presence.lost is not None
+    assert service.home_watch.lost is not None
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert told == [f"{service.presence.lost}; the daemon ends. Start it again when all is in its place"]
-    assert service.presence.lost.startswith(f"{place.home.lock} was removed or replaced")
+    assert told == [f"{service.home_watch.lost}; the daemon ends. Start it again when all is in its place"]
+    assert service.home_watch.lost.startswith(f"{place.home.lock} was removed or replaced")
     place.home.create()
     with place.daemon() as client:
         (job,) = place.wait_for("precomputing")

@@ -99,7 +99,7 @@ def test_a_worker_that_cannot_be_run_is_named(made: Home) -> None:
 
 def test_the_daemon_imports_neither_mlx_nor_a_plugin() -> None:
     code = (
-        "import sys, prefd.daemon.service.serving, prefd.daemon.control.client, prefd.daemon.queue.supervisor\n"
+        "import sys, prefd.daemon.service.daemon, prefd.daemon.control.client, prefd.daemon.queue.supervisor\n"
         "bad = [name for name in sys.modules if name.partition('.')[0] in ('mlx', 'mlx_lm', 'datasets', 'zarr', 'numpy')]\n"
         "bad += [name for name in ('prefd.plugins.types', 'prefd.plugins.manager') if name in sys.modules]\n"
         "sys.exit(', '.join(bad) or None)"
