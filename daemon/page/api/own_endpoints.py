@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from prefd.daemon.control.api.endpoint import Endpoint
 from prefd.daemon.home.layout import Home
-from prefd.daemon.page.api import cache, cleaning, compare, looks, machine, series, starting
+from prefd.daemon.page.api import archiving, cache, cleaning, compare, looks, machine, series, starting
 from prefd.daemon.page.series.kept_columns import KeptColumns
 from prefd.daemon.worker_tasks.look_child import LookChild
 
@@ -18,6 +18,7 @@ def list_own_endpoints(home: Home, child: LookChild | None = None) -> list[Endpo
         *series.list_endpoints(home, columns),
         *compare.list_endpoints(home, columns),
         *cache.list_endpoints(home),
+        *archiving.list_endpoints(home),
         *cleaning.list_endpoints(home),
         *machine.list_endpoints(home),
         *starting.list_endpoints(home),
