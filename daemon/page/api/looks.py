@@ -134,7 +134,7 @@ class Look:
             self.answer,
             query=self.query,
             body=MEDIA if self.method == "POST" else (),
-            errors=REFUSALS | self.errors,
+            errors={**REFUSALS, **self.errors},
             of_daemon=False,
         )
 

@@ -63,7 +63,9 @@ def test_a_failure_in_the_daemon_is_500_as_json(made: Home) -> None:
     assert caught.value.status == 500
 
 
-def test_what_is_still_answered_at_the_end_is_refused_in_words_and_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_still_answered_at_the_end_is_refused_in_words_and_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     began = threading.Event()
 
     async def never(scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +73,7 @@ def test_what_is_still_answered_at_the_end_is_refused_in_words_and_no_traceback(
         await asyncio.Event().wait()
 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
-        address = "http://%s:%d/" % listener.getsockname()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         limits = {"timeout_graceful_shutdown": 0.1}
         with running_in_thread(lambda: serve_app(never, lambda: None, listener, limits)):
             asked = pool.submit(httpx.get, address, timeout=60, trust_env=False)
