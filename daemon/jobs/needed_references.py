@@ -19,8 +19,8 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import UNENDED
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.runs.used_reference import read_used_reference
 from prefd.daemon.runs.snapshot import read_frozen_spec, read_stock
+from prefd.daemon.runs.used_reference import read_used_reference
 from prefd.daemon.specs.job_spec import JobSpec
 
 

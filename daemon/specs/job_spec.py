@@ -49,7 +49,9 @@ class ReferenceSpec(SpecModel):
         description="adapter_off: no reference pass; the policy with its adapter off scores each batch before it is trained on, "
         "as far as the cache has not",
     )
-    store: bool = Field(True, description="write to the cache what a live reference scores; if not, it scores again at each step")
+    store: bool = Field(
+        True, description="write to the cache what a live reference scores; if not, it scores again at each step"
+    )
 
     @model_validator(mode="after")
     def check_model(self) -> Self:
@@ -68,7 +70,9 @@ class ReferenceSpec(SpecModel):
         """Finds what a reference that is the policy itself cannot have."""
         for name in ("model", "adapter"):
             if (value := getattr(self, name)) is not None:
-                message = "reference.live: adapter_off makes the policy's own base the reference; leave out one of the two"
+                message = (
+                    "reference.live: adapter_off makes the policy's own base the reference; leave out one of the two"
+                )
                 yield (name,), message, value
         if self.window is not None:
             message = "with reference.live the policy scores, which is in memory whole; leave out one of the two"
@@ -227,8 +231,8 @@ class JobSpec(SpecModel):
     @model_validator(mode="after")
     def check_consistency(self) -> Self:
         """Refuses outputs without training, and training settings that contradict the rest of the spec."""
-        if self.has_live_reference:
-            refuse([*self._live_reference_faults()])
+        if self.has_live_reference and (message := self.explain_no_live_reference()) is not None:
+            refuse([(("reference", "live"), message, "adapter_off")])
         if self.training is None:
             message = "there is no training, so there is nothing to write"
             refuse([(("output", name), message, True) for name in self.output.wanted])
@@ -236,23 +240,24 @@ class JobSpec(SpecModel):
             refuse([*self._full_training_faults(self.training), *self._selection_faults(self.training)])
         return self
 
-    def _live_reference_faults(self) -> Iterator[Fault]:
-        """Finds why there is no adapter that could be taken off, or what is below it is not the reference."""
-        place, value = ("reference", "live"), "adapter_off"
+    def explain_no_live_reference(self) -> str | None:
+        """Says why there is no adapter that could be taken off, or why what is below it is not the reference; None where there is."""
         if self.training is None:
-            message = "there is no training, and so no adapter to take off; leave it out, and the reference fills the cache"
-            yield place, message, value
-        elif self.training.fine_tune == "full":
-            yield place, "full training has no adapter to take off; leave it out, and the reference scores before training", value
-        elif self.training.qat is not None:
-            message = "training.qat rounds base and adapter as one weight, so the adapter cannot be taken off; leave it out"
-            yield place, message, value
-        elif self.adapter is not None:
-            message = (
+            return (
+                "there is no training, and so no adapter to take off; leave it out, and the reference fills the cache"
+            )
+        if self.training.fine_tune == "full":
+            return "full training has no adapter to take off; leave it out, and the reference scores before training"
+        if self.training.qat is not None:
+            return (
+                "training.qat rounds base and adapter as one weight, so the adapter cannot be taken off; leave it out"
+            )
+        if self.adapter is not None:
+            return (
                 "the policy starts from an adapter, and with that off it would be compared with the base, and not with where it "
                 "starts; leave it out, or fuse the adapter into the model first"
             )
-            yield place, message, value
+        return None
 
     def _full_training_faults(self, training: TrainingSpec) -> Iterator[Fault]:
         if training.fine_tune != "full":

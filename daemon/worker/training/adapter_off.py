@@ -95,7 +95,9 @@ class AdapterOffReference:
         try:
             self.job.store.put(self.pending)
         except InvalidLogprobs as error:
-            raise JobError(f"{self.job.policy.model} with its adapter off gave no usable log-probabilities: {error}") from error
+            raise JobError(
+                f"{self.job.policy.model} with its adapter off gave no usable log-probabilities: {error}"
+            ) from error
         except OSError as error:
             raise JobError(f"the reference cache at {self.job.cache.path} cannot be written: {error}") from error
         self.pending = {}

@@ -124,7 +124,9 @@ def test_a_base_that_gives_no_numbers_is_named_with_the_row(home: Path, pairs_fi
     assert isinstance(weights, dict)
     name = next(name for name in weights if name.endswith("norm.weight"))
     mx.save_safetensors(str(path), weights | {name: mx.full(weights[name].shape, math.nan)}, {"format": "mlx"})
-    with pytest.raises(JobError, match=r"with its adapter off gives no usable log-probabilities for pairs\.jsonl:\d+: nan"):
+    with pytest.raises(
+        JobError, match=r"with its adapter off gives no usable log-probabilities for pairs\.jsonl:\d+: nan"
+    ):
         run_training(job(home, broken, pairs_file, reference=LIVE))
 
 
@@ -140,7 +142,9 @@ def test_pairs_are_scored_with_the_policy_where_nothing_was_kept(
     np.testing.assert_allclose(trainer.reference(sides).tokens, live(made)(sides).tokens, atol=1e-5)
 
 
-def test_a_model_at_rest_is_its_base_and_afterwards_itself_again(tiny_model: Path, home: Path, pairs_file: Path) -> None:
+def test_a_model_at_rest_is_its_base_and_afterwards_itself_again(
+    tiny_model: Path, home: Path, pairs_file: Path
+) -> None:
     made = job(home, tiny_model, pairs_file, training={"fine_tune": "dora"})
     training, schedule = plan_training(made)
     model: Any = Policy.build(made, training, schedule.total_steps).model
