@@ -41,6 +41,7 @@ from prefd.daemon.worker.training.selection import Selection
 from prefd.daemon.worker.training.sizing import make_batching, make_estimator
 from prefd.daemon.worker.training.start_check import StartDrift
 from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer, pad_rows
+from prefd.daemon.worker.training.weight_update import decide_compiling
 from prefd.plugins.conformance.kinks import jumps_at_reference
 from prefd.plugins.types import Logprobs
 
@@ -68,6 +69,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     began = time.monotonic()
     training, schedule = plan_training(job)
     job.check_tables()
+    compiled = decide_compiling(training.compile)
     policy = Policy.build(job, training, schedule.total_steps)
     model = policy.model
     optimizer = make_optimizer(training, schedule.total_steps, model)
@@ -96,6 +98,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
         pace=Pace.from_environment(loading.device()),
         passes=watch_passes(job, model, batches.settings),
         can_undo=training.fine_tune != "full",
+        compiled=compiled,
     )
     trainer.reference = reference = open_reference_scores(job, model, lambda: trainer.scorer)
     run = Run(
