@@ -161,3 +161,24 @@ def test_what_is_not_this_jobs_or_not_whole_is_not_gone_on_from(
     run_training(again(made))
     assert steps == [1, 2, 3]
     assert ("is of another job (01ANOTHER)" if foreign == "job" else "is damaged") in caplog.text
+
+
+def test_what_a_live_reference_had_scored_outlives_the_worker_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, pairs_file: Path, steps: list[int]
+) -> None:
+    """It is committed with checkpoints only, and what is scored in other batches differs in its last digits."""
+    settings: dict[str, Any] = {
+        "training": {"iters": 10, "save_every": 100, "batch_size": 4},
+        "reference": {"live": "adapter_off"},
+    }
+    twin = job(tmp_path / "twin", tiny_model, pairs_file, **settings)
+    run_training(twin)
+    made = job(tmp_path, tiny_model, pairs_file, **settings)
+    steps.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_compute_gradients", Deadly(Trainer._compute_gradients, 3, after=False))
+        assert run_until_death(made, patch)
+    run_training(again(made))
+    assert steps == [1, 2, 3, *range(3, 11)]
+    assert lines(made) == lines(twin)
+    assert adapter_digest(made) == adapter_digest(twin)

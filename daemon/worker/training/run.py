@@ -28,6 +28,7 @@ from prefd.daemon.worker.outputs.adapter import save_adapter
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
+from prefd.daemon.worker.training.adapter_off import AdapterOffReference
 from prefd.daemon.worker.training.checkpoint import Checkpoints, RestoredCheckpoint
 from prefd.daemon.worker.training.chosen_likelihood import describe_falling_chosen
 from prefd.daemon.worker.training.examples_digest import digest_examples
@@ -35,7 +36,7 @@ from prefd.daemon.worker.training.metrics_log import MetricsLog
 from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.daemon.worker.training.selection import Selection
-from prefd.daemon.worker.training.step_keeper import StepKeeper, restore_rescued
+from prefd.daemon.worker.training.step_keeper import SCORE_BYTES, StepKeeper, count_score_bytes, restore_rescued
 from prefd.daemon.worker.training.trainer import Trainer
 from prefd.daemon.worker.training.zero_gradient import describe_zero_gradients
 from prefd.plugins.metrics import LABELS
@@ -108,8 +109,10 @@ class Run:
         # what a worker wrote of a step before it died in the midst of it is written again
         self.warn(self.metrics.resume_after(self.step if self.unfinished is None else self.step - 1))
         if rescued is not None:
+            if isinstance(self.trainer.reference, AdapterOffReference):
+                self.trainer.reference.pending |= rescued.scores
             self._save()
-        # and what a daemon that was killed had begun to write
+        # with what a daemon that was killed had begun to write
         for path in run.checkpoints.glob(f"*{run.rescued_step.name}*"):
             path.unlink()
         return self.step
@@ -309,16 +312,26 @@ class Run:
     def _keep(self, step_seconds: float = 0.0) -> None:
         """Keep the state in memory, where that is due after a step that took `step_seconds`; 0 where no step was taken since."""
         state = self._describe_state()
-        self.keeper.keep(self.step, self.trainer.model, self.trainer.optimizer, state, step_seconds)
+        scores = self.trainer.reference.pending if isinstance(self.trainer.reference, AdapterOffReference) else {}
+        if count_score_bytes(scores) > SCORE_BYTES:
+            self._commit_reference()
+            scores = {}
+        self.keeper.keep(self.step, self.trainer.model, self.trainer.optimizer, state, step_seconds, scores)
 
     def _save(self) -> None:
         model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
+        self._commit_reference()
         with report_write_errors(
             f"the checkpoint of step {self.step}", self.checkpoints.folder, self._name_last_good_checkpoint()
         ):
             self.metrics.flush()
             self.checkpoints.save(self.step, model, optimizer, self.config, self._describe_state(), best)
         self.saved_step, self.saved_at = self.step, time.monotonic()
+
+    def _commit_reference(self) -> None:
+        """Commit what a live reference has scored, before a checkpoint that has trained on it."""
+        if isinstance(self.trainer.reference, AdapterOffReference):
+            self.trainer.reference.commit()
 
     def publish(self) -> None:
         """Write the adapter, of the last step or the best."""
@@ -338,6 +351,7 @@ class Run:
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
         self.warn(self.keeper.describe())
+        reference = self.trainer.reference
         self.warn(describe_falling_chosen(lines))
         self.warn(describe_zero_gradients(steps, self.step))
         summary = TrainingSummary(
@@ -357,6 +371,7 @@ class Run:
             data=self.job.data.report.summarize(),
             pairs_sha256=self.data_sha256,
             weights_sha256=self.weights_sha256,
+            adapter_off=reference.summarize() if isinstance(reference, AdapterOffReference) else None,
         )
         reason = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"
         if self.adapter_step != self.step:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
 from mlx import nn
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_unflatten
@@ -31,11 +33,16 @@ SMALL_SHARE = 0.05
 """A share of memory: what is kept counts as small up to it."""
 TIME_SHARE = 0.02
 """The share of training's time that keeping a large state may take."""
-MODEL, OPTIMIZER, STATE = "model.", "optimizer.", "state"
+MODEL, OPTIMIZER, SCORES, STATE = "model.", "optimizer.", "scores.", "state"
 NAME_BYTES = 512
 """More than a name and a shape take in a file of tensors."""
 STATE_BYTES = 2**17
 """More than the state besides the tensors takes."""
+SCORE_BYTES = 2**22
+"""Room for the scores of a live reference that are in no checkpoint yet."""
+Scores = Mapping[bytes, npt.NDArray[np.float32]]
+"""Key of a completion → its log-probabilities under the reference."""
+NO_SCORES: Scores = {}
 
 
 def count_kept_bytes(model: nn.Module, optimizer_state: Any) -> int:
@@ -43,9 +50,21 @@ def count_kept_bytes(model: nn.Module, optimizer_state: Any) -> int:
     return SLOTS * (count_bytes(model.trainable_parameters()) + count_bytes(optimizer_state))
 
 
+def count_score_bytes(scores: Scores) -> int:
+    """Count the bytes in which `scores` are kept, with their names."""
+    return sum(NAME_BYTES + values.nbytes for values in scores.values())
+
+
 def is_small(kept_bytes: int, parallel: int = 1) -> bool:
     """Say whether so many bytes are few beside this machine's memory, which `parallel` jobs share."""
     return kept_bytes <= SMALL_SHARE * machine()[0] / parallel
+
+
+@dataclass(frozen=True)
+class RescuedStep(RestoredCheckpoint):
+    """RescuedStep holds what a run goes on from whose worker died: as after a checkpoint, and what a live reference had scored since one."""
+
+    scores: Scores
 
 
 @dataclass
@@ -62,7 +81,13 @@ class StepKeeper:
     """The most steps between two that were kept, this one counted."""
 
     def keep(
-        self, step: int, model: nn.Module, optimizer: Optimizer, state: Mapping[str, Any], step_seconds: float
+        self,
+        step: int,
+        model: nn.Module,
+        optimizer: Optimizer,
+        state: Mapping[str, Any],
+        step_seconds: float,
+        scores: Scores = NO_SCORES,
     ) -> None:
         """Keep the state after `step`, which took `step_seconds`, where that is due. What cannot be kept is told, and no error."""
         if self.memory is None or step < self.due:
@@ -70,6 +95,8 @@ class StepKeeper:
         began = time.monotonic()
         tensors = {MODEL + name: value for name, value in _flatten(model.trainable_parameters()).items()}
         tensors |= {OPTIMIZER + name: value for name, value in _flatten(optimizer.state).items()}
+        capacity = count_bytes(tensors) + NAME_BYTES * len(tensors) + STATE_BYTES + SCORE_BYTES
+        tensors |= {SCORES + key.hex(): mx.array(values) for key, values in scores.items()}
         metadata = {STATE: json.dumps({"step": step, **state})}
 
         def fill(slot: SlotWriter) -> None:
@@ -77,7 +104,7 @@ class StepKeeper:
 
         try:
             if not self.is_reserved:
-                self.memory.reserve(count_bytes(tensors) + NAME_BYTES * len(tensors) + STATE_BYTES)
+                self.memory.reserve(capacity)
                 self.is_reserved = True
             self.memory.write(step, fill)
         except (OSError, StateTooLarge) as error:
@@ -122,9 +149,7 @@ def choose_keeper(
     )
 
 
-def restore_rescued(
-    path: Path, model: nn.Module, optimizer: Optimizer, after: int, owner: str
-) -> RestoredCheckpoint | None:
+def restore_rescued(path: Path, model: nn.Module, optimizer: Optimizer, after: int, owner: str) -> RescuedStep | None:
     """Load the state that outlived a worker of the job `owner` into both; None where there is none of a later step than `after`."""
     if not path.exists():
         return None
@@ -144,7 +169,8 @@ def restore_rescued(
     model.load_weights(_strip(tensors, MODEL), strict=False)
     optimizer.state = tree_unflatten(_strip(tensors, OPTIMIZER))
     mx.eval(model.trainable_parameters(), optimizer.state)  # before the file is deleted
-    return RestoredCheckpoint(step, state, path)
+    scores = {bytes.fromhex(name): np.array(values) for name, values in _strip(tensors, SCORES)}
+    return RescuedStep(step, state, path, scores)
 
 
 def _flatten(tree: Any) -> dict[str, mx.array]:
