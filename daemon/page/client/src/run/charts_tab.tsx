@@ -5,6 +5,7 @@ import type { JobDocument, Series, State } from "../api/shapes";
 import { ChartCard } from "../charts/card";
 import { makeCurves, MOST_SMOOTHING, USUAL_SMOOTHING } from "../charts/curves";
 import { choosePanels } from "../charts/panels";
+import { Bones } from "../parts/bones";
 import { Button } from "../parts/button";
 import { Empty } from "../parts/empty";
 import { useKeys } from "../shell/keys";
@@ -28,7 +29,7 @@ export function ChartsTab({ run, series }: { run: JobDocument; series: Series | 
     { keys: "]", text: "smooth more", act: () => setSmoothing(smoothing + 1) },
     { keys: "0", text: "all steps again (a drag over a chart zooms)", act: () => zoom(null, null) },
   ]);
-  if (!series) return null;
+  if (!series) return <Bones count={9} shape="chart" box="charts" />;
   if (!drawn.length) return <NoCurves run={run} zoomed={from !== null || to !== null} onReset={() => zoom(null, null)} />;
   return (
     <div class="charts">

@@ -10,7 +10,7 @@ export function formatNumber(value: number | null | undefined): string {
   const magnitude = Math.abs(value);
   if (magnitude < 1e-3) return withMinus(trimExponent(value.toExponential(2)));
   if (magnitude >= 1e6) return withMinus(trimExponent(value.toExponential(3)));
-  return withMinus(value.toPrecision(4).includes("e") ? value.toFixed(0) : trimZeros(value.toPrecision(4)));
+  return withMinus(magnitude >= 1e4 ? Math.round(value).toLocaleString("en") : trimZeros(value.toPrecision(4)));
 }
 
 /** Formats a number shortly, for a tile or a list: three significant digits. */
