@@ -36,7 +36,7 @@ export function OfferedJobs({ ids, onChange }: ChoiceProps) {
     <div class="offered">
       {offered.map((job) => (
         <button key={job.id} type="button" class="button" onClick={() => onChange([...ids, job.id])}>
-          <span class="soft number">#{job.id}</span> {job.name}
+          <span class="soft number">#{job.id}</span> <span class="name">{job.name}</span>
           <span class="soft">{(job.summary?.task?.losses ?? []).map((part) => `${part.name} ${formatParams(part.params)}`).join(" + ")}</span>
         </button>
       ))}

@@ -6,7 +6,7 @@ const MINUS = "−";
 export function formatNumber(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–";
   if (!Number.isFinite(value)) return String(value).replace("-", MINUS);
-  if (Number.isInteger(value)) return withMinus(value.toLocaleString("en"));
+  if (Number.isInteger(value) && Math.abs(value) < 1e15) return withMinus(value.toLocaleString("en"));
   const magnitude = Math.abs(value);
   if (magnitude < 1e-3) return withMinus(trimExponent(value.toExponential(2)));
   if (magnitude >= 1e6) return withMinus(trimExponent(value.toExponential(3)));
