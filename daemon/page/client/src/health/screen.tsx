@@ -58,9 +58,11 @@ export function HealthScreen() {
 function Down({ reason }: { reason: string }) {
   return (
     <section class="card block" aria-label="The daemon">
-      <h2>The daemon is not running</h2>
+      <header class="loss-head">
+        <h2>The daemon is not running</h2>
+        <StartButton />
+      </header>
       <p class="soft">{reason || "What is on disk is shown all the same; jobs wait."}</p>
-      <StartButton />
       <Command text="prefd start --detach" what="start it in the background" />
     </section>
   );
