@@ -98,7 +98,7 @@ def open_page(browser: Browser, tool: Tool, server: Server, steps: int) -> Openi
         sent: list[Response] = []
         page.on("response", lambda response: sent.append(response))
         began = time.time()
-        page.goto(server.find_address())
+        page.goto(server.find_address(), wait_until="commit", timeout=1000 * PATIENCE_SECONDS)
         page.locator(tool.ready).first.wait_for(timeout=1000 * PATIENCE_SECONDS, state="attached")
         wait_until_still(page, record)
         session.send("Page.stopScreencast")
