@@ -41,7 +41,8 @@ class PhaseRunner:
     """Runs the workers of the job that `requests` are about, one at a time.
 
     `worker`: the command of a worker. `grace`: the seconds that it has to save its state. `show`: called with the job and
-    its folder at every look at a worker.
+    its folder at every look at a worker. `find_loss`: says what became of the home, where it is not the one any more that the
+    caller serves: what lies at its path then is another one's, a copy of it perhaps.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class PhaseRunner:
         grace: float,
         limits: WorkerLimits,
         timing: Timing,
+        find_loss: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.home = home
+        self.find_loss = find_loss
         self.requests = requests
         self.table = requests.table
         self.show = show
@@ -69,6 +72,9 @@ class PhaseRunner:
     async def run(self, phase: Phase, run: RunDir, settings: HandedSettings) -> PhaseEnd:
         """Start a worker for the phase, wait for its end, and say how it ended. Raises OSError for a full disk.
 
+        Raises HomeUnusable where the home went away before the worker could be started. Where it did so meanwhile, the outcome
+        that lies at its path may be another home's, and the phase counts as stopped.
+
         `settings`: those that the phase was planned with. What a worker had kept of its last step outlives it.
         """
         try:
@@ -77,7 +83,7 @@ class PhaseRunner:
             return PhaseEnd("no worker", f"cannot start a worker: {error.strerror or error}")
         with steps:
             end = await self._run_worker(phase, run, settings, steps)
-            if end.kind not in ("ok", "failed"):
+            if end.kind not in ("ok", "failed") and self.find_loss() is None:
                 await run_in_thread(rescue_step, steps, run)
         return end
 
@@ -90,6 +96,9 @@ class PhaseRunner:
             return PhaseEnd("stopped", "")
         if lock is None:
             return PhaseEnd("failed", describe_busy_folder(run))
+        if (lost := self.find_loss()) is not None:
+            os.close(lock)
+            raise HomeUnusable(lost)
         kills_before = count_kills()  # a worker that takes too much at once may be gone before it is looked at
         try:
             with run.log.open("ab") as log:
@@ -132,6 +141,8 @@ class PhaseRunner:
             self.home.config,
         )
         kind, reason = worker_end.judge()
+        if kind == "ok" and self.find_loss() is not None:
+            kind, reason = "stopped", ""
         if kind == "stopped" and self._rest is not None:
             reason = f"{self._rest}; it goes on from where it stood"
         return PhaseEnd(kind, reason, time.monotonic() - began)
