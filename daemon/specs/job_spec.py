@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, cast
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -138,6 +138,10 @@ class JobSpec(SpecModel):
     data: DataSpec = Field(description="the pairs")
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
     training: TrainingSpec | None = Field(None, description="how it is trained; left out, the job fills the cache only")
+    ranks: Annotated[int, Field(ge=1, le=64)] | Literal["all"] = Field(
+        1,
+        description="processes that share its passes on this machine's cores; all: one for each. A CPU's numbers change by rounding",
+    )
     output: OutputSpec = Field(OutputSpec(), description="what it leaves besides the adapter")
     live: SkipJsonSchema[LiveSpec | None] = Field(
         None, description="the client's model that it is; of `prefd serve` alone"
