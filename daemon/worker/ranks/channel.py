@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from prefd.daemon.worker.ranks.frames import Array, BrokenFrame, Frame, read_frame, write_frame
 
-BEAT_SECONDS = 5.0
+BEAT_SECONDS = 1.0
 
 
 class Channel:

@@ -104,7 +104,7 @@ def _score_missing(
         finally:
             claims.release()
         if crew is not None:
-            summary.ranks = 1 if shared is None else ranks
+            summary.ranks = 1 if shared is None else len(shared.scored_by)
         if crew is not None and shared is None:
             summary.warnings.append("the reference is scored in windows of its layers, by one rank")
         return summary
