@@ -263,7 +263,10 @@ def test_the_end_of_a_daemon_whose_home_is_gone_leaves_the_next_home_there_alone
         (place.home.run / "daemon.json").write_text("the next daemon's")
 
     service = run_until_lost(place, replace_home, caplog)
-    assert service.home_watch.lost == f"the home {root} is another folder now: this daemon's was removed, renamed or unmounted"
+    assert (
+        service.home_watch.lost
+        == f"the home {root} is another folder now: this daemon's was removed, renamed or unmounted"
+    )
     assert new.home.socket.read_text() == (new.home.run / "daemon.json").read_text() == "the next daemon's"
     assert list(new.home.runs.iterdir()) == []
     assert not new.home.database.exists()

@@ -30,6 +30,7 @@ from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.shared_steps import keep_arrays, make_zeros
 from prefd.daemon.worker.training.sizing import make_batching
 from prefd.daemon.worker.training.trainer import Trainer, pad_rows
+from prefd.daemon.worker.training.weight_update import decide_compiling
 from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ def _open(job: RunningJob, channel: Channel, opening: Frame) -> Follower:
         training.seed,
         training.max_grad_norm,
         pace=Pace.from_environment(loading.device()),
+        compiled=decide_compiling(training.compile),
         on_pass=channel.beat,
     )
     trainer.start.restore(head["start"])

@@ -26,12 +26,14 @@ from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.metrics import Mean, Sums, sum_pair_metrics
-from prefd.daemon.worker.training.optimizer import clip_gradients, measure_global_norm
+from prefd.daemon.worker.training.optimizer import measure_global_norm
 from prefd.daemon.worker.training.pass_sizes import PassSizes
+from prefd.daemon.worker.training.running_batches import RunningBatches
 from prefd.daemon.worker.training.schedule import Batching
 from prefd.daemon.worker.training.shared_steps import SharedSteps, keep_arrays
 from prefd.daemon.worker.training.start import Start, measure_noise
 from prefd.daemon.worker.training.start_check import StartDrift, measure_start_drift
+from prefd.daemon.worker.training.weight_update import WeightUpdate
 from prefd.plugins.metrics import EVAL
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
@@ -68,6 +70,11 @@ class Trainer:
     """The other ranks, which compute their share of each step; None where this process trains alone."""
     on_pass: Callable[[], None] = lambda: None
     """Called after each micro-batch."""
+    compiled: bool = False
+    """Whether gradients are added up and weights updated in compiled functions, and graphs built ahead."""
+
+    def __post_init__(self) -> None:
+        self.update = WeightUpdate(self.model, self.optimizer, self.max_grad_norm, self.compiled)
 
     @property
     def model(self) -> nn.Module:
@@ -113,31 +120,29 @@ class Trainer:
         mx.random.seed((self.seed << 32) + (rank << RANK_BITS) + number)
         mean = Mean()
         total: Any = None
+
+        def finish(batch: Sequence[Example], sums: Sums, seconds: float) -> None:
+            mean.add(sums, len(batch))
+            self._note_pass(batch, seconds, stop)
+
+        running = RunningBatches(finish, 1 if self.builds_ahead else 0)
         for index, batch in enumerate(self.batching.split(examples)):
             if index and stop is not None and stop.is_set():
                 raise Interrupted("the micro-batches")
-            batch_began = time.monotonic()
-            sums, gradients = self._compute_gradients(batch, pairs)
-            gradients = tree_map(lambda gradient: gradient.astype(mx.float32), gradients)
-            total = gradients if total is None else tree_map(mx.add, total, gradients)
-            mx.eval(total, sums)
-            mean.add(sums, len(batch))
-            self._note_pass(batch, time.monotonic() - batch_began, stop)
+            reference = self._score_reference(list_sides(batch))
+            running.begin()
+            sums, gradients = self._compute_gradients(batch, pairs, reference)
+            total = self.update.add(total, gradients)
+            running.start(batch, sums, total)
+        running.finish_all()
         return mean, total
 
     def apply(self, number: int, gradients: Any, norm: float) -> None:
         """Change the weights by step `number`, along a gradient whose global norm is `norm`."""
         with self._undone_where_the_device_fails(number):
-            self.optimizer.update(self.model, clip_gradients(gradients, norm, self.max_grad_norm))
+            self.update.apply(gradients, norm)
             mx.eval(self.model.trainable_parameters(), self.optimizer.state)
         self.start.note_step(float(self.optimizer.learning_rate.item()))
-
-    def _note_pass(self, batch: Sequence[Example], seconds: float, stop: StopEvent | None) -> None:
-        """Note how long a pass took, say that there is one more, and rest."""
-        if self.passes is not None:
-            self.passes.note_pass(batch, seconds)
-        self.on_pass()
-        self.pace.rest(seconds, stop)
 
     @contextmanager
     def _undone_where_the_device_fails(self, number: int) -> Iterator[None]:
@@ -167,15 +172,30 @@ class Trainer:
         """Name the places of the rows whose own loss or gradient is not finite; all of them where it takes more than one."""
 
         def finite(example: Example) -> bool:
-            sums, gradients = self._compute_gradients([example], 1)
+            reference = self._score_reference(list_sides([example]))
+            sums, gradients = self._compute_gradients([example], 1, reference)
             return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(measure_global_norm(gradients))
 
         return list_places([example for example in examples if not finite(example)] or examples)
 
-    def _compute_gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
+    @property
+    def builds_ahead(self) -> bool:
+        """Say whether a micro-batch's graph is built while the one before runs: on a GPU that is not to rest in between.
+
+        Not where all weights are trained: a second total of their gradients would be held meanwhile.
+        """
+        return self.compiled and self.scorer.options.lazily and self.can_undo and self.pace.share >= 100
+
+    def _note_pass(self, batch: Sequence[Example], seconds: float, stop: StopEvent | None) -> None:
+        """Note how long the passes of a batch took, say that it is done, and rest."""
+        if self.passes is not None:
+            self.passes.note_pass(batch, seconds)
+        self.on_pass()
+        self.pace.rest(seconds, stop)
+
+    def _compute_gradients(self, batch: Sequence[Example], pairs: int, reference: Logprobs | None) -> tuple[Sums, Any]:
         """Compute the metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
         sides = list_sides(batch)
-        reference = self._score_reference(sides)
 
         def share(policy: Logprobs) -> tuple[mx.array, Sums]:
             x = self._make_loss_input(drop_uncounted(policy, sides), reference)
