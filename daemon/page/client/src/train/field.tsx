@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { parse, quote, readSource, removeKey, setSource } from "./document";
 import { setText, spec, text } from "./editing";
+import { suggestName } from "./job_name";
 import type { Field } from "./schema";
 
 interface FieldProps {
@@ -18,7 +19,7 @@ export function FieldInput({ field, order, slider }: FieldProps) {
   const [typed, setTyped] = useState<string | null>(null);
   const written = readSource(text.value, spec.value, field.path);
   const id = `setting-${field.path.join("-")}`;
-  const preset = field.group && !spec.value.hasIn(field.group) ? { ...field, preset: undefined, example: "off" } : field;
+  const preset = describeSilence(field);
   const write = (value: string | null) => setText(value === null || value === "" ? removeKey(text.peek(), field.path) : setSource(text.peek(), field.path, toSource(field, value), order));
   const shared = { id, "aria-describedby": `${id}-text` };
   return (
@@ -64,6 +65,12 @@ export function FieldInput({ field, order, slider }: FieldProps) {
   );
 }
 
+/** The field with what holds while the spec does not set it. */
+function describeSilence(field: Field): Field {
+  if (field.group && !spec.value.hasIn(field.group)) return { ...field, preset: undefined, example: "off" };
+  return field.path.join(".") === "name" ? { ...field, example: suggestName(text.value, spec.value) } : field;
+}
+
 interface InputProps {
   field: Field;
   written: string | null;
@@ -71,11 +78,13 @@ interface InputProps {
 }
 
 const FEW = 4;
+/** Letters that have room in a row of buttons. */
+const SHORT = 16;
 
 /** Few choices are buttons in a row, many a list; a value that is none of them is shown too. */
 function ChoiceInput({ field, id, written, onChange }: InputProps & { id: string }) {
   const current = written ?? (field.preset === undefined || field.preset === null ? "" : String(field.preset));
-  if (field.choices.length < FEW) {
+  if (field.choices.length < FEW && field.choices.join("").length < SHORT) {
     return (
       <div id={id} class="segments" role="group" aria-label={field.name}>
         {field.choices.map((each) => (
