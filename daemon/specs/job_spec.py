@@ -238,7 +238,9 @@ class JobSpec(SpecModel):
         if self.has_live_reference and (message := self.explain_no_live_reference()) is not None:
             refuse([(("reference", "live"), message, "adapter_off")])
         if self.has_live_reference and self.ranks != 1:
-            message = "with reference.live the policy itself scores as it trains, in one process; leave out one of the two"
+            message = (
+                "with reference.live the policy itself scores as it trains, in one process; leave out one of the two"
+            )
             refuse([(("ranks",), message, self.ranks)])
         if self.training is None:
             message = "there is no training, so there is nothing to write"
