@@ -105,7 +105,7 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
     keeper, keeper_note = choose_keeper(
         StepMemory.inherit(),
         count_kept_bytes(model, optimizer.state),
-        count_room(job.parallel) - estimate.total,
+        count_room(job.parallel * read_ranks()) - estimate.total,
         job.parallel,
     )
     log.info("memory: %s", estimate)
