@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,8 +39,8 @@ ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-COLORS = 200
-"""Colours of a picture: a page has few, and its file is a third as large."""
+COLORS = 256
+"""Colours of a picture: a page has few, and its file is a third as large. An octree keeps those of small marks too."""
 WAIT_MS = 90_000
 DONE_SECONDS = 7200.0
 NOT_RUNNING = 4
@@ -118,6 +119,7 @@ def list_views(ids: Mapping[str, int], live: int | None) -> Sequence[View]:
 
 def main() -> int:
     """Takes the pictures, and says where they are."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemon and the page end with it
     given = read_arguments()
     if not (given.model / "config.json").exists():
         print(f"there is no model at {given.model}: run `make model`", file=sys.stderr)
@@ -195,7 +197,9 @@ def settle(page: Page) -> None:
 def shrink(file: Path) -> None:
     """Write a picture with few colours in place of one with all."""
     with Image.open(file) as image:
-        image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(file, optimize=True)
+        image.convert("RGB").quantize(COLORS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+            file, optimize=True
+        )
 
 
 def queue_jobs(home: Path, given: argparse.Namespace) -> None:
@@ -254,7 +258,10 @@ def running_page(home: Path) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            address = process.stdout.readline().strip()
+            if not address:
+                raise SystemExit("`prefd web` did not start; it says above why")
+            yield address
         finally:
             process.terminate()
 
