@@ -40,7 +40,7 @@ ARGUMENTS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 COLORS = 256
-"""Colours of a picture: a page has few, and its file is a third as large. An octree keeps those of small marks too."""
+"""Colours of a picture: a page has few, and its file is a third as large. The palette covers all that occur, so that a small mark keeps its own."""
 WAIT_MS = 90_000
 DONE_SECONDS = 7200.0
 NOT_RUNNING = 4
@@ -197,7 +197,7 @@ def settle(page: Page) -> None:
 def shrink(file: Path) -> None:
     """Write a picture with few colours in place of one with all."""
     with Image.open(file) as image:
-        image.convert("RGB").quantize(COLORS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        image.convert("RGB").quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
             file, optimize=True
         )
 
