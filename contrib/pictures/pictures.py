@@ -112,7 +112,9 @@ def list_views(ids: Mapping[str, int], live: int | None) -> Sequence[View]:
         View("compare", f"/compare?ids={compared}", (".compare-table", ".charts canvas"), ("light",)),
         View("cache", "/cache", (".reference",), ("light",)),
         View("losses", "/losses/dpop", (".curve .line",), ("dark",)),
-        View("daemon", "/daemon", (".findings li",), ("dark",)),
+        View(
+            "daemon", "/daemon", (".findings li",)
+        ),  # its findings name the paths of the machine: not for the documentation
     ]
     return views if live is None else [*views, View("run-live", f"/jobs/{live}/charts", (".tile",))]
 
