@@ -48,7 +48,7 @@ def list_routes(models: Models, futures: Futures) -> Sequence[Route]:
         _, sampler = models.sessions.find_of_sampler(asked.sampling_session_id)
         model = await models.find(sampler.host)
         request_id = f"{asked.sampling_session_id}:{asked.seq_id}"
-        if model.journal.find(request_id) is None and model.journal.pending >= MAX_PENDING:
+        if model.journal.find(request_id) is None and not model.journal.has_room(MAX_PENDING):
             raise RefusedCall(429, f"{MAX_PENDING} requests wait already: send fewer at once")
         try:
             tokens = parse_tokens(asked.prompt)

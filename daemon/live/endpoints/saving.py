@@ -15,7 +15,8 @@ from prefd.daemon.live.endpoints.training import respond_promise
 from prefd.daemon.live.journal import Promise, digest_content
 from prefd.daemon.live.models import ClientModel, Models
 from prefd.daemon.live.refusal import RefusedCall
-from prefd.daemon.live.sessions import OpenSampler, check_room
+from prefd.daemon.live.sessions import MAX_SAMPLERS, OpenSampler, check_room
+from prefd.daemon.runs.live_folder import SNAPSHOT
 
 
 def list_routes(models: Models) -> Sequence[Route]:
@@ -25,14 +26,15 @@ def list_routes(models: Models) -> Sequence[Route]:
         document, body = await read_json_body(request)
         asked = parse_document(document, SaveWeights)
         model = await models.find(asked.model_id)
-        path = CheckpointPath(model.id, "weights", check_name(asked.path or f"state-{asked.seq_id}"))
+        path = CheckpointPath(model.id, "weights", check_name(asked.path if asked.path is not None else f"state-{asked.seq_id}"))
         return await save(model, path, asked, body, {"type": "save_weights", "path": str(path)})
 
     async def save_for_sampler(request: Request) -> Response:
         document, body = await read_json_body(request)
         asked = parse_document(document, SaveForSampler)
         model = await models.find(asked.model_id)
-        path = CheckpointPath(model.id, "sampler_weights", check_name(asked.path or f"snapshot-{asked.seq_id}"))
+        name = f"{SNAPSHOT}{asked.seq_id}" if asked.path is None else check_name(asked.path)
+        path = CheckpointPath(model.id, "sampler_weights", name)
         context = {"type": "save_weights_for_sampler", "path": str(path)}
         if asked.path is None:
             context = {"type": context["type"], "sampling_session_id": open_snapshot(model, path, asked)}
@@ -48,7 +50,7 @@ def list_routes(models: Models) -> Sequence[Route]:
             model.id, str(model.read_session()["base_model"]), str(path), str(path.locate(model.folder))
         )
         if (known := session.samplers.get(sampler_id)) is None:
-            check_room(session.samplers, "samplers")
+            check_room(session.samplers, MAX_SAMPLERS, "samplers")
             session.samplers[sampler_id] = sampler
             models.sessions.keep(session)
         elif known != sampler:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prefd.daemon.live.bodies import parse_document, read_body, read_json_body
+from prefd.daemon.live.bodies import parse_apart, parse_document, read_body, read_json_body
 from prefd.daemon.live.client_requests import CreateModel, ModelRequest, OptimStep
 from prefd.daemon.live.datums import TrainingCall, parse_training_call, read_training_call
 from prefd.daemon.live.journal import Promise, digest_content
@@ -47,11 +47,11 @@ def list_routes(models: Models) -> Sequence[Route]:
     async def take_call(request: Request, forward_only: bool) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == PROTOBUF:
             body = await read_body(request)
-            call = read_training_call(body)
+            call = await parse_apart(read_training_call, body)
             call.forward_only = call.forward_only or forward_only
         else:
             document, body = await read_json_body(request)
-            call = parse_training_call(document, forward_only)
+            call = await parse_apart(lambda _: parse_training_call(document, forward_only), body)
         return await promise_call(models, call, body)
 
     async def step(request: Request) -> Response:
