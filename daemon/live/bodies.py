@@ -78,7 +78,9 @@ async def read_json_body(request: Request) -> tuple[dict[str, Any], bytes]:
     """Read a JSON object, and return it with its bytes. Raises RefusedCall."""
     body = await read_body(request)
     if sum(body.count(mark) for mark in (b"[", b"{", b'"')) > MAX_PARTS:
-        raise RefusedCall(413, f"the body has more than {MAX_PARTS:,} lists, objects and texts: send fewer datums at once")
+        raise RefusedCall(
+            413, f"the body has more than {MAX_PARTS:,} lists, objects and texts: send fewer datums at once"
+        )
     try:
         document = await parse_apart(json.loads, body) if body else {}
     except (ValueError, RecursionError):

@@ -201,7 +201,9 @@ class Journal:
 
     def has_room(self, most: int) -> bool:
         """Return whether fewer than `most` requests are without a result."""
-        return len(self.held) + len(self._open) < most or self.pending < most  # the files are looked at where they must be
+        return (
+            len(self.held) + len(self._open) < most or self.pending < most
+        )  # the files are looked at where they must be
 
     @property
     def pending(self) -> int:

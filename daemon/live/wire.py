@@ -92,7 +92,7 @@ def read_numbers(value: int | bytes) -> list[int]:
     """Return the values of a repeated number, packed or one at a time."""
     if isinstance(value, int):
         return [value]
-    numbers, position = [], 0
+    numbers, position = list[int](), 0
     while position < len(value):
         if len(numbers) == MAX_NUMBERS:
             raise RefusedCall(400, f"the protobuf body has a shape of more than {MAX_NUMBERS} numbers")

@@ -140,9 +140,13 @@ class RunDir:
     def progress(self) -> Progress | None:
         """Read the progress of the running phase; None where there is none that this version can read."""
         progress = _build(Progress, read_json(self.root / PROGRESS))
-        if progress is None or progress.phase != "live" or (since := self.live.read_silence()) is None:
+        if progress is None or progress.phase != "live":
             return progress
-        return replace(progress, note=f"no client since {format_clock(since)}")
+        return replace(progress, note=", ".join(filter(None, [describe_references(progress), self._describe_silence()])))
+
+    def _describe_silence(self) -> str:
+        since = self.live.read_silence()
+        return "" if since is None else f"no client since {format_clock(since)}"
 
     def write_progress(self, progress: Progress) -> None:
         """Write the progress of the running phase, with the time."""
@@ -193,6 +197,12 @@ class RunDir:
         """Yield each complete line of metrics.jsonl; a line cut by a crash is passed over. One line at a time is in memory."""
         with suppress(FileNotFoundError), self.metrics.open("rb") as file:
             yield from filter(None, map(parse_row, file))
+
+
+def describe_references(progress: Progress) -> str:
+    """Describe what a client asked of references: what was in the cache, and what was scored; empty where it asked nothing."""
+    hits, scored = (round(progress.metrics.get(name, 0)) for name in ("ref_hits", "ref_scored"))
+    return f"references: {hits} from the cache, {scored} scored" if hits or scored else ""
 
 
 def is_evaluation(row: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ import h11
 import httpx
 
 KEPT = {b"content-type", b"content-length"}
-HELD_TO_THE_HOP = {b"connection", b"transfer-encoding"}
+HELD_TO_THE_HOP = {b"host", b"connection", b"transfer-encoding"}
 
 
 class CuttingProxy:

@@ -26,7 +26,9 @@ def list_routes(models: Models) -> Sequence[Route]:
         document, body = await read_json_body(request)
         asked = parse_document(document, SaveWeights)
         model = await models.find(asked.model_id)
-        path = CheckpointPath(model.id, "weights", check_name(asked.path if asked.path is not None else f"state-{asked.seq_id}"))
+        path = CheckpointPath(
+            model.id, "weights", check_name(asked.path if asked.path is not None else f"state-{asked.seq_id}")
+        )
         return await save(model, path, asked, body, {"type": "save_weights", "path": str(path)})
 
     async def save_for_sampler(request: Request) -> Response:

@@ -41,6 +41,9 @@ class Counts(NamedTuple):
         return Counts(self.hits + hits, self.scored + scored)
 
 
+NOTHING = Counts()
+
+
 class ScoredAnswer(NamedTuple):
     """ScoredAnswer is the log-probability of each token of a completion's answer, and where it is from."""
 
@@ -56,7 +59,7 @@ class References:
     open: Callable[[ReferenceFingerprint], Reference]
     batch_tokens: int
     stop: StopEvent
-    counts: Counts = Counts()
+    counts: Counts = NOTHING
     stores: dict[str, Reference] = field(default_factory=dict)
 
     def answer(self, asked: Sequence[Asked]) -> list[ScoredAnswer]:

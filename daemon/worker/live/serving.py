@@ -44,6 +44,8 @@ SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.005, 0.1
 """Between two looks for the next request, the longer the longer none has come."""
 GATHER_S, GATHER_MOST_S = 0.02, 0.5
 """How long a question waits for others, to be answered beside them: until none has come for so long, and so long in all."""
+GATHER_CROWD_S = 0.1
+"""In place of GATHER_S where the last question had others beside it: its client has asked for many at once."""
 
 
 def serve_session(job: RunningJob, stop: StopEvent) -> LiveOutcome:
@@ -86,6 +88,8 @@ class Serving:
     loaded: LoadedSession
     requests: RequestFiles
     stop: StopEvent
+    last_crowd: int = 0
+    """How many questions were last answered together."""
 
     def run(self) -> None:
         """Do requests until the client is gone or a stop is requested; a request that a stop interrupts is left undone."""
@@ -140,7 +144,8 @@ class Serving:
         """Answer the questions that wait; where one of them cannot be answered, each by itself."""
         self._gather()
         questions = self.requests.read_run(is_question)
-        log.info("%d questions asked at once", len(questions))
+        self.last_crowd = len(questions)
+        log.info("%s asked at once", pluralize(len(questions), "question"))
         try:
             for result in self.loaded.answering.questions.answer(questions):
                 self.requests.finish(result)
@@ -155,8 +160,8 @@ class Serving:
     def _gather(self) -> None:
         """Wait until no further request comes for a moment: what is asked at once is answered at once."""
         last, began = self.requests.done + 1, time.monotonic()
-        came = began
-        while time.monotonic() - came < GATHER_S and time.monotonic() - began < GATHER_MOST_S:
+        came, quiet = began, GATHER_CROWD_S if self.last_crowd > 1 else GATHER_S
+        while time.monotonic() - came < quiet and time.monotonic() - began < GATHER_MOST_S:
             if self.requests.folder.request(last + 1).exists():
                 last, came = last + 1, time.monotonic()
             else:

@@ -17,7 +17,7 @@ from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.live.learner import Learner
-from prefd.daemon.worker.live.references import Counts
+from prefd.daemon.worker.live.references import NOTHING, Counts
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.scoring.trunk import list_arrays
@@ -60,7 +60,7 @@ class SessionState:
     """The digest of the base model's weights: a state on others means nothing."""
     applied: int = 0
     """The last request whose effect is saved."""
-    counts: Counts = Counts()
+    counts: Counts = NOTHING
     """What was in the cache and what was scored up to that request."""
     saved_at: float = field(default_factory=time.monotonic)
     saving_seconds: float = 0.0

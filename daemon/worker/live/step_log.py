@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 
 from prefd.daemon.runs.run_folder import Progress, RunDir
-from prefd.daemon.worker.live.references import Counts, References
+from prefd.daemon.worker.live.references import NOTHING, Counts, References
 from prefd.daemon.worker.training.metrics_log import MetricsLog
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class StepLog:
     references: References
     steps: int = 0
     began: float = field(default_factory=time.monotonic)
-    counted: Counts = Counts()
+    counted: Counts = NOTHING
     """What earlier lines have."""
     _written_at: float = float("-inf")
 

@@ -164,7 +164,7 @@ def test_what_was_counted_of_references_goes_on_over_workers_and_crashes(
     progress = session.job.run.progress()
     assert progress is not None
     assert progress.metrics == {"ref_hits": 1, "ref_scored": 2}
-    assert progress.describe_count() == "2 steps"
+    assert (progress.describe_count(), progress.note) == ("2 steps", "references: 1 from the cache, 2 scored")
 
 
 def test_at_the_end_only_what_the_client_named_stays(home: Path, tiny_model: Path) -> None:
