@@ -10,7 +10,7 @@ from typing import Any
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.live.jobs import ClientJobs
-from prefd.daemon.live.journal import Journal, Promise, digest_content
+from prefd.daemon.live.journal import Journal, Promise, digest_content, write_body
 from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.live.sessions import MAX_MODELS, Session, Sessions, check_room
 from prefd.daemon.machine.files import read_json
@@ -96,7 +96,7 @@ class Models:
             self.sessions.keep(session)
         model = await self.find(model_id)
         promise = Promise(f"{model_id}:{CREATE}", CREATE, digest_content(content), context=dict(context or {}))
-        return await model.journal.submit(promise, {"kind": "get_info"})
+        return await model.journal.submit(promise, write_body({"kind": "get_info"}))
 
     async def find(self, model_id: str) -> ClientModel:
         """Return a model that an open session holds. Raises RefusedCall (404, 410), OSError."""

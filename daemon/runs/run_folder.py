@@ -142,7 +142,9 @@ class RunDir:
         progress = _build(Progress, read_json(self.root / PROGRESS))
         if progress is None or progress.phase != "live":
             return progress
-        return replace(progress, note=", ".join(filter(None, [describe_references(progress), self._describe_silence()])))
+        return replace(
+            progress, note=", ".join(filter(None, [describe_references(progress), self._describe_silence()]))
+        )
 
     def _describe_silence(self) -> str:
         since = self.live.read_silence()
