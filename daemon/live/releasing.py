@@ -40,10 +40,11 @@ async def release_model(models: Models, job_id: int, reason: str) -> None:
         write_json(folder.closed, {"reason": reason, "at": time.time()})
     with suppress(RefusedCall):
         standing = await models.jobs.look(job_id)
+        if not standing.ended and (not standing.began or standing.state == "paused"):  # it has no worker that would end
+            await models.jobs.cancel(job_id)
+            standing = await models.jobs.look(job_id)
         if standing.ended:  # else its worker does so, once it has done what is pending
             await run_in_thread(folder.forget_session)
-        elif not standing.began:
-            await models.jobs.cancel(job_id)
 
 
 async def keep_house(models: Models, release_seconds: float, look_seconds: float) -> None:

@@ -108,6 +108,10 @@ def test_what_never_had_its_turn_is_called_off_when_its_client_goes(place: LiveP
             session = model.partition(":")[0]
             await client.post(f"/sessions/{session}/finish", reason={"type": "interrupted"}, detail=None)
             assert place.jobs.cancelled == [1]
+            other = await client.begin()
+            place.jobs.change(2, state="paused", runs=False)
+            await client.post(f"/sessions/{other.partition(':')[0]}/finish", reason={"type": "success"})
+            assert place.jobs.cancelled == [1, 2]
             assert "interrupted" in read_json(place.folder().closed)["reason"]
 
     asyncio.run(run())
