@@ -12,7 +12,7 @@ import { SCREENS } from "../screens";
 import { now } from "../stores/clock";
 import { shortenModel } from "../text/losses";
 import { EditDialog } from "./edit";
-import { readLosses, readModel } from "./spec";
+import { isClients, readLosses, readModel } from "./spec";
 
 export function RunHead({ run }: { run: JobDocument }) {
   const { job } = run;
@@ -56,7 +56,7 @@ function RunActions({ run }: { run: JobDocument }) {
         </Button>
       ))}
       {waits && run.spec && <Button onClick={() => setEditing(true)}>Edit</Button>}
-      {has("/train") && <Button onClick={() => go(`/train?from=${job.id}`)}>Duplicate</Button>}
+      {has("/train") && !isClients(run.spec) && <Button onClick={() => go(`/train?from=${job.id}`)}>Duplicate</Button>}
       {has("/compare") && <Button onClick={() => go(`/compare?ids=${job.id}`)}>Compare</Button>}
       {fitting.filter((action) => action.name === "remove").map((action) => (
         <Button key={action.name} onClick={() => void act(action, [job]).then((done) => done && go("/"))}>
