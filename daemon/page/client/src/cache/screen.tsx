@@ -45,6 +45,7 @@ export function CacheScreen() {
     <>
       <h1 class="hidden-label">Cache</h1>
       <Trouble text={trouble.value} />
+      {!cache.value && !trouble.value && <p class="soft">The cache is being read.</p>}
       {cache.value && !all.length && (
         <div class="card">
           <Empty title="Nothing has been scored yet">

@@ -56,7 +56,7 @@ export function CompareScreen() {
       {!ids.length && (
         <div class="card">
           <Empty title="Nothing to compare yet">
-            <p>Choose jobs in the list with x and press c, or write their numbers above.</p>
+            <p>Tick two jobs or more in the list and press Compare, or write their numbers above.</p>
           </Empty>
         </div>
       )}
