@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faults.home_judge import MUST_BE_ZERO, Counts, Judge
+from faults.home_judge import MUST_BE_ZERO, Counts, Judge, wrong
 from faults.home_slots import Slot, copy_home, read_jobs, same_home
 from prefd.daemon.control.client import Client, DaemonNotRunning
 from prefd.daemon.control.control_error import ControlError
@@ -125,10 +125,13 @@ class Sequence:
             os._exit(code)
 
     def _is_back(self, slot: Slot) -> bool:
-        """Whether a home was moved away and back before its daemon could notice: then that one serves it still."""
+        """Whether a home was moved away and back before its daemon could notice: then that one serves it still.
+
+        One that has noticed goes on to its end, wherever its home is by now, and answers as long as its workers save their states.
+        """
         with suppress(DaemonNotRunning, ControlError):
             status = Client(slot.home).status()
-            if status.pid in self.leaving and status.home == str(slot.home.root):
+            if status.pid in self.leaving and status.home == str(slot.home.root) and not status.stopping:
                 self.leaving.discard(status.pid)
                 slot.daemon = status.pid
                 return True
@@ -145,10 +148,14 @@ class Sequence:
     def stop(self, slot: Slot) -> None:
         if slot.daemon is None:
             return
+        began = time.monotonic()
         done = invoke(slot.home, "stop")
         self.judge.counts["stops that failed"] += done.exit_code != 0
-        self.story.append(f"stopped {slot.home.root.name}: {done.output.strip()}")
+        after = time.monotonic() - began
+        self.story.append(f"stopped {slot.home.root.name} (pid {slot.daemon}) in {after:.1f} s: {done.output.strip()}")
         if done.exit_code != 0:
+            log = self.folder / f"{slot.home.root.name}.log"
+            self.story += [f"its log: {line}" for line in log.read_text().splitlines()[-10:]]
             os.kill(slot.daemon, signal.SIGKILL)
         os.waitpid(slot.daemon, 0)
         slot.daemon = None
@@ -176,6 +183,7 @@ class Sequence:
         beside = self.folder / "spec.beside"
         beside.write_text(text)
         beside.rename(slot.home.jobs / f"{self.specs}.yaml")
+        self.story.append(f"submitted {self.specs}.yaml")
 
     def command(self, slot: Slot) -> None:
         """Cancel a job, or let what is held go on."""
@@ -194,12 +202,15 @@ class Sequence:
         done = invoke(slot.home, "resume", "--all", "--json")
         for job in json.loads(done.stdout)["jobs"] if done.exit_code == 0 else ():
             self.repeats[job["name"]] += 1
+            self.story.append(f"let {job['name']} go on in {slot.home.root.name}")
 
     def copy(self, slot: Slot) -> None:
         other = self.slots[self.rng.choice([name for name in SLOTS if self.slots[name] is not slot])]
         if slot.home.root.is_dir():
             self.remove(other)
-            copy_home(slot.home.root, other.home.root, self._choose_left_out())
+            left_out = self._choose_left_out()
+            self.story.append(f"copied to {other.home.root.name} without {left_out}")
+            copy_home(slot.home.root, other.home.root, left_out)
             other.cancelled = set(slot.cancelled)
 
     def back_up(self, slot: Slot) -> None:
@@ -235,6 +246,7 @@ class Sequence:
             return
         self.remove(other)
         self._leave(slot)
+        self.story.append(f"moved to {other.home.root.name}")
         slot.home.root.rename(other.home.root)
         other.cancelled, slot.cancelled = slot.cancelled, set()
 
@@ -264,6 +276,7 @@ class Sequence:
         for folder in [*other.home.runs.glob("[0-9]*")][:3]:
             target = slot.home.runs / folder.name
             if slot.home.runs.is_dir() and not target.exists():
+                self.story.append(f"brought {folder}")
                 copy_home(folder, target, ())
                 slot.cancelled |= other.cancelled
 
@@ -350,17 +363,17 @@ class Sequence:
                 os.waitpid(pid, 0)
 
 
-def run(folder: Path, seed: int, kind: type[Sequence] = Sequence) -> dict[str, Counts]:
-    """One sequence: `counts`, all of which but the jobs have to be 0, and `seen`, what was done."""
+def run(folder: Path, seed: int, kind: type[Sequence] = Sequence) -> dict[str, Any]:
+    """One sequence: `counts`, all of which but the jobs have to be 0, `seen`, what was done, and its `story`, if anything is wrong."""
     sequence = kind(folder, random.Random(seed))
     try:
         sequence.run()
         found = sequence.finish()
     finally:
         sequence.close()
-    (folder / "story").write_text("\n".join(sequence.story))
     counts = dict.fromkeys(MUST_BE_ZERO, 0) | found
     return {
         "counts": counts,
         "seen": {"specs": sequence.specs, **sequence.seen, "asked again": sequence.repeats.total()},
+        "story": sequence.story if wrong(counts) else [],
     }
