@@ -87,7 +87,7 @@ class Trainer:
             gradients = tree_map(lambda gradient: gradient.astype(mx.float32), gradients)
             total = gradients if total is None else tree_map(mx.add, total, gradients)
             mx.eval(total, sums)
-            mean.add(sums, len(batch))
+            mean.add(sums)
             seconds = time.monotonic() - batch_began
             if self.passes is not None:
                 self.passes.note_pass(batch, seconds)
@@ -135,7 +135,7 @@ class Trainer:
 
         def finite(example: Example) -> bool:
             sums, gradients = self._compute_gradients([example], 1)
-            return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(measure_global_norm(gradients))
+            return math.isfinite(np.array(sums["loss"]).tolist()[0]) and math.isfinite(measure_global_norm(gradients))
 
         return list_places([example for example in examples if not finite(example)] or examples)
 
@@ -145,7 +145,7 @@ class Trainer:
         reference = self._score_reference(sides)
 
         def share(policy: Logprobs) -> tuple[mx.array, Sums]:
-            x = self._make_loss_input(drop_uncounted(policy, sides), reference)
+            x = self._make_loss_input(batch, drop_uncounted(policy, sides), reference)
             out = self.loss(x)
             return out.losses.sum() / pairs, sum_pair_metrics(x, out)
 
@@ -156,17 +156,21 @@ class Trainer:
         """Score the tokens of `sides` that count under the reference; None where the loss takes none."""
         return None if self.reference is None else drop_uncounted(self.reference(sides), sides)
 
-    def _make_loss_input(self, policy: Logprobs, reference: Logprobs | None) -> LossInput:
-        """Make what the loss sees: log-probabilities of both sides, of the tokens that count."""
+    def _make_loss_input(self, batch: Sequence[Example], policy: Logprobs, reference: Logprobs | None) -> LossInput:
+        """Make what the loss sees: log-probabilities of both sides, of the tokens that count, and labels where there are some."""
+        desirable = list_labels(batch)
         if reference is None:
-            return LossInput(*split_sides(policy))
+            return LossInput(*split_sides(policy), desirable=desirable)
         loss_reference = self.start.reference_for(policy, reference)
-        return LossInput(*split_sides(policy), *split_sides(loss_reference), noise=self.start.noise)
+        return LossInput(
+            *split_sides(policy), *split_sides(loss_reference), noise=self.start.noise, desirable=desirable
+        )
 
     def compare(self, batch: Sequence[Example]) -> tuple[LossInput, LossOutput]:
         """Compute what the loss sees of a batch of pairs, and what it gives; nothing is trained."""
         sides = list_sides(batch)
-        x = self._make_loss_input(drop_uncounted(self.scorer.logprobs(sides), sides), self._score_reference(sides))
+        policy = drop_uncounted(self.scorer.logprobs(sides), sides)
+        x = self._make_loss_input(batch, policy, self._score_reference(sides))
         return x, self.loss(x)
 
     def evaluate(self, examples: Sequence[Example], stop: StopEvent | None = None) -> dict[str, float]:
@@ -183,7 +187,7 @@ class Trainer:
             batch_began = time.monotonic()
             sums = sum_pair_metrics(*self.compare(batch))
             mx.eval(sums)
-            mean.add(sums, len(batch))
+            mean.add(sums)
             seconds = time.monotonic() - batch_began
             if self.passes is not None:
                 self.passes.note_pass(batch, seconds)
@@ -223,6 +227,12 @@ class Trainer:
 def list_sides(batch: Sequence[Example]) -> list[Completion]:
     """List the completions of a batch: all chosen, then all rejected."""
     return [example.chosen for example in batch] + [example.rejected for example in batch]
+
+
+def list_labels(batch: Sequence[Example]) -> mx.array | None:
+    """List the labels of a batch of single answers, (B,); None of a batch of pairs."""
+    labels = [example.desirable for example in batch if example.desirable is not None]
+    return mx.array(labels) if labels else None
 
 
 def split_sides(both: Logprobs) -> tuple[Logprobs, Logprobs]:
