@@ -58,6 +58,7 @@ from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.text.time_zone import explain_unknown_zone
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
@@ -145,6 +146,7 @@ class Service:
                 await asyncio.gather(self._repeat(FOLDER, self._take_in_specs), self._repeat(QUEUE, self.runner.run))
                 await self.runner.wait()
             finally:
+                lock.withdraw(self.home, self.home_watch.lock_file)
                 await self.side.end_all()
         log.info("stopped")
 
@@ -365,7 +367,7 @@ def serve(
 
     Where there is a `page_address`, the page is served there, whatever the settings say.
 
-    Returns False where it ended because the home went away.
+    Returns False where it ended because the home went away, or was replaced.
 
     Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
     """
@@ -375,6 +377,8 @@ def serve(
     with lock.hold_lock(home):
         restart_log = functools.partial(start_logging, file=home.log if to_file else None)
         restart_log(settings.current.log)
+        if unknown := explain_unknown_zone():
+            log.warning("%s", unknown)
         with open_table(home) as table:
             manager = ServiceManager.take(os.environ)
             service = Service(

@@ -272,6 +272,30 @@ def test_the_end_of_a_daemon_whose_home_is_gone_leaves_the_next_home_there_alone
     assert not new.home.database.exists()
 
 
+@pytest.mark.parametrize("put_back", ["without its run/", "with it"])
+def test_a_home_whose_files_are_replaced_under_its_daemon_has_no_second_daemon_beside_it(
+    place: Place, caplog: pytest.LogCaptureFixture, put_back: str
+) -> None:
+    """As `rsync -a --delete backup/ home/` does, whose lock file is another one, or none."""
+    backup = copied(place, "backup").home.root
+
+    def restore() -> None:
+        shutil.rmtree(place.home.run)
+        if put_back == "with it":
+            shutil.copytree(backup / "run", place.home.run)
+
+    service = run_until_lost(place, restore, caplog)
+    assert service.home_watch.lost is not None
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told == [f"{service.home_watch.lost}; the daemon ends. Start it again when all is in its place"]
+    assert service.home_watch.lost.startswith(f"{place.home.lock} was removed or replaced")
+    place.home.create()
+    with place.daemon() as client:
+        (job,) = place.wait_for("precomputing")
+        client.act("cancel", job.id)
+        place.wait_for("cancelled")
+
+
 # --- folders on a drive that is not there
 
 

@@ -18,7 +18,6 @@ KNOWN = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_
         ("orpo", "contrib/prefd-trl-losses, a plugin, brings orpo"),
         ("slic", "SLIC is not one of prefd's losses"),
         ("cpo_simpo", "CPO-SimPO is `simpo` with nll_weight"),
-        ("slic", "SLIC is not one of prefd's losses"),
         ("grpo", "GRPO generates answers as it trains, and prefd trains on pairs that are there"),
         ("robust", "contrib/prefd-trl-losses, a plugin, brings robust"),
         ("ld-sigmoid", "contrib/prefd-trl-losses, a plugin, brings ld_sigmoid"),
