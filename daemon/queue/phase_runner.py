@@ -39,7 +39,8 @@ class PhaseRunner:
     """Runs the workers of the job that `requests` are about, one at a time.
 
     `worker`: the command of a worker. `grace`: the seconds that it has to save its state. `show`: called with the job and
-    its folder at every look at a worker.
+    its folder at every look at a worker. `find_loss`: says what became of the home, where it is not the one any more that the
+    caller serves: what lies at its path then is another one's, a copy of it perhaps.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class PhaseRunner:
         grace: float,
         limits: WorkerLimits,
         timing: Timing,
+        find_loss: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.home = home
+        self.find_loss = find_loss
         self.requests = requests
         self.table = requests.table
         self.show = show
@@ -67,6 +70,9 @@ class PhaseRunner:
     async def run(self, phase: Phase, run: RunDir, settings: HandedSettings) -> PhaseEnd:
         """Start a worker for the phase, wait for its end, and say how it ended. Raises OSError for a full disk.
 
+        Raises HomeUnusable where the home went away before the worker could be started. Where it did so meanwhile, the outcome
+        that lies at its path may be another home's, and the phase counts as stopped.
+
         `settings`: those that the phase was planned with.
         """
         began = time.monotonic()
@@ -77,6 +83,9 @@ class PhaseRunner:
             return PhaseEnd("stopped", "")
         if lock is None:
             return PhaseEnd("failed", describe_busy_folder(run))
+        if (lost := self.find_loss()) is not None:
+            os.close(lock)
+            raise HomeUnusable(lost)
         kills_before = count_kills()  # a worker that takes too much at once may be gone before it is looked at
         try:
             with run.log.open("ab") as log:
@@ -118,6 +127,8 @@ class PhaseRunner:
             self.home.config,
         )
         kind, reason = worker_end.judge()
+        if kind == "ok" and self.find_loss() is not None:
+            kind, reason = "stopped", ""
         if kind == "stopped" and self._rest is not None:
             reason = f"{self._rest}; it goes on from where it stood"
         return PhaseEnd(kind, reason, time.monotonic() - began)
