@@ -72,11 +72,11 @@ class Mean:
             self.sums[name] = self.sums.get(name, 0.0) + value
             self.counts[name] = self.counts.get(name, 0.0) + count
 
-    def merge(self, sums: Mapping[str, float], pairs: int) -> None:
-        """Add the sums that another process has of `pairs` other pairs."""
-        self.pairs += pairs
+    def merge(self, sums: Mapping[str, float], counts: Mapping[str, float]) -> None:
+        """Add the sums that another process has of other pairs, and of how many each is."""
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0.0) + counts[name]
 
     def means(self, prefix: str = "") -> dict[str, float]:
         """Return each metric's mean over every pair so far that it is a metric of, by its name behind `prefix`.
