@@ -200,7 +200,7 @@ def _compare_start_with_reference(job: SpecifiedJob, run: Run, policy: Policy) -
     elif not run.knows_noise:
         trainer.measure_noise(short_pairs, same=False)
     run.warn(describe_noise(trainer.start.noise, run.schedule.examples))
-    if jumps_at_reference(job.loss):
+    if jumps_at_reference(job.loss, job.loss.unpaired):
         trainer.start.shielded = True
         run.warn(
             "the loss's gradient jumps where policy and reference are equal, and it takes no notice of rounding: a "
