@@ -86,7 +86,7 @@ class SpecifiedJob:
         Raises `DataError` where nothing can be trained on, `JobError` where the policy or the reference lacks a token or a
         position of theirs.
         """
-        data = prepare(self.spec.data, self.tokenizer, self.plugins.formats, self.commits)
+        data = prepare(self.spec.data, self.tokenizer, self.plugins.formats, self.commits, self.loss.unpaired)
         data = data.with_notes([*self._check_tables(data, local_only=True), *self._describe_adapters()])
         for line in data.report.lines():
             log.info("%s", line)
