@@ -14,13 +14,12 @@ from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.runs.next_phase import NextPhase
-from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutcome
+from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, LiveOutcome, Outcome, PrecomputeOutcome
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.live.serving import serve_session
 from prefd.daemon.worker.models import memory
 from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
 from prefd.daemon.worker.reference.precompute import precompute
@@ -36,6 +35,13 @@ def plan_and_precompute(job: RunningJob, stop: stopping.StopEvent) -> Precompute
     if job.spec.training is not None:
         refuse_untrainable(job)
     return precompute(job, stop, began)
+
+
+def serve_session(job: RunningJob, stop: stopping.StopEvent) -> LiveOutcome:
+    """Do what the client of a live session asks for, until the session ends. Raises as `serving.serve_session` does."""
+    from prefd.daemon.worker.live import serving  # no other phase needs its room
+
+    return serving.serve_session(job, stop)
 
 
 PHASES: dict[Phase, Callable[[RunningJob, stopping.StopEvent], Outcome]] = {
