@@ -163,7 +163,9 @@ class RunningJob(SpecifiedJob):
         """
         following = RunningJob.load(self.home, int(self.run.root.name))
         if (following.spec, following.stock, following.changes) == (self.spec, self.stock, self.changes):
-            following.__dict__.update({name: self.__dict__[name] for name in ("plugins", "tokenizer", "data") if name in self.__dict__})
+            following.__dict__.update(
+                {name: self.__dict__[name] for name in ("plugins", "tokenizer", "data") if name in self.__dict__}
+            )
         return following
 
     @cached_property

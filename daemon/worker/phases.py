@@ -51,11 +51,6 @@ PHASES: dict[Phase, Callable[[RunningJob, stopping.StopEvent], Outcome]] = {
 }
 
 
-def run_phase(phase: Phase, root: Path, job_id: int) -> WorkerExit:
-    """Run `phase`, write its outcome, and return the process's exit code."""
-    return run_phases(phase, root, job_id)
-
-
 def run_phases(phase: Phase, root: Path, job_id: int, line: NextPhase | None = None) -> WorkerExit:
     """Run `phase`, and while it has ended well, the phase that `line` names then. Returns the process's exit code."""
     stop = stopping.watch_signals()

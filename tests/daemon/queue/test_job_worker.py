@@ -77,7 +77,11 @@ def test_a_request_between_two_phases_is_met_without_a_second_and_the_worker_is_
     bench: Bench, request_stop: str
 ) -> None:
     job, stop = bench.add("ok"), Stop()
-    acts = {"cancel": bench.table.request_cancel, "pause": bench.table.request_pause, "daemon": lambda _: stop.request()}
+    acts = {
+        "cancel": bench.table.request_cancel,
+        "pause": bench.table.request_pause,
+        "daemon": lambda _: stop.request(),
+    }
     on_move_to_training(bench, acts[request_stop])
     ends = {"cancel": "cancelled", "pause": "paused", "daemon": "queued"}
     moved = bench.run(job, stop=stop)
