@@ -18,7 +18,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +32,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import mlx.core as mx
 import numpy as np
+from bare_passes import run_bare
+from clock import now
+from reference_costs import list_costs
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import write_json
@@ -41,11 +43,13 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.fine_tune import make_trainable
+from prefd.daemon.worker.models.resting_adapters import RestingAdapters
 from prefd.daemon.worker.models.tiers import find_tier
 from prefd.daemon.worker.reference.scoring_pass import batch_by_key, score
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.plan import Slack
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
+from prefd.daemon.worker.training.adapter_off import AdapterOffReference
 from prefd.daemon.worker.training.batch_settings import BATCH_TOKENS
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.schedule import Batching, Schedule
@@ -63,13 +67,16 @@ TITLES = {
     "cached": "prefd",
     "checkpointed": "prefd, layers recomputed",
     "live": "prefd, live reference",
+    "adapter-off": "prefd, adapter off",
+    "compiled": "prefd, step compiled",
+    "bare": "bare passes",
     "alone": "prompts shared, nothing batched",
     "apart": "logits at answers only",
     "full": "cached reference, logits everywhere",
     "full-live": "live reference, logits everywhere",
     "peer": "mlx-lm-lora 5.10.2",
 }
-USUAL = ("cached", "live", "peer")
+USUAL = ("cached", "adapter-off", "live", "peer", "bare")
 EVEN = 128
 
 
@@ -130,8 +137,17 @@ def workload_report(given: argparse.Namespace, workload: str, variants: Sequence
     for repeat in range(given.repeats):
         for variant in variants if repeat % 2 == 0 else reversed(variants):
             print(f"{workload}, repeat {repeat + 1} of {given.repeats}: {TITLES[variant]}", file=sys.stderr)
-            runs[variant].append(child(variant, workload, home))
-    return [*heading(given, workload, scored), "", *table(given, runs), "", *closing(scored, runs)]
+            if variant == "adapter-off":  # a cache of its own, with nothing in it
+                with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
+                    prepare(given, Home(Path(folder)))
+                    runs[variant].append(child(variant, workload, Home(Path(folder))))
+            else:
+                runs[variant].append(child(variant, workload, home))
+    costs = []
+    if {"cached", "adapter-off"} <= runs.keys():
+        epochs = {variant: median(sum(run["seconds"]) for run in found) for variant, found in runs.items()}
+        costs = ["", *list_costs(scored["seconds"], epochs)]
+    return [*heading(given, workload, scored), "", *table(given, runs), *costs, "", *closing(scored, runs)]
 
 
 def prepare(given: argparse.Namespace, home: Home) -> None:
@@ -189,14 +205,14 @@ def scored_once(job: RunningJob, examples: Sequence[Example]) -> dict[str, Any]:
     sides = [side for each in examples for side in (each.chosen, each.rejected)]
     needed = {job.key(side): side for side in sides}
     scorer = fastest_scorer(loading.load(job.reference).freeze())
-    began = time.perf_counter()
+    began = now()
     for batch in batch_by_key(needed):
         job.store.put(score(scorer, batch))
     lengths = [
         [each.chosen.start, *(len(side.ids) - side.start for side in (each.chosen, each.rejected))] for each in examples
     ]
     return {
-        "seconds": time.perf_counter() - began,
+        "seconds": now() - began,
         "completions": len(needed),
         "tokens": sum(len(side.ids) for side in sides),
         "means": np.mean(lengths, axis=0).tolist(),
@@ -211,22 +227,28 @@ def trained(variant: str, job: RunningJob, examples: Sequence[Example]) -> dict[
     model = loading.load(job.policy)
     make_trainable(model, job.policy, training)
     scorer = simpler(fastest_scorer(model, Options.from_spec(job.spec)), variant)
-    reference = Timed(second_model(job, variant) if variant.endswith("live") else cached_reference(job))
     schedule = Schedule.plan(examples, training)
+    batching = Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[find_tier()])
+    if variant == "bare":
+        mx.reset_peak_memory()
+        steps = [schedule.pairs(step) for step in range(1, schedule.total_steps + 1)]
+        return {"seconds": run_bare(scorer, steps), "losses": [], "reference_seconds": 0.0, "way": "bare"}
+    reference = Timed(choose_reference(variant, job, model, scorer))
     optimizer = make_optimizer(training, schedule.total_steps, model)
     trainer = Trainer(
         scorer,
         optimizer,
         job.loss,
         reference,
-        Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[find_tier()]),
+        batching,
+        compiled=variant == "compiled",
     )
     mx.reset_peak_memory()
     seconds, losses = [], []
     for step in range(1, schedule.total_steps + 1):
-        began = time.perf_counter()
+        began = now()
         losses.append(trainer.step(step, schedule.pairs(step))["loss"])
-        seconds.append(time.perf_counter() - began)
+        seconds.append(now() - began)
     return {"seconds": seconds, "losses": losses, "reference_seconds": reference.seconds, "way": scorer.describe()}
 
 
@@ -244,6 +266,13 @@ def simpler(scorer: Scorer, variant: str) -> Scorer:
     return scorer
 
 
+def choose_reference(variant: str, job: RunningJob, model: Any, scorer: Scorer) -> ReferenceScores:
+    job.store.refresh()  # the model's digest is made before the first step, as a job has it
+    if variant == "adapter-off":
+        return AdapterOffReference(job, lambda: scorer, RestingAdapters.find(model))
+    return second_model(job, variant) if variant.endswith("live") else cached_reference(job)
+
+
 def second_model(job: RunningJob, variant: str) -> ReferenceScores:
     return live_reference(simpler(fastest_scorer(loading.load(job.reference).freeze()), variant))
 
@@ -256,10 +285,10 @@ class Timed:
         self.seconds = 0.0
 
     def __call__(self, completions: Sequence[Completion]) -> Logprobs:
-        began = time.perf_counter()
+        began = now()
         found: Logprobs = self.scores(completions)
         mx.eval(found)
-        self.seconds += time.perf_counter() - began
+        self.seconds += now() - began
         return found
 
 
@@ -300,10 +329,14 @@ def closing(scored: dict[str, Any], runs: dict[str, list[dict[str, Any]]]) -> li
     if "cached" in runs:
         share = median(run["reference_seconds"] / sum(run["seconds"]) for run in runs["cached"])
         said += f" Reading it: {share:.2%} of an epoch. prefd's way: {runs['cached'][0]['way']}."
-    if {"cached", "live"} <= runs.keys():
-        pairs = zip(runs["cached"], runs["live"])
-        apart = max(abs(a - b) for one, other in pairs for a, b in zip(one["losses"], other["losses"]))
-        said += f" Largest difference of a step's loss between cached and live: {apart:.1e}."
+    for variant, name in (("live", "live"), ("adapter-off", "adapter off")):
+        if {"cached", variant} <= runs.keys():
+            pairs = zip(runs["cached"], runs[variant])
+            apart = max(abs(a - b) for one, other in pairs for a, b in zip(one["losses"], other["losses"]))
+            said += f" Largest difference of a step's loss between cached and {name}: {apart:.1e}."
+    if {"cached", "bare"} <= runs.keys():
+        ratio = median(sum(a["seconds"]) / sum(b["seconds"]) for a, b in zip(runs["cached"], runs["bare"]))
+        said += f" An epoch is {ratio:.2f} times a bare forward and backward pass over its tokens, each once and none padded."
     return [said]
 
 

@@ -4,7 +4,7 @@
     python benchmarks/faults_daemon.py --kept faults.jsonl --seconds 200      a slice of it; again, and it goes on
 
 The faults themselves are tests/faults_daemon*.py. Every round is in a home and a process
-of its own, four of them side by side.
+of its own, four of them side by side unless you say otherwise. What was run when, and at which commit, is in the tables.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,6 @@ TITLES = {
     "device": "the GPU fails in one job after another",
 }
 KILLS_IN_A_ROUND = 25
-SIDE_BY_SIDE = 4
 COUNTS = {"kills": 500, "burst": 100, "steps": 1000, "rivals": 20} | dict.fromkeys(TROUBLES, 50)
 Round = tuple[str, int, int]
 """Fault, count, seed."""
@@ -54,6 +55,7 @@ def main() -> None:
     for fault, title in TITLES.items():
         parser.add_argument(f"--{fault}", type=int, default=COUNTS[fault], help=title)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--side-by-side", type=int, default=4, help="this many homes")
     parser.add_argument("--kept", type=Path, help="rounds done are kept here, and another call goes on after them")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no round after so many")
     parser.add_argument("--markdown", type=Path, help="write the tables here too")
@@ -63,7 +65,7 @@ def main() -> None:
     )
     seed = done[0]["seed"] if done else given.seed
     left = [each for each in rounds(given, seed) if list(each) not in [found["round"] for found in done]]
-    done += attack(left, seed, time.monotonic() + given.seconds, given.kept)
+    done += attack(left, seed, time.monotonic() + given.seconds, given.kept, given.side_by_side)
     lines = tables(done, seed)
     print("\n".join(lines))
     if given.markdown:
@@ -83,8 +85,11 @@ def rounds(given: argparse.Namespace, seed: int) -> list[Round]:
     return [*kills, *(each for each in others if each[1])]
 
 
-def attack(left: Iterable[Round], seed: int, deadline: float, kept: Path | None) -> list[dict[str, Any]]:
+def attack(
+    left: Iterable[Round], seed: int, deadline: float, kept: Path | None, side_by_side: int
+) -> list[dict[str, Any]]:
     """What the rounds came to, as far as there was time."""
+    occasion = {"commit": name_commit(), "day": f"{datetime.now(UTC):%Y-%m-%d}", "side_by_side": side_by_side}
 
     def attacked(each: Round) -> dict[str, Any] | None:
         if time.monotonic() > deadline:
@@ -93,31 +98,32 @@ def attack(left: Iterable[Round], seed: int, deadline: float, kept: Path | None)
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="prefd-faults-", ignore_cleanup_errors=True) as folder:
             found = run(fault, Path(folder) / "run", count, its_seed)
-        result = {"round": each, "seed": seed, "seconds": time.monotonic() - began, **found}
+        result = {"round": each, "seed": seed, "seconds": time.monotonic() - began, **occasion, **found}
         print(f"{fault}, {count}, seed {its_seed}: {wrong(found['counts']) or 'nothing wrong'}", file=sys.stderr)
         if kept is not None:
             with kept.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(result) + "\n")
         return result
 
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+    with ThreadPoolExecutor(side_by_side) as pool:
         return [result for result in pool.map(attacked, left) if result is not None]
 
 
 def tables(done: list[dict[str, Any]], seed: int) -> list[str]:
+    beside = "/".join(sorted({str(each["side_by_side"]) for each in done}))
     lines = [
-        f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, four homes side by side, seed {seed}. Every"
-    ]
-    lines += [
+        f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {beside} homes side by side, seed {seed}. Every",
         "job was then let go on to its end; an adapter's SHA-256 and its losses were compared with an unbroken twin's.",
         "",
+        "| fault | seen | must be 0 | seconds, all homes added up | run |",
+        "|---|---|---|---|---|",
     ]
-    lines += ["| fault | seen | must be 0 | seconds, all homes added up |", "|---|---|---|---|"]
     for fault, title in TITLES.items():
         if found := [each for each in done if each["round"][0] == fault]:
             counts = total(each["counts"] for each in found)
             seconds = sum(each["seconds"] for each in found)
-            lines.append(f"| {title} | {shown(counts, False)} | {shown(counts, True)} | {seconds:.0f} |")
+            occasions = ", ".join(sorted({f"{each['day']} at {each['commit']}" for each in found}))
+            lines.append(f"| {title} | {shown(counts, False)} | {shown(counts, True)} | {seconds:.0f} | {occasions} |")
     for fault, title in TITLES.items():
         if hit := total(each["seen"] for each in done if each["round"][0] == fault):
             head = "killed before" if fault == "steps" else "killed | at the time"
@@ -125,6 +131,13 @@ def tables(done: list[dict[str, Any]], seed: int) -> list[str]:
             lines += [f"| {head} | times |", "|---" * (head.count("|") + 2) + "|"]
             lines += [f"| {what} | {number} |" for what, number in sorted(hit.items())]
     return lines
+
+
+def name_commit() -> str:
+    """The commit that is tried here, shortened; "no repository" in an unpacked archive."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "no repository"
 
 
 def total(counts: Iterable[dict[str, int]]) -> dict[str, int]:

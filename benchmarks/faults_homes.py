@@ -67,7 +67,10 @@ def run_apart(chunk: Chunk) -> list[dict[str, Any]]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     for each in found:
-        print(f"{each['kind']}, seed {each['seed']}: {each['wrong'] or 'nothing wrong'}", file=sys.stderr, flush=True)
+        print(f"{each['kind']}, seed {each['seed']}: {each['wrong'] or 'nothing wrong'}", file=sys.stderr)
+        for line in each["story"]:
+            print(f"    {line}", file=sys.stderr)
+        sys.stderr.flush()
     return found
 
 

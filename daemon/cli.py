@@ -16,7 +16,7 @@ from prefd.daemon import commands
 from prefd.daemon.commands.shared.command_folder import CommandFolder
 from prefd.daemon.commands.shared.errors import Exit, explain_error
 from prefd.daemon.commands.shared.mistyped import make_command_error, make_option_error, make_pasted_error
-from prefd.daemon.commands.shared.options import TIMING
+from prefd.daemon.commands.shared.options import TIMING, warn_of_unknown_zone
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.streams import prepare_streams
 from prefd.daemon.timing import USUAL, Timing
@@ -115,6 +115,7 @@ def cli(ctx: click.Context, home: str | None) -> None:
     """
     ctx.meta[TIMING] = ctx.obj if isinstance(ctx.obj, Timing) else USUAL  # tests hand in other waits
     ctx.obj = Home.locate(home)
+    warn_of_unknown_zone()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
+from prefd.daemon.home.own_folders import explain_own_folder
 from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.machine.files import expand_user
 from prefd.daemon.runs.disk_usage import measure_folder
@@ -53,6 +54,9 @@ def archive(home: Home, job_id: int, to: Path | None, fused: bool, as_json: bool
     from prefd.daemon.runs.archive import write_archive
     from prefd.daemon.terminal import report
 
+    into = home.archive if to is None else expand_user(to).absolute()
+    if to is not None and (refusal := explain_own_folder(home, into)):
+        raise click.BadParameter(refusal, param_hint="--to")
     run = RunDir(home.job(job_id))
     with read_jobs(home) as table:
         details = JobDetails.read(table, job_id, run)
@@ -63,7 +67,7 @@ def archive(home: Home, job_id: int, to: Path | None, fused: bool, as_json: bool
             )
         if lost := find_lost_folder(job, run):
             raise Failure(f"job {job_id} ({job.name}) cannot be archived: {lost}", Exit.NOT_FOUND)
-        target = (home.archive if to is None else expand_user(to).absolute()) / name_archive(job_id, job.name)
+        target = into / name_archive(job_id, job.name)
 
         def check_unchanged() -> None:
             with read_jobs(home) as now:

@@ -255,7 +255,7 @@ def jobs(
         raise click.UsageError("give --all or --limit, not both")
     with read_jobs(home) as table:
         total, places = table.count(states, group), table.queue_places()
-        most = total if everything else limit or NEWEST
+        most = total if everything else min(limit or NEWEST, total)
         newest, _ = table.page(states, group, None, most if sort == "id" else total)
     if sort != "id":
         newest = sorted(newest, key=lambda job: ORDERS[sort](job, places))[:most]

@@ -15,7 +15,8 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.terminal.preview import make_visible
-from prefd.daemon.text.wording import clip, format_number
+from prefd.daemon.terminal.short_text import shorten
+from prefd.daemon.text.wording import format_number
 from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from prefd.daemon.runs.pair_answers import PairsMeans, PairsPage, ScoredPair
 
 PLACE = HelpPlace(Section.JOBS, 125)
-ONE_LINE = 160
-"""Characters of a text that is shown in short."""
 
 
 @click.command(
@@ -127,11 +126,3 @@ def describe_pair(pair: ScoredPair, full: bool) -> Iterator[Text]:
     yield head
     for name, text in (("prompt", pair.prompt), ("chosen", pair.chosen_text), ("rejected", pair.rejected_text)):
         yield Text.assemble((f"  {name:<9}", "dim"), make_visible(text) if full else shorten(text, name == "prompt"))
-
-
-def shorten(text: str, keep_end: bool) -> str:
-    """Shortens a text to one line, the beginning of it or, of a prompt that begins with a system's words, its end."""
-    line = " ".join(text.split())
-    if keep_end and len(line) > ONE_LINE:
-        return "…" + clip(line[1 - ONE_LINE :], ONE_LINE)
-    return clip(line, ONE_LINE)

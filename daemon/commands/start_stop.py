@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +19,9 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas
 from prefd.daemon.terminal import render
 from prefd.daemon.timing import Timing
+
+if TYPE_CHECKING:
+    from prefd.daemon.control.client import Client
 
 PLACE = HelpPlace(Section.DAEMON, 20)
 
@@ -103,7 +109,7 @@ def stop(home: Home, timing: Timing, as_json: bool) -> None:
 
     A running job saves its state and goes on at the next start.
     """
-    from prefd.daemon.control.client import Client
+    from prefd.daemon.control.client import Client, DaemonChanging, DaemonNotRunning, DaemonSilent
     from prefd.daemon.home.settings import Config, ConfigError
 
     try:
@@ -112,11 +118,40 @@ def stop(home: Home, timing: Timing, as_json: bool) -> None:
         grace = Config().stop_grace_seconds
     wait = grace + timing.stop_command_margin
     client = Client(home)
-    status = client.status_document()  # not typed: a daemon of another version has to be stopped too
-    if status["active"]:
-        render.print_note(f"waiting for what runs to save its state, up to {grace:.0f} s")
-    if not client.stop(wait_seconds=wait):
-        raise Failure(f"asked the daemon to stop, and it has not ended within {wait:.0f} s: see `prefd status`")
+    status = find_daemon(client, timing)
+    if status is not None:
+        if status["active"]:
+            render.print_note(f"waiting for what runs to save its state, up to {grace:.0f} s")
+        try:
+            has_ended = client.stop(wait_seconds=wait)
+        except DaemonChanging:  # it was ending by itself, and listens no more
+            has_ended = client.wait_for_end(wait)
+        except DaemonSilent:
+            raise
+        except DaemonNotRunning:
+            has_ended = True
+        if not has_ended:
+            raise Failure(f"asked the daemon to stop, and it has not ended within {wait:.0f} s: see `prefd status`")
     if as_json:
-        render.emit_json({"stopped": True, "pid": status["pid"]})
+        render.emit_json({"stopped": True, "pid": status["pid"] if status else None})
     render.print_note("the daemon has stopped")
+
+
+def find_daemon(client: Client, timing: Timing) -> dict[str, Any] | None:
+    """Returns the status of the daemon; None where it was just ending, and has ended.
+
+    It is not typed: a daemon of another version has to be stopped too. Raises DaemonNotRunning where none was there.
+    """
+    from prefd.daemon.control.client import DaemonChanging
+
+    deadline = time.monotonic() + timing.daemon_return
+    try:
+        return client.status_document()
+    except DaemonChanging:
+        while not client.wait_for_end(0.0):
+            with suppress(DaemonChanging):
+                return client.status_document()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    return None

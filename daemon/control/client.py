@@ -51,6 +51,10 @@ class DaemonSilent(DaemonNotRunning):
     state = "does not answer"
 
 
+class DaemonChanging(DaemonSilent):
+    """The home's lock has just been taken, or is just being given up: the same question has an answer in a moment."""
+
+
 class Client:
     """Client asks the daemon; every method raises DaemonNotRunning when nothing answers, ControlError when the daemon refuses."""
 
@@ -85,6 +89,10 @@ class Client:
     def stop(self, wait_seconds: float = 0.0) -> bool:
         """Asks the daemon to stop. True when it has released its home within `wait_seconds`."""
         self._ask("POST", "/v1/stop")
+        return self.wait_for_end(wait_seconds)
+
+    def wait_for_end(self, wait_seconds: float) -> bool:
+        """Waits for the daemon to release its home. True when it has done so within `wait_seconds`."""
         deadline = time.monotonic() + wait_seconds
         while is_running := is_held(self.home):
             if time.monotonic() >= deadline:
@@ -215,8 +223,8 @@ class Client:
 
     def _silent(self, holder: Holder | None) -> DaemonSilent:
         """Makes the error for a home that is held by a process that does not answer for it."""
-        if holder is None or time.time() - holder.started_at < START_SECONDS:
-            return DaemonSilent(f"a daemon is just starting or ending on {self.home.root}: try again in a moment")
+        if holder is None or abs(time.time() - holder.started_at) < START_SECONDS:  # the clock may have been set back
+            return DaemonChanging(f"a daemon is just starting or ending on {self.home.root}: try again in a moment")
         return DaemonSilent(
             f"{self.home.root} is held by a daemon (pid {holder.pid}) that does not answer for this home: "
             f"look at {self.home.log}, and end it with `kill {holder.pid}`"

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prefd.daemon.control.api.app import make_app
-from prefd.daemon.control.api.endpoint import Controlled
+from prefd.daemon.control.api.endpoint import Controlled, respond_refusal
 from prefd.daemon.control.api.events import Hub
 from prefd.daemon.control.connection import make_limits
 from prefd.daemon.home.identity import read_folder_id
@@ -94,11 +94,14 @@ async def serve_control(daemon: Controlled, listener: socket.socket, timing: Tim
 
 
 async def serve_app(
-    app: ASGIApp, end_streams: Callable[[], None], listener: socket.socket, limits: Mapping[str, Any]
+    app: ASGIApp, end_answers: Callable[[], None], listener: socket.socket, limits: Mapping[str, Any]
 ) -> None:
-    """Answers on `listener` until cancelled; requests that are being answered are finished first, streams when `end_streams` was called."""
+    """Answers on `listener` until cancelled; requests that are being answered are finished first, those that last when `end_answers` was called.
+
+    What takes longer than the limits' `timeout_graceful_shutdown` is answered with 503.
+    """
     config = uvicorn.Config(
-        app,
+        _refuse_at_the_end(app),
         lifespan="off",
         ws="none",
         log_config=None,
@@ -113,7 +116,29 @@ async def serve_app(
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
-        end_streams()
+        end_answers()
         server.should_exit = True
         await serving
         raise
+
+
+def _refuse_at_the_end(app: ASGIApp) -> ASGIApp:
+    """Return an application that refuses what is still being answered when uvicorn cancels it, which otherwise logs a traceback for each."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await app(scope, receive, send_and_note)
+        except asyncio.CancelledError:  # uvicorn cancels an answer at the end alone
+            if not has_begun:
+                await respond_refusal(503, "it was stopped before it could answer: ask again once it runs")(
+                    scope, receive, send
+                )
+
+    return answer

@@ -53,12 +53,11 @@ def hold_lock(home: Home) -> Iterator[None]:
     except Timeout:
         raise AlreadyRunning(f"{_describe_owner(home)} already serves {home.root}; stop it with `prefd stop`") from None
     (home.run / "daemon.json").unlink(missing_ok=True)  # of a daemon that was killed
-    folder = read_folder_id(home.run)
+    lock_file = read_folder_id(home.lock)
     try:
         yield
     finally:
-        if read_folder_id(home.run) == folder:  # and not that of another home, which has got this one's name
-            (home.run / "daemon.json").unlink(missing_ok=True)
+        withdraw(home, lock_file)
         lock.release()
 
 
@@ -67,6 +66,16 @@ def announce(home: Home, socket: str) -> Holder:
     owner = Holder(os.getpid(), time.time(), socket)
     write_json(home.run / "daemon.json", asdict(owner))
     return owner
+
+
+def withdraw(home: Home, lock_file: tuple[int, int] | None) -> None:
+    """Take the announcement back, so that nobody takes a daemon for hung that only ends.
+
+    `lock_file`: the file that was locked. Where another has its name, that of another home, or of the next daemon, the
+    announcement is not this one's any more.
+    """
+    if read_folder_id(home.lock) == lock_file:
+        (home.run / "daemon.json").unlink(missing_ok=True)
 
 
 def read_announcement(home: Home) -> Holder | None:

@@ -11,13 +11,13 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
 from prefd.daemon.errors import PrefdError
+from prefd.daemon.home.exclusive import hold_exclusively
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import PATIENCE_SECONDS, is_locked
+from prefd.daemon.home.lock import is_locked
 from prefd.daemon.machine.files import read_json
 
 TOKEN_BYTES = 32
@@ -71,24 +71,17 @@ def find_page(home: Home) -> PageRecord | None:
     return read_page_record(home) if is_locked(home.page_lock) else None
 
 
-@contextmanager
-def hold_page(home: Home) -> Iterator[None]:
+def hold_page(home: Home) -> AbstractContextManager[None]:
     """Be the only process that serves the home's page inside the block. Raises PageServedAlready."""
-    from filelock import FileLock, Timeout  # here: asking where the page is served needs none of it
 
-    lock = FileLock(home.page_lock, timeout=PATIENCE_SECONDS, poll_interval=0.05)
-    try:
-        lock.acquire()
-    except Timeout:
+    def refuse() -> PageServedAlready:
         other = read_page_record(home)
         place = "" if other is None else f" by pid {other.pid} at {other.address}"
-        raise PageServedAlready(
+        return PageServedAlready(
             f"the page of {home.root} is served already{place}: `prefd web --show-url` prints its address"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+        )
+
+    return hold_exclusively(home.page_lock, refuse)
 
 
 def write_page_record(home: Home, host: str, port: int) -> PageRecord:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
 from prefd.daemon.errors import PrefdError
+from prefd.daemon.home.exclusive import hold_exclusively
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.lock import PATIENCE_SECONDS, is_locked
+from prefd.daemon.home.lock import is_locked
 from prefd.daemon.home.page_record import join_address
 from prefd.daemon.machine.files import read_json, write_json
 
@@ -51,19 +51,12 @@ def write_serve_record(home: Home, host: str, port: int) -> ServeRecord:
     return record
 
 
-@contextmanager
-def hold_serving(home: Home) -> Iterator[None]:
+def hold_serving(home: Home) -> AbstractContextManager[None]:
     """Be the only process that serves the home's clients inside the block. Raises ServedAlready."""
-    from filelock import FileLock, Timeout  # here: asking where they are served needs none of it
 
-    lock = FileLock(home.serve_lock, timeout=PATIENCE_SECONDS, poll_interval=0.05)
-    try:
-        lock.acquire()
-    except Timeout:
+    def refuse() -> ServedAlready:
         other = read_json(home.serve_record)
         place = f" by pid {other.get('pid')}" if isinstance(other, dict) else ""
-        raise ServedAlready(f"the clients of {home.root} are served already{place}") from None
-    try:
-        yield
-    finally:
-        lock.release()
+        return ServedAlready(f"the clients of {home.root} are served already{place}")
+
+    return hold_exclusively(home.serve_lock, refuse)

@@ -20,6 +20,7 @@ from prefd.daemon.jobs.states import UNENDED
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec, read_stock
+from prefd.daemon.runs.used_reference import read_used_reference
 from prefd.daemon.specs.job_spec import JobSpec
 
 
@@ -85,9 +86,8 @@ class NeededReferences:
         yield from needs
 
     def _find_for_job(self, jobs: JobTable, job: Job) -> list[str] | None:
-        outcome = RunDir(self.home.job(job.id)).outcome("precompute")
-        if outcome is not None and outcome.summary.fingerprint is not None:
-            return [outcome.summary.fingerprint]
+        if (used := read_used_reference(RunDir(self.home.job(job.id)))) is not None:
+            return [used.fingerprint]
         try:
             return self._find_for_model(_reference_model(jobs.spec(job.id)))
         except ValueError:  # of another version of prefd
@@ -149,12 +149,12 @@ def list_newest_uses(home: Home) -> dict[str, ReferenceUse]:
     ids = sorted(int(folder.name) for folder in home.runs.glob("*") if folder.name.isdecimal())
     for job_id in ids:
         run = RunDir(home.job(job_id))
-        outcome = run.outcome("precompute")
-        if outcome is None or not outcome.ok or outcome.summary.fingerprint is None:
+        used, precompute = read_used_reference(run), run.outcome("precompute")
+        if used is None or (precompute is not None and not precompute.ok):
             continue
         try:
             spec, stock = read_frozen_spec(run), read_stock(run)
         except (OSError, ValueError):
             continue  # of another version of prefd
-        uses[outcome.summary.fingerprint] = ReferenceUse(job_id, spec, {} if stock is None else stock.commits)
+        uses[used.fingerprint] = ReferenceUse(job_id, spec, {} if stock is None else stock.commits)
     return uses

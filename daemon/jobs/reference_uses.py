@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.job import Brief
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.used_reference import OUTCOMES, UsedReference, read_used_reference
 
 
 @dataclass(frozen=True)
@@ -33,30 +35,24 @@ class ReferenceUses:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self._read: dict[int, tuple[int, str | None, tuple[int, int, int, float]]] = {}
-        """Job → when its outcome was written, the fingerprint in it, and its numbers."""
+        self._read: dict[int, tuple[list[int], UsedReference | None]] = {}
+        """Job → when its outcomes were written, and what they say."""
 
     def list(self, jobs: Iterable[Brief]) -> dict[str, list[UseOfReference]]:
         """List by fingerprint the jobs that used the reference, in the order in which they are given."""
         uses: dict[str, list[UseOfReference]] = {}
         for job in jobs:
-            fingerprint, numbers = self._look_up(job)
-            if fingerprint is not None:
-                uses.setdefault(fingerprint, []).append(UseOfReference(job.id, job.name, job.state, *numbers))
+            if (used := self._look_up(job)) is not None:
+                uses.setdefault(used.fingerprint, []).append(UseOfReference(job.id, job.name, job.state, *used[1:]))
         return uses
 
-    def _look_up(self, job: Brief) -> tuple[str | None, tuple[int, int, int, float]]:
+    def _look_up(self, job: Brief) -> UsedReference | None:
         run = RunDir(self.home.job(job.id), job.ulid)
-        try:
-            written = os.stat(run.root / "precompute.json").st_mtime_ns
-        except OSError:
-            return None, (0, 0, 0, 0.0)
+        written = []
+        for name in OUTCOMES:
+            with suppress(OSError):
+                written.append(os.stat(run.root / name).st_mtime_ns)
         known = self._read.get(job.id)
         if known is None or known[0] != written:
-            outcome = run.outcome("precompute")
-            if outcome is None:
-                return None, (0, 0, 0, 0.0)
-            summary = outcome.summary
-            numbers = (summary.completions, summary.cached, summary.scored, summary.seconds)
-            known = self._read[job.id] = (written, summary.fingerprint, numbers)
-        return known[1:]
+            known = self._read[job.id] = (written, read_used_reference(run) if written else None)
+        return known[1]

@@ -25,8 +25,14 @@ NAMES = [column.split()[-1] for column in COLUMNS.split(", ")]
 """The names of COLUMNS."""
 
 
+ID_BITS = 63
+"""SQLite takes no larger number, not even to look for it."""
+
+
 def find_job(db: sqlite3.Connection, job_id: int) -> Job:
     """Return the job. Raises JobNotFound."""
+    if job_id.bit_length() > ID_BITS:
+        raise JobNotFound(f"there is no job {job_id}")
     row = db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (job_id,)).fetchone()
     if row is None:
         raise make_not_found(db, job_id)

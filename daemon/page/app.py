@@ -28,6 +28,7 @@ from prefd.daemon.page.shell import make_shell
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.worker_tasks.look_child import LookChild
 
 MAX_LIST_BYTES = 4 * 2**20
 """A list of jobs that is posted, as the daemon takes it."""
@@ -46,21 +47,23 @@ class Reader:
         return await run_in_thread(load_catalog, self.home)
 
 
-def list_endpoints(home: Home, hub: Hub) -> list[Endpoint]:
+def list_endpoints(home: Home, hub: Hub, child: LookChild | None = None) -> list[Endpoint]:
     """Lists all that the page's process answers under /v1: its own, and those of the control socket, of which it relays some."""
     relay = Relay(home, MAX_LIST_BYTES)
     reader = cast(Controlled, Reader(home))  # all that asks for more than its fields is relayed
     shared = [
         replace(each, handle=relay.answer) if each.needs_daemon else each for each in list_shared_endpoints(reader, hub)
     ]
-    described = [*shared, *list_own_endpoints(home)]
+    described = [*shared, *list_own_endpoints(home, child)]
     return [*described, describe_endpoints(described)]
 
 
-def make_page(home: Home, hub: Hub, token: str, hosts: Collection[str], static: Path = STATIC) -> ASGIApp:
+def make_page(
+    home: Home, hub: Hub, token: str, hosts: Collection[str], static: Path = STATIC, child: LookChild | None = None
+) -> ASGIApp:
     """Builds the application. Raises PageMissing where the page was not built."""
     shell = make_shell(static)
-    api = ApiGuard(make_app_of(list_endpoints(home, hub)), token, MAX_LIST_BYTES)
+    api = ApiGuard(make_app_of(list_endpoints(home, hub, child)), token, MAX_LIST_BYTES)
 
     async def choose(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]

@@ -16,6 +16,7 @@ from prefd.daemon.page.app import make_page
 from prefd.daemon.page.listening import PortTaken, bind_page
 from prefd.daemon.page.serving import ServerRun
 from prefd.daemon.timing import USUAL, Timing
+from prefd.daemon.worker_tasks.look_child import LookChild
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,14 @@ def serve_page(
         with listener:
             port = listener.getsockname()[1]  # another than was asked for, where that was 0
             record = write_page_record(home, settings.host, port)
-            hub = Hub(home, timing)
-            app = make_page(home, hub, record.token, list_hosts(settings.host, port, settings.allowed_hosts))
+            hub, child = Hub(home, timing), LookChild(home)
+            hosts = list_hosts(settings.host, port, settings.allowed_hosts)
 
+            def end_answers() -> None:
+                hub.close()
+                child.stop()
+
+            app = make_page(home, hub, record.token, hosts, child=child)
             limits = make_limits(timing, PageConnection)
-            serving = ServerRun(app, hub.close, listener, limits, supervised)
+            serving = ServerRun(app, end_answers, listener, limits, supervised)
             asyncio.run(serving.run(home, lambda: announce(record), timing))

@@ -28,8 +28,8 @@ class ServerRun:
     """ServerRun is an application, and what it is served with."""
 
     app: ASGIApp
-    end_streams: Callable[[], None]
-    """Called when it is to stop, so that no stream holds it up."""
+    end_answers: Callable[[], None]
+    """Called when it is to stop, so that no stream and no long answer holds it up."""
     listener: socket.socket
     limits: Mapping[str, Any]
     """For `uvicorn.Config`."""
@@ -38,7 +38,7 @@ class ServerRun:
 
     async def run(self, home: Home, announce: Callable[[], None], timing: Timing) -> None:
         """Answer until stopped. `announce`: called once it listens."""
-        serving = asyncio.ensure_future(serve_app(self.app, self.end_streams, self.listener, self.limits))
+        serving = asyncio.ensure_future(serve_app(self.app, self.end_answers, self.listener, self.limits))
         _stop_on_signals(serving)
         if self.supervised:
             _stop_at_end_of_input(serving)

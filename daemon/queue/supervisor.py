@@ -53,7 +53,7 @@ class PluginMissing(CatalogError):
 
 
 def plan_phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
-    """Return the phases of a job. A loss without a reference has nothing to precompute.
+    """Return the phases of a job. A loss without a reference has nothing to precompute, nor has a policy that is its own reference.
 
     Raises SpecError; PluginMissing for a loss that is not there while a plugin cannot be loaded, for it may bring it.
     """
@@ -65,7 +65,8 @@ def plan_phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
     check_loss(spec, catalog)
     if spec.training is None:
         return ["precompute"]
-    return ["precompute", "training"] if catalog.need_reference(spec.loss_names) else ["training"]
+    scores_first = catalog.need_reference(spec.loss_names) and not spec.has_live_reference
+    return ["precompute", "training"] if scores_first else ["training"]
 
 
 class Supervisor:

@@ -86,6 +86,29 @@ class FusedCheck(DocumentModel):
     """The check in words."""
 
 
+class AdapterOffSummary(DocumentModel):
+    """AdapterOffSummary says what a policy with its adapter off scored as its own reference, beside training."""
+
+    fingerprint: str | None = None
+    """The reference's name in the cache."""
+    completions: int = 0
+    """Distinct completions that training met since its worker began."""
+    cached: int = 0
+    """Those that were in the cache when they were first met."""
+    scored: int = 0
+    """Completions that were scored; each once, where they are stored."""
+    stored: bool = True
+    """Whether what was scored is in the cache."""
+    seconds: float = 0.0
+    """Of scoring and committing, of the seconds of training."""
+
+    @property
+    def line(self) -> str:
+        """Returns the summary in one line."""
+        kept = "kept in the cache" if self.stored else "not kept"
+        return f"the policy with its adapter off: {self.scored} completions scored beside training, {kept}; {self.cached} were cached"
+
+
 class TrainingSummary(DocumentModel):
     """TrainingSummary says how training went, and which folders it wrote."""
 
@@ -116,6 +139,8 @@ class TrainingSummary(DocumentModel):
     """A digest of the tokens of all pairs, by which it is known later whether they are still the same; empty where an earlier version ran."""
     weights_sha256: str = ""
     """The digest of the weights that the policy started from."""
+    adapter_off: AdapterOffSummary | None = None
+    """What the policy scored as its own reference, where the spec has `reference.live`."""
     fused: str | None = None
     """The fused model's folder, where the spec asks for one."""
     peft: str | None = None

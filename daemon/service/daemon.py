@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import psutil
@@ -23,7 +23,6 @@ from prefd.daemon.control.answers import Acted
 from prefd.daemon.control.status import ActiveJob, CatalogHealth, Queue, SettingsInForce, Status
 from prefd.daemon.home import lock
 from prefd.daemon.home.changed_settings import list_changed_settings
-from prefd.daemon.home.identity import describe_loss, read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.live_settings import LiveSettings
 from prefd.daemon.home.settings import Config, LogConfig
@@ -45,18 +44,21 @@ from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.service.admission import Admission
 from prefd.daemon.service.client_models import open_model
+from prefd.daemon.service.home_watch import HomeWatch
 from prefd.daemon.service.housekeeping import Housekeeping
 from prefd.daemon.service.logs import start_logging
 from prefd.daemon.service.machine_report import describe_worker, measure_power
 from prefd.daemon.service.notify import Notifier
 from prefd.daemon.service.server_child import CLIENTS, ServerChild
 from prefd.daemon.service.server_child import PAGE as PAGE_SERVER
+from prefd.daemon.service.side_tasks import SideTasks
 from prefd.daemon.service.systemd import ServiceManager
 from prefd.daemon.service.watchdog import Pulse, report_to_systemd
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.edited_spec import EditRequest, read_base, read_edited_spec
 from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.text.parsed import MAX_BYTES
+from prefd.daemon.text.time_zone import explain_unknown_zone
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
@@ -113,7 +115,7 @@ class Service:
         calls = FolderCalls(home.jobs, self.stop, functools.partial(self._beat, FOLDER), timing)
         self.admission = Admission(home, table, self.losses, inbox, calls, self.runner.queued)
         self.intake = Intake(home, config.watch, inbox, calls, self.admission, timing)
-        self._helpers: dict[str, asyncio.Task[None]] = {}
+        self.side = SideTasks()
         self.housekeeping = Housekeeping(home, table)
         self.page = ServerChild(home, PAGE_SERVER, page_address, timing)
         self.clients = ServerChild(home, CLIENTS, timing=timing)
@@ -121,48 +123,37 @@ class Service:
         self.started_at = time.time()
         self.started = time.monotonic()
         self.socket = str(home.socket)
-        self.folder = read_folder_id(home.root)
-        self.lost: str | None = None
-        """What became of the home, where it went away while the daemon ran."""
+        self.home_watch = HomeWatch(home, self.request_stop, timing)
 
     async def run(self) -> None:
         """Serve until a stop is requested and every running job has been put back."""
         with server.listening(self.home) as listener, self.stop.listening(self.cancelled):
             self.socket = str(listener.getsockname())
             lock.announce(self.home, self.socket)
-            self._start(CONTROL, server.serve_control(self, listener, self.timing))
-            self._start(WATCHER, self.intake.watcher.run())
-            self._start(SYSTEMD, report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing))
-            self._start(HOUSEKEEPING, self.housekeeping.run())
-            self._start(HOME, self._watch_home())
-            self._start(NOTIFIER, Notifier(self.home, self.config.notify, self.table, self.timing).run())
-            self._start(SETTINGS, self._watch_settings())
-            self._start(PAGE, self.page.run(self.config.web))
-            self._start(SERVE, self.clients.run(self.config.serve))
+            self.side.start(CONTROL, server.serve_control(self, listener, self.timing))
+            self.side.start(WATCHER, self.intake.watcher.run())
+            self.side.start(
+                SYSTEMD, report_to_systemd(self.manager, self.pulse, self.socket, self._summarize, self.timing)
+            )
+            self.side.start(HOUSEKEEPING, self.housekeeping.run())
+            self.side.start(HOME, self.home_watch.run())
+            self.side.start(NOTIFIER, Notifier(self.home, self.config.notify, self.table, self.timing).run())
+            self.side.start(SETTINGS, self._watch_settings())
+            self.side.start(PAGE, self.page.run(self.config.web))
+            self.side.start(SERVE, self.clients.run(self.config.serve))
             log.info("serving %s", self.home.root)
             try:
                 await asyncio.gather(self._repeat(FOLDER, self._take_in_specs), self._repeat(QUEUE, self.runner.run))
                 await self.runner.wait()
             finally:
-                helpers = list(self._helpers.values())
-                for helper in helpers:
-                    helper.cancel()
-                await asyncio.gather(*helpers, return_exceptions=True)
+                lock.withdraw(self.home, self.home_watch.lock_file)
+                await self.side.end_all()
         log.info("stopped")
 
     @property
     def config(self) -> Config:
         """Return the settings that are in force."""
         return self.settings.current
-
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """Start what runs beside the loops, in place of what ran under this name."""
-        self._helpers[name] = asyncio.create_task(work, name=name)
-
-    async def _end(self, name: str) -> None:
-        """End what runs beside the loops under this name."""
-        self._helpers[name].cancel()
-        await asyncio.gather(self._helpers[name], return_exceptions=True)
 
     # --- the settings
 
@@ -174,7 +165,7 @@ class Service:
 
     def request_reload(self) -> None:
         """Have config.toml read again now."""
-        self._start(RELOAD, self.reload_settings())
+        self.side.start(RELOAD, self.reload_settings())
 
     async def reload_settings(self, at_once: bool = True) -> None:
         """Read config.toml again, and go on with what it says; with what it said before where it cannot be read."""
@@ -187,17 +178,13 @@ class Service:
         if now.watch != before.watch:
             self.intake.take_up(now.watch)
         if now.watch.polling != before.watch.polling:
-            await self._end(WATCHER)
-            self._start(WATCHER, self.intake.watcher.run())
+            await self.side.restart(WATCHER, self.intake.watcher.run())
         if now.notify != before.notify:
-            await self._end(NOTIFIER)
-            self._start(NOTIFIER, Notifier(self.home, now.notify, self.table, self.timing).run())
+            await self.side.restart(NOTIFIER, Notifier(self.home, now.notify, self.table, self.timing).run())
         if now.web != before.web:
-            await self._end(PAGE)
-            self._start(PAGE, self.page.run(now.web))
+            await self.side.restart(PAGE, self.page.run(now.web))
         if now.serve != before.serve:
-            await self._end(SERVE)
-            self._start(SERVE, self.clients.run(now.serve))
+            await self.side.restart(SERVE, self.clients.run(now.serve))
         self.intake.changed.set()
         self.runner.queued.set()
 
@@ -215,7 +202,7 @@ class Service:
             uptime_s=time.monotonic() - self.started,
             home=str(self.home.root),
             home_id=self.table.home_id(),
-            home_folder=self.folder,
+            home_folder=self.home_watch.folder,
             notes=self.table.notes,
             socket=self.socket,
             stopping=self.stop.is_set(),
@@ -333,33 +320,17 @@ class Service:
             try:
                 await self._work_or_mend(work)
             except Exception:
-                if self._note_lost_home():  # whatever failed did so for that
+                if self.home_watch.note_loss():  # whatever failed did so for that
                     break
                 log.exception("this should not happen; going on")
                 await self.stop.rest(self.timing.failed_loop_pause)
         self.pulse.end(loop)
 
-    async def _watch_home(self) -> None:
-        """Look now and then whether the home is still there, until cancelled."""
-        while not self._note_lost_home():
-            await asyncio.sleep(self.timing.home_look)
-
-    def _note_lost_home(self) -> bool:
-        """Return whether the home has gone away. Then that is told once, and the daemon stops: it could keep nothing.
-
-        Its workers are told to save their state, and the database that it has open is written to the last.
-        """
-        if self.lost is None and (lost := describe_loss(self.home.root, self.folder)) is not None:
-            self.lost = lost
-            log.error("%s; the daemon ends. Start it again when the home is back, or with the home's new place", lost)
-            self.request_stop()
-        return self.lost is not None
-
     async def _work_or_mend(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Unreadable as error:
-            if self._note_lost_home():
+            if self.home_watch.note_loss():
                 return
             log.error("%s", error)
             mend(self.home, self.table, error.why)
@@ -382,7 +353,7 @@ async def _run(service: Service) -> bool:
     on_hangup = service.request_stop if os.isatty(2) else service.request_reload  # a terminal was closed
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
     await service.run()
-    return service.lost is None
+    return service.home_watch.lost is None
 
 
 def serve(
@@ -396,7 +367,7 @@ def serve(
 
     Where there is a `page_address`, the page is served there, whatever the settings say.
 
-    Returns False where it ended because the home went away.
+    Returns False where it ended because the home went away, or was replaced.
 
     Raises AlreadyRunning (prefd.daemon.home.lock), ConfigError, JobTableError.
     """
@@ -406,6 +377,8 @@ def serve(
     with lock.hold_lock(home):
         restart_log = functools.partial(start_logging, file=home.log if to_file else None)
         restart_log(settings.current.log)
+        if unknown := explain_unknown_zone():
+            log.warning("%s", unknown)
         with open_table(home) as table:
             manager = ServiceManager.take(os.environ)
             service = Service(

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from prefd.daemon.specs.chat_template import DEFAULT_DATE, TODAY, describe_reserved, parse_date
 from prefd.daemon.specs.data_sources import Paths, Source, SourceSpec
-from prefd.daemon.specs.path_or_hub_id import resolve_source
+from prefd.daemon.specs.path_or_hub_id import resolve_path, resolve_source
 from prefd.daemon.text.strict_model import Fault, SpecModel, Text, refuse
 from prefd.daemon.text.wording import format_value
 
@@ -40,6 +40,11 @@ class DataSpec(SpecModel):
     score_feature: Text = Field("auto", description="column, or key of a listed answer, with an answer's score")
     ignore_columns: list[Text] = Field(
         [], description="columns that are not read, though they look like a prompt or an answer"
+    )
+    exclude: Text | None = Field(
+        None,
+        description="a text file whose lines name pairs to leave out, by digest or place, as `prefd xray SPEC --export FILE` writes it",
+        examples=["./exclude.txt"],
     )
     pairs: Literal["best_worst", "best_rest", "all"] = Field(
         "best_worst", description="of several scored answers to a prompt: which make a pair"
@@ -154,6 +159,8 @@ class DataSpec(SpecModel):
         update: dict[str, Any] = {"path": _resolve_entry(self.path, folder)}
         if isinstance(self.validation, str):
             update["validation"] = resolve_source(self.validation, folder)
+        if self.exclude is not None:
+            update["exclude"] = resolve_path(self.exclude, folder)
         if self.date == TODAY:
             update["date"] = date.today().isoformat()
         return self.model_copy(update=update)

@@ -124,3 +124,5 @@ def _iterate_paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
             yield f"data.path[{index}]", entry.path if isinstance(entry, SourceSpec) else entry
     if isinstance(spec.data.validation, str):
         yield "data.validation", spec.data.validation
+    if spec.data.exclude is not None:
+        yield "data.exclude", spec.data.exclude

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Self, TypeVar, cast
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, cast
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -44,14 +44,39 @@ class ReferenceSpec(SpecModel):
         description="score with so many of its layers in memory at a time; default: all, or as many as fit. No number changes",
     )
 
+    live: Literal["adapter_off"] | None = Field(
+        None,
+        description="adapter_off: no reference pass; the policy with its adapter off scores each batch before it is trained on, "
+        "as far as the cache has not",
+    )
+    store: bool = Field(
+        True, description="write to the cache what a live reference scores; if not, it scores again at each step"
+    )
+
     @model_validator(mode="after")
     def check_model(self) -> Self:
-        """Refuses a block that says nothing, and an adapter without the model that it is on."""
-        if self.model is None and self.adapter is None and self.window is None:
+        """Refuses a block that says nothing or contradicts itself, and an adapter without the model that it is on."""
+        if self.live is not None:
+            refuse([*self._live_faults()])
+        if not self.store and self.live is None:
+            refuse([(("store",), "it is about reference.live: what the reference pass scores is always kept", False)])
+        if self.model is None and self.adapter is None and self.window is None and self.live is None:
             refuse([(("model",), "name the model, or leave out reference: then it is where the policy starts", None)])
         if self.adapter is not None and self.model is None:
             refuse([(("adapter",), "name the model that it is on, as reference.model", self.adapter)])
         return self
+
+    def _live_faults(self) -> Iterator[Fault]:
+        """Finds what a reference that is the policy itself cannot have."""
+        for name in ("model", "adapter"):
+            if (value := getattr(self, name)) is not None:
+                message = (
+                    "reference.live: adapter_off makes the policy's own base the reference; leave out one of the two"
+                )
+                yield (name,), message, value
+        if self.window is not None:
+            message = "with reference.live the policy scores, which is in memory whole; leave out one of the two"
+            yield ("window",), message, self.window
 
 
 class LossSpec(SpecModel):
@@ -189,6 +214,11 @@ class JobSpec(SpecModel):
         return self.model, self.adapter, self.training.quantize if self.training else None
 
     @property
+    def has_live_reference(self) -> bool:
+        """Says whether the policy with its adapter off is the reference, scored beside training."""
+        return self.reference is not None and self.reference.live is not None
+
+    @property
     def losses(self) -> dict[str, LossSpec]:
         """Returns each loss by its place: `loss`, or `loss[0]`, `loss[1]`, … of a mixture."""
         return losses_by_place(self.loss)
@@ -201,12 +231,33 @@ class JobSpec(SpecModel):
     @model_validator(mode="after")
     def check_consistency(self) -> Self:
         """Refuses outputs without training, and training settings that contradict the rest of the spec."""
+        if self.has_live_reference and (message := self.explain_no_live_reference()) is not None:
+            refuse([(("reference", "live"), message, "adapter_off")])
         if self.training is None:
             message = "there is no training, so there is nothing to write"
             refuse([(("output", name), message, True) for name in self.output.wanted])
         else:
             refuse([*self._full_training_faults(self.training), *self._selection_faults(self.training)])
         return self
+
+    def explain_no_live_reference(self) -> str | None:
+        """Says why there is no adapter that could be taken off, or why what is below it is not the reference; None where there is."""
+        if self.training is None:
+            return (
+                "there is no training, and so no adapter to take off; leave it out, and the reference fills the cache"
+            )
+        if self.training.fine_tune == "full":
+            return "full training has no adapter to take off; leave it out, and the reference scores before training"
+        if self.training.qat is not None:
+            return (
+                "training.qat rounds base and adapter as one weight, so the adapter cannot be taken off; leave it out"
+            )
+        if self.adapter is not None:
+            return (
+                "the policy starts from an adapter, and with that off it would be compared with the base, and not with where it "
+                "starts; leave it out, or fuse the adapter into the model first"
+            )
+        return None
 
     def _full_training_faults(self, training: TrainingSpec) -> Iterator[Fault]:
         if training.fine_tune != "full":
@@ -227,7 +278,8 @@ class JobSpec(SpecModel):
 
     def without_training(self) -> JobSpec:
         """Returns the job that only fills the cache for this one."""
-        return self.model_copy(update={"training": None, "output": OutputSpec()})
+        reference = None if self.has_live_reference else self.reference
+        return self.model_copy(update={"training": None, "output": OutputSpec(), "reference": reference})
 
     def dated(self, today: date | None = None) -> JobSpec:
         """Returns this spec with the date of its prompts spelt out, so that it stays the same on another day or with another default."""

@@ -50,6 +50,14 @@ def faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[TextFault]
     return [TextFault(f"{name} {reason}", "training.batch_tokens") for name in indivisible[:1]]
 
 
+def faults_of_live_reference(spec: JobSpec, catalog: Catalog | None) -> list[TextFault]:
+    """Refuses a live reference where no loss compares with one."""
+    if catalog is None or not spec.has_live_reference or catalog.need_reference(spec.loss_names):
+        return []
+    reason = f"{' + '.join(sorted(spec.loss_names))} takes no reference, so there is none to score live; leave it out"
+    return [TextFault(reason, "reference.live")]
+
+
 def _faults_of_loss(place: str, loss: LossSpec, catalog: Catalog) -> list[TextFault]:
     info = catalog.losses.get(loss.name)
     if info is not None:

@@ -62,6 +62,7 @@ def _iterate_faults(spec: JobSpec) -> Iterator[TextFault]:
     for source in spec.data.sources:
         yield from _data_faults(source.key, source)
     yield from _held_out_faults(spec.data)
+    yield from _list_faults("data.exclude", spec.data.exclude)
     yield from _hub_setting_faults(spec.data)
 
 
@@ -152,6 +153,19 @@ def _held_out_faults(data: DataSpec) -> Iterator[TextFault]:
         yield TextFault(
             "it is data.path itself, whose pairs are trained on; give a fraction, or other pairs", "data.validation"
         )
+
+
+def _list_faults(field: str, value: str | None) -> Iterator[TextFault]:
+    """Faults of the file that names pairs to leave out."""
+    if value is None:
+        return
+    path = Path(value)
+    if not path.exists():
+        yield TextFault(f"no such file: {format_location(path)}", field)
+    elif not path.is_file():
+        yield TextFault(f"{format_location(path)} is no file; name the list of pairs itself", field)
+    elif (reason := explain_unreadable(path)) is not None:
+        yield TextFault(f"{format_location(path)} {reason}", field)
 
 
 def _hub_setting_faults(data: DataSpec) -> Iterator[TextFault]:

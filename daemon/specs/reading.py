@@ -15,7 +15,12 @@ from prefd.daemon.machine.readability import explain_refusal, is_protected
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.foreign_paths import explain_foreign_paths
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.specs.loss_faults import faults_of_batches, faults_of_losses, readable_losses
+from prefd.daemon.specs.loss_faults import (
+    faults_of_batches,
+    faults_of_live_reference,
+    faults_of_losses,
+    readable_losses,
+)
 from prefd.daemon.specs.mlx_lm_lora.flat_config import is_flat, translate
 from prefd.daemon.specs.paths import faults_of_sources, find_setting
 from prefd.daemon.specs.spec_error import SpecError
@@ -201,6 +206,7 @@ def _check_job(document: dict[str, Any], positions: Positions, catalog: Catalog 
         _faults_of_live(spec)
         or faults_of_losses(spec.losses, catalog)
         or faults_of_batches(spec, catalog)
+        or faults_of_live_reference(spec, catalog)
         or _faults_of_name(spec)
     ):
         raise SpecError(*locate_faults(faults, positions))

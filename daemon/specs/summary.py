@@ -23,7 +23,9 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
     facts: list[Fact] = source_facts("model", spec.model, spec.adapter)
     if spec.live is not None:
         return [*facts, *live_facts(spec.live)]
-    if not needs_reference:
+    if spec.has_live_reference:
+        facts += _live_reference_facts(spec)
+    elif not needs_reference:
         facts.append(("reference", "none: the loss does without"))
     elif spec.named_reference is None:
         facts.append(("reference", "a frozen copy of where the policy starts"))
@@ -38,6 +40,12 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
         return [*facts, ("training", "none: the job only fills the cache")]
     facts += [("loss", describe_loss(spec)), ("training", describe_training(spec.training))]
     return [*facts, ("output", describe_output(spec.output))] if spec.output.wanted else facts
+
+
+def _live_reference_facts(spec: JobSpec) -> list[Fact]:
+    assert spec.reference is not None
+    kept = "kept in the cache" if spec.reference.store else "scored at each step anew"
+    return [("reference", "the policy with its adapter off, beside training"), ("", f"what the cache lacks is {kept}")]
 
 
 def live_facts(live: LiveSpec) -> list[Fact]:

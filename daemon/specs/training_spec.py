@@ -75,6 +75,11 @@ class TrainingSpec(SpecModel):
         description="what passes compute in on a GPU: the type of the model's own weights, or float32, for the policy and the "
         "reference; a CPU always computes in float32",
     )
+    compile: Literal["auto"] | bool = Field(
+        "auto",
+        description="compile the optimizer's step and the adding up of gradients, and build a batch's graph while the one before "
+        "runs; auto: on a GPU",
+    )
     chunk_tokens: int = Field(4096, ge=16, description="longer prompts and answers run in pieces of this size, exactly")
     grad_checkpoint: bool = Field(False, description="a quarter of the activations' memory for 1.4 times the time")
     epochs: float | None = Field(None, gt=0, le=1_000_000, description="passes over the data; default 1")

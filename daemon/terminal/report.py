@@ -89,6 +89,7 @@ def training_facts(summary: TrainingSummary, parts: Sequence[str]) -> list[Fact]
     facts = _list_facts("training", ["; ".join([*parts, *steps]), *training_lines(summary)]) + held_out_facts(
         summary.eval
     )
+    facts += [] if summary.adapter_off is None else [("reference pass", summary.adapter_off.line)]
     facts += machine_facts(summary.machine, summary.peak_memory_gb)
     if summary.fused_check is not None and summary.fused_check.line:
         facts.append(("fusing", summary.fused_check.line))

@@ -11,6 +11,8 @@ import re
 import time
 from datetime import UTC, datetime, timedelta
 
+from prefd.daemon.text.time_zone import explain_unknown_zone
+
 EXPECTED = "a date and time such as 2026-11-23 02:00 (local) or 2026-11-23T02:00+01:00"
 ONLY_OPTION = "a time of day alone, or +3h, is for `--not-before` of `prefd submit`"
 MAX_LENGTH = 50
@@ -41,7 +43,11 @@ def explain_moment(text: str, now: float | None = None) -> list[str]:
     """Lists what whoever wrote the moment should know: which offset it was given, hours that the clocks skip or repeat, and that it is over."""
     plain, moment = _read_moment(text)
     notes = _explain_clocks(text, plain, moment) + _explain_past(moment, now)
-    if plain.tzinfo is None and plain == moment.replace(tzinfo=None):
+    if plain.tzinfo is not None:
+        return notes
+    if unknown := explain_unknown_zone():
+        notes.insert(0, unknown)
+    if plain == moment.replace(tzinfo=None):
         return [f"{text} has no offset: it is {write_moment(moment)}, in the local time here", *notes]
     return notes
 

@@ -175,6 +175,14 @@ def check_data(home: Path) -> dict[str, Any]:
     return check_data(Home(home), read_input(DataCheckInput)).to_json()
 
 
+def examine_pairs(home: Path) -> dict[str, Any]:
+    """Examine the pairs of a spec, and the reference's cached scores of them."""
+    from prefd.daemon.worker.xray.examination import examine
+    from prefd.daemon.worker_tasks.xrays import XRayInput
+
+    return examine(Home(home), read_input(XRayInput)).to_json()
+
+
 def score_again(home: Path) -> dict[str, Any]:
     """Score a sample of a reference's completions again."""
     from prefd.daemon.worker.reference.rescore import rescore
@@ -234,6 +242,7 @@ ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "ready": import_everything,
     "rescore": score_again,
     "selftest": make_check,
+    "xray": examine_pairs,
 }
 
 

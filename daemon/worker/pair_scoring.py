@@ -6,7 +6,6 @@ What it writes is in `runs/<id>/pairs/` (runs/pair_files.py). The numbers are th
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.runs.pair_answers import MarginHistogram, PairsHead, PairsMeans, PairsProgress
+from prefd.daemon.runs.pair_answers import PairsHead, PairsMeans, PairsProgress
 from prefd.daemon.runs.pair_files import PairFiles
 from prefd.daemon.runs.pair_table import NUMBERS, write_table
 from prefd.daemon.worker.data.decoding import decode_side
 from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.histogram import bin_margins
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import memory
 from prefd.daemon.worker.training.examples_digest import digest_examples
@@ -31,8 +31,6 @@ from prefd.daemon.worker_tasks.inputs import PairScoringInput
 log = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 0.5
-MOST_BINS = 40
-WIDTHS = tuple(first * 10.0**power for power in range(-6, 7) for first in (1, 2, 5))
 
 
 @dataclass
@@ -114,25 +112,6 @@ def summarize(columns: Columns) -> PairsMeans:
 
 def _take_mean(values: npt.NDArray[np.float64]) -> float | None:
     return float(values.mean()) if np.isfinite(values).all() else None
-
-
-def bin_margins(train: npt.NDArray[np.float64], held_out: npt.NDArray[np.float64]) -> MarginHistogram:
-    """Count the margins that are finite in bins of a round width, none of which has 0 inside."""
-    train, held_out = train[np.isfinite(train)], held_out[np.isfinite(held_out)]
-    both = np.concatenate([train, held_out])
-    least, most = (0.0, 0.0) if not both.size else (float(both.min()), float(both.max()))
-    width = next(
-        (each for each in WIDTHS if math.floor(most / each) - math.floor(least / each) < MOST_BINS), WIDTHS[-1]
-    )
-    first, last = math.floor(least / width), math.floor(most / width)
-
-    def count(margins: npt.NDArray[np.float64]) -> list[int]:
-        bins = np.clip(np.floor(margins / width).astype(np.int64) - first, 0, last - first)
-        return [int(number) for number in np.bincount(bins, minlength=last - first + 1)]
-
-    return MarginHistogram.model_validate(
-        {"from": first * width, "width": width, "train": count(train), "held_out": count(held_out)}
-    )
 
 
 def _list_notes(job: RunningJob) -> Iterator[str]:

@@ -20,6 +20,23 @@ class NearReference(DocumentModel):
     """The names of those fields."""
 
 
+class LiveComparison(DocumentModel):
+    """LiveComparison says what the reference takes of a job's time, before training or beside it. In seconds, by estimate."""
+
+    before_s: float
+    """In a pass of its own, the opening of its model included."""
+    opening_s: float | None
+    """Of these, to open it; None where it is not known, for no pass of it ran here: it is left out then."""
+    beside_s: float
+    """With `reference.live: adapter_off`."""
+    unkept_s: float
+    """The same with `reference.store: false`: what is scored is scored again whenever it comes again."""
+    epochs: float
+    """How often training goes through the pairs."""
+    chosen: bool
+    """Whether the spec has `reference.live`."""
+
+
 class Explanation(Audit):
     """Explanation says which completions a job would need from the cache, and what scoring the missing ones would cost."""
 
@@ -32,6 +49,8 @@ class Explanation(Audit):
     """The basis of the estimate, in words."""
     windows: WindowSummary | None = None
     """How the reference would run, where its layers would not be in memory all at once."""
+    live: LiveComparison | None = None
+    """What `reference.live` would save or cost; None where the policy cannot be its own reference."""
     near: Sequence[NearReference]
     """Similar references, the fewest differences first."""
     data: DataSummary

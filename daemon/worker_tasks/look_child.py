@@ -84,6 +84,7 @@ class LookChild:
         self._lock = asyncio.Lock()
         self._newest: dict[str, _Turn] = {}
         self._numbers = count(1)
+        self._is_stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -111,6 +112,12 @@ class LookChild:
         if "error" in document:
             raise LookRefused(str(document["error"]))
         return answer.model_validate(document["answer"])
+
+    def stop(self) -> None:
+        """Give up what is being answered, at once, and answer nothing more: each question raises `LookFailed`."""
+        self._is_stopped = True
+        if self._child is not None:
+            self._child.kill("prefd ends")
 
     async def close(self) -> None:
         """End the child, if one runs."""
@@ -156,6 +163,8 @@ class LookChild:
         if self._child is not None and self._child.runs and setup == self._setup:
             return self._child
         await self.close()
+        if self._is_stopped:
+            raise LookFailed("there is no worker that looks at specs any more: prefd ends")
         self._child = await LookProcess.start(self.home, self.worker, setup.settings, setup.limits, self.timing)
         self._setup = setup
         return self._child

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +16,8 @@ FOLDER = ROOT / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_a_benchmark_finds_all_that_it_imports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if path.stem.startswith("peer_"):
-        pytest.skip("needs the peer that it runs")
+def load_script(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module that a script is, with those beside it within reach."""
     monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
     spec = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
     assert spec is not None
@@ -26,7 +25,43 @@ def test_a_benchmark_finds_all_that_it_imports(path: Path, monkeypatch: pytest.M
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
-    assert callable(module.main)
+    return module
+
+
+def test_the_gpus_benchmark_runs_from_end_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a CPU, with a tiny model, and in this process; whoever has a card gets its table at the first try."""
+    module = load_script(FOLDER / "bench_gpu.py", monkeypatch)
+
+    def measure(given: Any, model: Path, precision: str, seconds: float) -> Any:
+        given.seconds = seconds
+        return module.measure_cells(str(model), module.PRECISIONS[precision], given.workloads, given.ways, given)
+
+    monkeypatch.setattr(module, "run_child", measure)
+    options = ["--toy", "--steps", "1", "--batch-size", "2", "--workloads", "even", "--precisions", "4-bit"]
+    options += ["--ways", "plain", "ahead", "adapter-off", "peer"]
+    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", *options, "--markdown", str(tmp_path / "gpu.md")])
+    monkeypatch.setattr(sys.modules["gpu_cells"], "PEERS", tmp_path / "none")
+    module.main()
+    text = (tmp_path / "gpu.md").read_text()
+    assert text in capsys.readouterr().out
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith(("| prefd", "| +", "| the same"))]
+    assert len(rows) == 3
+    for _, rate, times, memory, evaluations, operations in rows:
+        assert float(rate.replace(",", "")) > 0 < float(times)
+        assert float(memory) >= 0 < int(evaluations)
+        assert int(operations.strip(" |").replace(",", "")) > 0
+    assert text.count("`make bench-gpu` puts it there") == 1
+    assert module.describe_machine() in text
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_benchmark_finds_all_that_it_imports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if path.stem.startswith("peer_"):
+        pytest.skip("needs the peer that it runs")
+    module = load_script(path, monkeypatch)
+    assert callable(getattr(module, "main", None)) or "\nif __name__ ==" not in path.read_text()
 
 
 @pytest.mark.parametrize(

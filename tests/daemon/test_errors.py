@@ -46,6 +46,7 @@ EXITS = {
 }
 STATUSES = {
     "CatalogError": 503,
+    "DaemonChanging": 503,
     "DaemonNotRunning": 503,
     "DaemonOfAnotherUser": 503,
     "DaemonSilent": 503,

@@ -27,7 +27,7 @@ from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.run_folder import Progress, RunDir
-from prefd.daemon.worker_tasks.answers import Explanation
+from prefd.daemon.worker_tasks.answers import Explanation, LiveComparison
 from support import fake_worker
 from support.control_server import serving
 from support.homes import invoke, make_spec, run_folder
@@ -209,6 +209,7 @@ def test_cache_explain_prints_what_the_page_shows(made: Home, monkeypatch: pytes
         bytes=24_000,
         estimated_seconds=30.0,
         estimate_from="an earlier pass of this reference here",
+        live=LiveComparison(before_s=34.0, opening_s=4.0, beside_s=31.0, unkept_s=62.0, epochs=2, chosen=False),
         near=[],
         data=DataSummary(),
     )

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faults.home_judge import MUST_BE_ZERO, Counts, Judge
+from faults.home_judge import MUST_BE_ZERO, Counts, Judge, wrong
 from faults.home_slots import Slot, copy_home, read_jobs, same_home
 from prefd.daemon.control.client import Client, DaemonNotRunning
 from prefd.daemon.control.control_error import ControlError
@@ -125,10 +125,13 @@ class Sequence:
             os._exit(code)
 
     def _is_back(self, slot: Slot) -> bool:
-        """Whether a home was moved away and back before its daemon could notice: then that one serves it still."""
+        """Whether a home was moved away and back before its daemon could notice: then that one serves it still.
+
+        One that has noticed goes on to its end, wherever its home is by now, and answers as long as its workers save their states.
+        """
         with suppress(DaemonNotRunning, ControlError):
             status = Client(slot.home).status()
-            if status.pid in self.leaving and status.home == str(slot.home.root):
+            if status.pid in self.leaving and status.home == str(slot.home.root) and not status.stopping:
                 self.leaving.discard(status.pid)
                 slot.daemon = status.pid
                 return True
@@ -145,10 +148,14 @@ class Sequence:
     def stop(self, slot: Slot) -> None:
         if slot.daemon is None:
             return
+        began = time.monotonic()
         done = invoke(slot.home, "stop")
         self.judge.counts["stops that failed"] += done.exit_code != 0
-        self.story.append(f"stopped {slot.home.root.name}: {done.output.strip()}")
+        after = time.monotonic() - began
+        self.story.append(f"stopped {slot.home.root.name} (pid {slot.daemon}) in {after:.1f} s: {done.output.strip()}")
         if done.exit_code != 0:
+            log = self.folder / f"{slot.home.root.name}.log"
+            self.story += [f"its log: {line}" for line in log.read_text().splitlines()[-10:]]
             os.kill(slot.daemon, signal.SIGKILL)
         os.waitpid(slot.daemon, 0)
         slot.daemon = None
@@ -350,17 +357,17 @@ class Sequence:
                 os.waitpid(pid, 0)
 
 
-def run(folder: Path, seed: int, kind: type[Sequence] = Sequence) -> dict[str, Counts]:
-    """One sequence: `counts`, all of which but the jobs have to be 0, and `seen`, what was done."""
+def run(folder: Path, seed: int, kind: type[Sequence] = Sequence) -> dict[str, Any]:
+    """One sequence: `counts`, all of which but the jobs have to be 0, `seen`, what was done, and its `story`, if anything is wrong."""
     sequence = kind(folder, random.Random(seed))
     try:
         sequence.run()
         found = sequence.finish()
     finally:
         sequence.close()
-    (folder / "story").write_text("\n".join(sequence.story))
     counts = dict.fromkeys(MUST_BE_ZERO, 0) | found
     return {
         "counts": counts,
         "seen": {"specs": sequence.specs, **sequence.seen, "asked again": sequence.repeats.total()},
+        "story": sequence.story if wrong(counts) else [],
     }

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,8 @@ from prefd.daemon.page.addresses import list_hosts
 from prefd.daemon.page.app import make_page
 from prefd.daemon.page.listening import bind_page
 from prefd.daemon.page.server import PageConnection
+from prefd.daemon.worker_tasks.look_child import LookChild
+from support.loop_thread import running_in_thread
 from support.page import TOKEN
 from support.paths import ROOT
 from support.quick_timing import QUICK_TIMING
@@ -99,30 +99,19 @@ class Visit:
 @contextmanager
 def serving(home: Home, static: Path, port: int = 0) -> Iterator[str]:
     """The page of `home` on loopback until the end of the block; its address."""
-    ready, done = threading.Event(), asyncio.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
     with bind_page("127.0.0.1", port) as listener:
         bound = listener.getsockname()[1]
 
-        async def run() -> None:
-            loops.append(asyncio.get_running_loop())
-            hub = Hub(home, QUICK_TIMING)
-            app = make_page(home, hub, TOKEN, list_hosts("127.0.0.1", bound, ()), static)
-            limits = make_limits(QUICK_TIMING, PageConnection)
-            serving = asyncio.ensure_future(serve_app(app, hub.close, listener, limits))
-            ready.set()
-            await done.wait()
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+        async def serve() -> None:
+            hub, child = Hub(home, QUICK_TIMING), LookChild(home)
+            app = make_page(home, hub, TOKEN, list_hosts("127.0.0.1", bound, ()), static, child)
+            try:
+                await serve_app(app, hub.close, listener, make_limits(QUICK_TIMING, PageConnection))
+            finally:
+                await child.close()
 
-        thread = threading.Thread(target=lambda: asyncio.run(run()))
-        thread.start()
-        assert ready.wait(60)
-        try:
+        with running_in_thread(serve):
             yield f"http://127.0.0.1:{bound}"
-        finally:
-            loops[0].call_soon_threadsafe(done.set)
-            thread.join()
 
 
 @contextmanager

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +28,7 @@ from prefd.daemon.specs.live_spec import LiveModel
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.timing import Timing
 from support import fake_worker
+from support.loop_thread import running_in_thread
 from support.quick_timing import QUICK_TIMING
 from support.sockets import find_socket
 
@@ -119,28 +118,12 @@ class FakeDaemon:
 @contextmanager
 def serving(home: Home, timing: Timing = QUICK_TIMING) -> Iterator[FakeDaemon]:
     """It answers on the home's socket until the end of the block."""
-    daemon, ready, done = FakeDaemon(home), threading.Event(), asyncio.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def run() -> None:
-        loops.append(asyncio.get_running_loop())
-        with hold_lock(home), listening(home) as listener:
-            announce(home, listener.getsockname())
-            task = asyncio.ensure_future(serve_control(daemon, listener, timing))
-            await asyncio.sleep(0.05)
-            ready.set()
-            await done.wait()
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    assert ready.wait(60)
-    try:
-        yield daemon
-    finally:
-        loops[0].call_soon_threadsafe(done.set)
-        thread.join()
+    daemon = FakeDaemon(home)
+    with hold_lock(home), listening(home) as listener:
+        listener.listen(2048)  # as uvicorn does, which may come later than the first client
+        announce(home, listener.getsockname())
+        with running_in_thread(lambda: serve_control(daemon, listener, timing)):
+            yield daemon
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from prefd.daemon.worker_tasks.live_requests import (
     SaveStateRequest,
     parse_request,
 )
+from support.loop_thread import running_in_thread
 
 KEY = "tml-" + "k" * 43
 HOST = "127.0.0.1:8378"
@@ -232,27 +233,22 @@ def make_call(model_id: str, seq_id: int, tokens: list[int], loss_fn: str = "cro
 def listening(place: LivePlace) -> Iterator[str]:
     """The app on a TCP port of loopback, with its workers, in a thread; yields the base URL."""
     import socket
-    import threading
 
-    import uvicorn
+    from prefd.daemon.control.server import serve_app
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         place.app.hosts = frozenset([f"127.0.0.1:{port}"])  # type: ignore[attr-defined]
-        server = uvicorn.Server(uvicorn.Config(place.app, lifespan="off", log_config=None, access_log=False))
 
-        async def run() -> None:
+        async def serve() -> None:
             workers = asyncio.ensure_future(place.run_workers())
-            await server.serve(sockets=[listener])
-            workers.cancel()
+            try:
+                await serve_app(place.app, lambda: None, listener, {})
+            finally:
+                workers.cancel()
 
-        thread = threading.Thread(target=lambda: asyncio.run(run()))
-        thread.start()
-        try:
+        with running_in_thread(serve):
             yield f"http://127.0.0.1:{port}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 def read_json(path: Path) -> Any:

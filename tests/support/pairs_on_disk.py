@@ -12,7 +12,8 @@ from prefd.daemon.runs.pair_answers import PairsHead
 from prefd.daemon.runs.pair_files import PairFiles
 from prefd.daemon.runs.pair_table import NUMBERS, write_table
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.worker.pair_scoring import bin_margins, summarize
+from prefd.daemon.worker.histogram import bin_margins
+from prefd.daemon.worker.pair_scoring import summarize
 
 
 def write_pairs(home: Home, job: int, margins: list[float], names: list[str] | None = None) -> None:

@@ -226,10 +226,10 @@ def test_a_home_that_is_renamed_under_its_daemon_is_told_once_and_goes_on_under_
 ) -> None:
     root, moved = place.home.root, at(place, place.folder / "moved")
     service = run_until_lost(place, lambda: root.rename(moved.home.root), caplog)
-    assert service.lost == f"the home {root} is not there any more: it was removed, renamed or unmounted"
+    assert service.home_watch.lost == f"the home {root} is not there any more: it was removed, renamed or unmounted"
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert told == [
-        f"{service.lost}; the daemon ends. Start it again when the home is back, or with the home's new place"
+        f"{service.home_watch.lost}; the daemon ends. Start it again when the home is back, or with the home's new place"
     ]
     assert not root.exists(), "nothing makes it again"
     assert "make it with `prefd init`" in invoke(place.home, "status").stderr
@@ -245,7 +245,7 @@ def test_a_home_that_is_removed_under_its_daemon_is_told_once_and_not_made_again
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = run_until_lost(place, lambda: shutil.rmtree(place.home.root), caplog)
-    assert service.lost is not None
+    assert service.home_watch.lost is not None
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert [line.startswith(f"the home {place.home.root} is not there any more") for line in told] == [True]
     assert not place.home.root.exists()
@@ -263,10 +263,37 @@ def test_the_end_of_a_daemon_whose_home_is_gone_leaves_the_next_home_there_alone
         (place.home.run / "daemon.json").write_text("the next daemon's")
 
     service = run_until_lost(place, replace_home, caplog)
-    assert service.lost == f"the home {root} is another folder now: this daemon's was removed, renamed or unmounted"
+    assert (
+        service.home_watch.lost
+        == f"the home {root} is another folder now: this daemon's was removed, renamed or unmounted"
+    )
     assert new.home.socket.read_text() == (new.home.run / "daemon.json").read_text() == "the next daemon's"
     assert list(new.home.runs.iterdir()) == []
     assert not new.home.database.exists()
+
+
+@pytest.mark.parametrize("put_back", ["without its run/", "with it"])
+def test_a_home_whose_files_are_replaced_under_its_daemon_has_no_second_daemon_beside_it(
+    place: Place, caplog: pytest.LogCaptureFixture, put_back: str
+) -> None:
+    """As `rsync -a --delete backup/ home/` does, whose lock file is another one, or none."""
+    backup = copied(place, "backup").home.root
+
+    def restore() -> None:
+        shutil.rmtree(place.home.run)
+        if put_back == "with it":
+            shutil.copytree(backup / "run", place.home.run)
+
+    service = run_until_lost(place, restore, caplog)
+    assert service.home_watch.lost is not None
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert told == [f"{service.home_watch.lost}; the daemon ends. Start it again when all is in its place"]
+    assert service.home_watch.lost.startswith(f"{place.home.lock} was removed or replaced")
+    place.home.create()
+    with place.daemon() as client:
+        (job,) = place.wait_for("precomputing")
+        client.act("cancel", job.id)
+        place.wait_for("cancelled")
 
 
 # --- folders on a drive that is not there

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +15,28 @@ from prefd.daemon.terminal import render
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_duration
 from prefd.daemon.text.wording import pluralize
+
+if TYPE_CHECKING:
+    from prefd.daemon.worker_tasks.answers import LiveComparison
+
+
+def describe_live(live: LiveComparison) -> list[str]:
+    """Say what a live reference saves or costs, against a pass before training, in two lines."""
+    beside, before = format_duration(live.beside_s), format_duration(live.before_s)
+    gain = live.before_s - live.beside_s
+    if abs(gain) < max(1.0, 0.02 * live.before_s):
+        verdict = "which is as quick"
+    else:
+        verdict = f"{format_duration(abs(gain))} {'quicker' if gain > 0 else 'slower'}"
+    opening = "" if live.opening_s is not None else ", to open the model not counted"
+    unkept = (
+        "" if live.epochs <= 1 else f"; {format_duration(live.unkept_s)} with store: false, which scores in each epoch"
+    )
+    name = f"reference.live: adapter_off{' (as the spec has it)' if live.chosen else ''}"
+    return [
+        f"{name} takes about {beside} beside training, a pass {before} before it{opening}: {verdict}",
+        f"its first step comes about {before} sooner; every job after it finds all in the cache{unkept}",
+    ]
 
 
 @click.command(
@@ -50,6 +73,8 @@ def explain(home: Home, spec_path: Path, as_json: bool) -> None:
     ]
     if needs.windows is not None:
         rows.insert(5, ("windows", needs.windows.format()))
+    if needs.live is not None and needs.missing:
+        rows += [("live" if index == 0 else "", line) for index, line in enumerate(describe_live(needs.live))]
     for reference in needs.near:
         name = Path(reference.model or "unknown").name
         rows.append(("near", f"{reference.fingerprint[:12]} ({name}, {reference.entries:,} completions)"))

@@ -10,6 +10,7 @@ from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option, require_home
 from prefd.daemon.commands.shared.references import SHORT, find_cache, pick_references
 from prefd.daemon.home.layout import Home
+from prefd.daemon.home.own_folders import explain_own_folder
 from prefd.daemon.terminal import render
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.wording import pluralize
@@ -37,6 +38,8 @@ def export(ctx: click.Context, out: Path, prefixes: tuple[str, ...], as_json: bo
     cache = find_cache(home)
     if cache is None:
         raise Failure("there is nothing to export", Exit.NOT_FOUND)
+    if refusal := explain_own_folder(home, out.absolute()):
+        raise click.BadParameter(refusal, param_hint="OUT.zip")
     if not out.absolute().parent.is_dir():
         raise Failure(f"there is no folder {out.parent} to write {out.name} to", Exit.NOT_FOUND)
     names = pick_references(cache, prefixes)

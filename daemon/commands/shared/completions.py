@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import ENDED, UNENDED, WAITING, State
-from prefd.daemon.text.number_ranges import Numbers, parse_numbers
+from prefd.daemon.text.number_ranges import Numbers, parse_number, parse_numbers
 from prefd.daemon.text.wording import clip, compose
 
 if TYPE_CHECKING:
@@ -75,9 +75,14 @@ class JobId(Word):
             lambda home: ((str(job.id), f"{clip(job.name, 40)} ({job.state})") for job in jobs(home, *states))
         )
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Converts the number."""
-        return int(click.INT.convert(value, param, ctx))
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Converts the number, refusing what no job can have: SQLite's numbers have 64 bits."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_number(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class JobNumbers(JobId):

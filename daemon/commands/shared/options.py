@@ -13,6 +13,7 @@ from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.owners import find_owner, is_closed, name_user, write_sudo
 from prefd.daemon.terminal import render
+from prefd.daemon.text.time_zone import explain_unknown_zone
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import JobTable
@@ -55,6 +56,12 @@ def warn_of_owner(home: Home) -> None:
         name = name_user(owner)
         remedy = f"what you make there, {name} cannot change; `{write_sudo(owner)} prefd …` works as {name}"
         render.print_warning(f"{home.root} is {name}'s, and you are {name_user(user)}: {remedy}")
+
+
+def warn_of_unknown_zone() -> None:
+    """Warns whoever has set a time zone that the system does not know: it shows, and reads, every moment as UTC."""
+    if unknown := explain_unknown_zone():
+        render.print_warning(unknown)
 
 
 def read_jobs(home: Home) -> JobTable:

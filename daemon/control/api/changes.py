@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from prefd.daemon.control.answers import Edited
 from prefd.daemon.control.api import responses
-from prefd.daemon.control.api.endpoint import Body, Controlled, Endpoint, read_body, read_job_id, respond
+from prefd.daemon.control.api.endpoint import MAX_JOB_ID, Body, Controlled, Endpoint, read_body, read_job_id, respond
 from prefd.daemon.control.api.responses import MISSING
 from prefd.daemon.jobs.actions import JOBS_ACTIONS, JOBS_SUMMARIES
 from prefd.daemon.jobs.job import Job
@@ -21,7 +21,7 @@ from prefd.daemon.specs.edited_spec import EditRequest
 class ChosenJobs(Body):
     """ChosenJobs holds the jobs that are acted on, all of them or none."""
 
-    jobs: list[int] = Field(min_length=1)
+    jobs: list[Annotated[int, Field(ge=1, le=MAX_JOB_ID)]] = Field(min_length=1)
     """Their numbers."""
 
 

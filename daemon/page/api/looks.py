@@ -7,8 +7,9 @@ answered 409: whoever types asks again and again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import ConfigDict, Field
 from starlette.requests import Request
@@ -24,6 +25,7 @@ from prefd.daemon.runs.pair_comparison import PairComparison
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.reading import read_specs
+from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.worker_tasks.look_child import LookChild
 from prefd.daemon.worker_tasks.looks import (
@@ -31,6 +33,7 @@ from prefd.daemon.worker_tasks.looks import (
     MOST_ROWS,
     CurveQuestion,
     JobNeeds,
+    LookQuestion,
     LossCurve,
     NeedsQuestion,
     PairComparisonQuestion,
@@ -42,10 +45,13 @@ from prefd.daemon.worker_tasks.looks import (
 
 REFUSALS = {
     409: "a newer question of the same kind took its place",
+    503: "the worker that looks at it ended, and why; the next question starts another",
+}
+"""What every look may be refused for."""
+OF_A_SPEC = {
     413: "the spec is too large",
     415: "the spec is of an unknown type",
     422: "the spec cannot be a job, or its data cannot be read: `lines` says why",
-    503: "the worker that looks at it ended, and why; the next question starts another",
 }
 
 
@@ -100,78 +106,70 @@ class PairsQuery(Query):
     """How many of them to show."""
 
 
+@dataclass(frozen=True)
+class Look:
+    """Look is one endpoint: the question that is made of a request, and what the child answers to it."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    summary: str
+    query: type[Query]
+    make_question: Callable[[Home, Request], Awaitable[LookQuestion]]
+    answer: type[DocumentModel]
+    errors: Mapping[int, str]
+    """Status → when it is refused so, beside what every look is refused for."""
+
+    def make_endpoint(self, home: Home, child: LookChild) -> Endpoint:
+        """Makes the endpoint that `child` answers."""
+
+        async def answer(request: Request) -> Response:
+            question = await self.make_question(home, request)
+            return respond((await child.ask(question, self.answer)).to_json())
+
+        return Endpoint(
+            self.method,
+            self.path,
+            self.summary,
+            answer,
+            self.answer,
+            query=self.query,
+            body=MEDIA if self.method == "POST" else (),
+            errors={**REFUSALS, **self.errors},
+            of_daemon=False,
+        )
+
+
 def list_endpoints(home: Home, child: LookChild) -> Sequence[Endpoint]:
     """Lists the endpoints that `child` answers."""
+    return [look.make_endpoint(home, child) for look in LOOKS]
 
-    async def explain(request: Request) -> Response:
-        spec = await _read_posted(home, request, read_query(request, SpecQuery))
-        return respond((await child.ask(NeedsQuestion(spec=spec), JobNeeds)).to_json())
 
-    async def preview(request: Request) -> Response:
-        query = read_query(request, PreviewQuery)
-        spec = await _read_posted(home, request, query)
-        question = RowsQuestion(spec=spec, show=query.show, offset=query.offset, limit=query.limit)
-        return respond((await child.ask(question, RowsPage)).to_json())
+async def _ask_needs(home: Home, request: Request) -> LookQuestion:
+    return NeedsQuestion(spec=await _read_posted(home, request, read_query(request, SpecQuery)))
 
-    async def curve(request: Request) -> Response:
-        query = read_query(request, CurveQuery)
-        question = CurveQuestion(
-            name=request.path_params["name"],
-            params=query.model_extra or {},
-            low=query.low,
-            high=query.high,
-            points=query.points,
-        )
-        return respond((await child.ask(question, LossCurve)).to_json())
 
-    async def pairs(request: Request) -> Response:
-        query, job_id = read_query(request, PairsQuery), read_job_id(request)
-        job = await read_table(home, lambda table: table.get(job_id))
-        question = PairsQuestion(job=job_id, ulid=job.ulid, **dict(query))
-        return respond((await child.ask(question, PairsPage)).to_json())
+async def _ask_rows(home: Home, request: Request) -> LookQuestion:
+    query = read_query(request, PreviewQuery)
+    spec = await _read_posted(home, request, query)
+    return RowsQuestion(spec=spec, show=query.show, offset=query.offset, limit=query.limit)
 
-    async def compare_pairs(request: Request) -> Response:
-        first, second = read_query(request, PairComparisonQuery).ids
-        await read_table(home, lambda table: [table.get(each) for each in (first, second)])
-        return respond((await child.ask(PairComparisonQuestion(jobs=(first, second)), PairComparison)).to_json())
 
-    def of_spec(path: str, summary: str, handle: Any, answer: Any, query: type[Query]) -> Endpoint:
-        return Endpoint(
-            "POST", path, summary, handle, answer, query=query, body=MEDIA, errors=REFUSALS, of_daemon=False
-        )
+async def _ask_curve(home: Home, request: Request) -> LookQuestion:
+    query, name = read_query(request, CurveQuery), request.path_params["name"]
+    params = query.model_extra or {}
+    return CurveQuestion(name=name, params=params, low=query.low, high=query.high, points=query.points)
 
-    return [
-        of_spec("/v1/explain", "What a spec's job would need: cache, time, memory", explain, JobNeeds, SpecQuery),
-        of_spec("/v1/preview", "A spec's rows as they would be trained on", preview, RowsPage, PreviewQuery),
-        Endpoint(
-            "GET",
-            "/v1/losses/{name}/curve",
-            "A loss and its slope over z, how much more the policy prefers the chosen answer",
-            curve,
-            LossCurve,
-            query=CurveQuery,
-            errors={status: REFUSALS[status] for status in (409, 503)} | {422: "no such loss, or a parameter is wrong"},
-        ),
-        Endpoint(
-            "GET",
-            "/v1/jobs/{job_id}/pairs",
-            "A page of a job's pairs under its trained policy, and how their scoring stands",
-            pairs,
-            PairsPage,
-            query=PairsQuery,
-            errors={status: REFUSALS[status] for status in (409, 503)} | {404: "there is no such job"},
-        ),
-        Endpoint(
-            "GET",
-            "/v1/compare/pairs",
-            "The pairs that only one of two jobs gets right",
-            compare_pairs,
-            PairComparison,
-            query=PairComparisonQuery,
-            errors={status: REFUSALS[status] for status in (409, 503)}
-            | {404: "there is no such job", 422: "the pairs of both are not scored yet, or these are not two jobs"},
-        ),
-    ]
+
+async def _ask_pairs(home: Home, request: Request) -> LookQuestion:
+    query, job_id = read_query(request, PairsQuery), read_job_id(request)
+    job = await read_table(home, lambda table: table.get(job_id))
+    return PairsQuestion(job=job_id, ulid=job.ulid, **dict(query))
+
+
+async def _ask_pairs_of_two(home: Home, request: Request) -> LookQuestion:
+    first, second = read_query(request, PairComparisonQuery).ids
+    await read_table(home, lambda table: [table.get(each) for each in (first, second)])
+    return PairComparisonQuestion(jobs=(first, second))
 
 
 async def _read_posted(home: Home, request: Request, query: SpecQuery) -> JobSpec:
@@ -182,3 +180,47 @@ async def _read_posted(home: Home, request: Request, query: SpecQuery) -> JobSpe
     if query.job > len(file.specs):
         raise Refusal(422, f"job: there is no job {query.job} of {len(file.specs)}")
     return file.specs[query.job - 1]
+
+
+LOOKS: Sequence[Look] = (
+    Look(
+        "POST",
+        "/v1/explain",
+        "What a spec's job would need: cache, time, memory",
+        SpecQuery,
+        _ask_needs,
+        JobNeeds,
+        OF_A_SPEC,
+    ),
+    Look(
+        "POST", "/v1/preview", "A spec's rows as they would be trained on", PreviewQuery, _ask_rows, RowsPage, OF_A_SPEC
+    ),
+    Look(
+        "GET",
+        "/v1/losses/{name}/curve",
+        "A loss and its slope over z, how much more the policy prefers the chosen answer",
+        CurveQuery,
+        _ask_curve,
+        LossCurve,
+        {422: "no such loss, or a parameter is wrong"},
+    ),
+    Look(
+        "GET",
+        "/v1/jobs/{job_id}/pairs",
+        "A page of a job's pairs under its trained policy, and how their scoring stands",
+        PairsQuery,
+        _ask_pairs,
+        PairsPage,
+        {404: "there is no such job"},
+    ),
+    Look(
+        "GET",
+        "/v1/compare/pairs",
+        "The pairs that only one of two jobs gets right",
+        PairComparisonQuery,
+        _ask_pairs_of_two,
+        PairComparison,
+        {404: "there is no such job", 422: "the pairs of both are not scored yet, or these are not two jobs"},
+    ),
+)
+"""All that a look child answers; the kind of each question is in worker_tasks/looks.py."""

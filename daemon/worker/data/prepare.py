@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from prefd.daemon.runs.data_summary import DataSummary, HeldOutSummary, SourceSummary
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.exclusions import describe_unmet, digest_pair, leave_out, read_exclusions
 from prefd.daemon.worker.data.mixing import load_held_out, load_pairs
 from prefd.daemon.worker.data.pairs import LoadedPairs, Unusable, no_usable_rows_error, refuse_unclear
 from prefd.daemon.worker.data.prompts import ChatTokenizer, Settings
@@ -149,8 +151,8 @@ def prepare(
     `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on,
     also for a tokenizer without EOS.
     """
-    examples, report = _encode(load_pairs(spec, formats, commits), tokenizer, spec, "data.path")
-    held_out_pairs = load_held_out(spec, formats, commits)
+    pairs, held_out_pairs = _load(spec, formats, commits)
+    examples, report = _encode(pairs, tokenizer, spec, "data.path")
     if held_out_pairs is not None:
         held_out, validation = _encode(held_out_pairs, tokenizer, spec, "data.validation")
         train = examples
@@ -162,6 +164,18 @@ def prepare(
     overlap = sum(_prompt_key(example) in prompts for example in held_out)
     counts = DataReport(report, validation, len(train), len(held_out), overlap, spec.max_length)
     return PreparedData(train, held_out, counts)
+
+
+def _load(
+    spec: DataSpec, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None
+) -> tuple[LoadedPairs, LoadedPairs | None]:
+    """Loads the pairs to train on and those of a held-out source, without what `data.exclude` names."""
+    pairs, held_out = load_pairs(spec, formats, commits), load_held_out(spec, formats, commits)
+    if spec.exclude is not None:
+        names = read_exclusions(Path(spec.exclude))
+        met = [leave_out(each, names) for each in (pairs, held_out) if each is not None]
+        pairs.notes += describe_unmet(names, frozenset().union(*met))
+    return pairs, held_out
 
 
 def split(examples: Sequence[Example], fraction: float) -> tuple[list[Example], list[Example]]:
@@ -198,7 +212,8 @@ def _encode(
     unclear: dict[int, UnclearRow] = {}
     for row, pair in loaded.pairs:
         try:
-            examples.append(replace(encoder.encode(pair, row), place=str(loaded.places[row - 1])))
+            place = str(loaded.places[row - 1])
+            examples.append(replace(encoder.encode(pair, row), place=place, digest=digest_pair(pair)))
         except UnusableRow as reason:
             loaded.unusable.add(str(reason), row)
             if isinstance(reason, UnclearRow):

@@ -7,13 +7,15 @@ answers of very different length. Only token ids are looked at, so that ranking 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from prefd.daemon.worker.data.tokens import Completion, Example
 
+CUT, APART, TURNS, HARDLY_DIFFER, UNEVEN = 5, 4, 3, 2, 1
+"""How grave each remark is."""
 ALIKE = 0.2
 """Answers differ in less than this share of the longer one's tokens, and are no shorter than FEW."""
 FEW = 10
@@ -43,18 +45,34 @@ def rank(example: Example, special: Collection[int], max_length: int) -> tuple[i
     return worst.gravity, worst.amount, length
 
 
+def find_cut(example: Example, max_length: int) -> tuple[float, str] | None:
+    """Finds an answer that was cut: how many tokens, and what there is to say; None where both are whole."""
+    return _pick(CUT, _remarks_on_answers(example, (), max_length))
+
+
+def find_alike(example: Example) -> tuple[float, str] | None:
+    """Finds answers that hardly differ: which share of their tokens is the same, and what there is to say; None where they do."""
+    return _pick(HARDLY_DIFFER, _remarks_on_pair(example))
+
+
+def _pick(gravity: int, remarks: Iterable[Remark]) -> tuple[float, str] | None:
+    """Picks the largest of the remarks of one gravity."""
+    those = [remark for remark in remarks if remark.gravity == gravity]
+    return max(((remark.amount, remark.text) for remark in those), default=None)
+
+
 def _remarks_on_answers(example: Example, special: Collection[int], max_length: int) -> Iterator[Remark]:
     for name, side in (("chosen", example.chosen), ("rejected", example.rejected)):
         if side.cut:
             lost_tokens = f"{side.cut:,} {'token' if side.cut == 1 else 'tokens'}"
             text = f"{name} is cut at max_length {max_length}: {lost_tokens} left out, its end-of-turn token among them"
-            yield Remark(5, side.cut, text)
+            yield Remark(CUT, side.cut, text)
         if side.apart:
             text = f"{name} is tokenized apart from the prompt: as one text, the two would merge or change"
-            yield Remark(4, len(side), text)
+            yield Remark(APART, len(side), text)
         special_tokens = [token for token in side.ids[side.start : -1].tolist() if token in special]
         if special_tokens and side.own_mask is None:  # whose turns are told apart
-            yield Remark(3, len(special_tokens), f"{name} has special tokens before its end: more than one turn?")
+            yield Remark(TURNS, len(special_tokens), f"{name} has special tokens before its end: more than one turn?")
 
 
 def _remarks_on_pair(example: Example) -> Iterator[Remark]:
@@ -63,10 +81,12 @@ def _remarks_on_pair(example: Example) -> Iterator[Remark]:
     shared_count = _common_start(example.chosen, example.rejected)
     shared_count += min(_same_start(chosen[shared_count:][::-1], rejected[shared_count:][::-1]), short - shared_count)
     if short >= FEW and long - shared_count < ALIKE * long:
-        yield Remark(2, shared_count / long, f"the answers differ in {long - shared_count} of {long} tokens")
+        yield Remark(
+            HARDLY_DIFFER, shared_count / long, f"the answers differ in {long - shared_count} of {long} tokens"
+        )
     if long > FEW * LOPSIDED and long >= LOPSIDED * short:
         longer = "chosen" if len(chosen) > len(rejected) else "rejected"
-        yield Remark(1, long / short, f"{longer} is {long / short:.0f} times as long as the other answer")
+        yield Remark(UNEVEN, long / short, f"{longer} is {long / short:.0f} times as long as the other answer")
 
 
 def _common_start(chosen: Completion, rejected: Completion) -> int:

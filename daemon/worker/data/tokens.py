@@ -122,6 +122,8 @@ class Example:
     rejected: Completion
     place: str = field(default="", compare=False)
     """Where its row stands, as `pairs.jsonl:4`."""
+    digest: str = field(default="", compare=False)
+    """The digest of its texts, by which `data.exclude` names it."""
 
     def __str__(self) -> str:
         return self.place or f"row {self.row}"

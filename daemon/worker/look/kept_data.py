@@ -68,10 +68,12 @@ def _lend(job: SpecifiedJob, name: str, kept: OrderedDict[Any, Any], key: Any) -
 
 
 def _list_data_stamps(spec: JobSpec) -> Iterator[Stamp]:
-    """List the stamp of each file that the job's rows are read from."""
+    """List the stamp of each file that the job's rows are read from, and of the list of those to leave out."""
     for place in filter(None, (source.local for source in (*spec.data.sources, *spec.data.held_out_sources))):
         with suppress(OSError):  # reading it says what is wrong
             yield from _take_stamps(walk(place) if place.is_dir() else [place])
+    if spec.data.exclude is not None:
+        yield from _take_stamps([Path(spec.data.exclude)])
 
 
 def _list_model_stamps(spec: JobSpec) -> Iterator[Stamp]:

@@ -18,6 +18,7 @@ from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.models import device, loading, memory
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.models.tiers import find_tier
+from prefd.daemon.worker.reference.live_comparison import compare_live
 from prefd.daemon.worker.reference.needed_completions import Needs
 from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS, asked_window
 from prefd.daemon.worker.reference.window_choice import choose_windows
@@ -41,7 +42,8 @@ def explain_job(job: SpecifiedJob) -> Explanation:
     cache = open_cache(home) if Config.load(home).cache_url or home.has_cache else None
     store = None if cache is None else cache.peek(job.fingerprint)
     keys = list(needs.completions)
-    audit = needs.audit(keys if store is None else store.missing(keys))
+    missing = keys if store is None else store.missing(keys)
+    audit = needs.audit(missing)
     seconds, basis = estimate(home, job, audit.tokens_run)
     windows = estimate_windows(job, audit.tokens_run)
     near = [] if cache is None else list(find_near_references(job, cache))
@@ -54,6 +56,7 @@ def explain_job(job: SpecifiedJob) -> Explanation:
         estimated_seconds=seconds,
         estimate_from=basis,
         windows=windows,
+        live=compare_live(job, needs, missing, seconds),
         near=near,
         data=job.data.report.summarize(),
     )

@@ -42,6 +42,8 @@ class Head:
     """The head's trainable parameters, by name."""
     bound: Callable[[Parameters], Logits]
     """The head with these parameters in place of its own."""
+    fused: bool = False
+    """Whether lazy log-probabilities are one fused kernel's, which has to be exact on this device (`fused_head`)."""
 
     def slices(self, hidden: mx.array, targets: mx.array) -> Iterator[tuple[mx.array, mx.array]]:
         """Cut (N, D) hidden states and (N,) targets into pieces of few logits."""
@@ -70,11 +72,11 @@ def logprobs_lazily(head: Head, hidden: mx.array, targets: mx.array, gradients: 
             head,
             hidden,
             targets,
-            lambda _, fixed_states, slice_targets: _compute_logprobs(head.logits, fixed_states, slice_targets),
+            lambda _, fixed_states, slice_targets: _compute_logprobs(head, head.logits, fixed_states, slice_targets),
         )
     if head.trained():
         return mx.concatenate([_compute_with_checkpoint(head, *each) for each in head.slices(hidden, targets)])
-    return _compute_in_turn(head, hidden, targets, partial(_compute_with_gradient, head.logits))
+    return _compute_in_turn(head, hidden, targets, partial(_compute_with_gradient, head))
 
 
 def logprobs_now(head: Head, hidden: mx.array, targets: mx.array) -> mx.array:
@@ -158,7 +160,9 @@ def _compute_in_turn(
     return mx.concatenate(slices)
 
 
-def _compute_logprobs(logits_of: Logits, hidden: mx.array, targets: mx.array) -> mx.array:
+def _compute_logprobs(head: Head, logits_of: Logits, hidden: mx.array, targets: mx.array) -> mx.array:
+    if head.fused:
+        return mx.minimum(-mx.fast.cross_entropy(logits_of(hidden), targets), 0)
     logits = logits_of(hidden).astype(mx.float32)
     return _pick_targets(targets, logits, logsumexp(logits))
 
@@ -169,11 +173,11 @@ def _pick_targets(targets: mx.array, logits: mx.array, totals: mx.array) -> mx.a
     return mx.minimum(chosen - totals, 0)  # rounding may leave a certain token at +1e-7
 
 
-def _compute_with_gradient(logits_of: Logits, hidden: mx.array, fixed_states: mx.array, targets: mx.array) -> mx.array:
+def _compute_with_gradient(head: Head, hidden: mx.array, fixed_states: mx.array, targets: mx.array) -> mx.array:
     """Compute log p whose gradient in `hidden` is computed at once and kept; `fixed_states` has `hidden`'s values."""
 
     def compute(states: mx.array) -> mx.array:
-        return _compute_logprobs(logits_of, states, targets)
+        return _compute_logprobs(head, head.logits, states, targets)
 
     (values,), (slopes,) = mx.vjp(compute, [fixed_states], [mx.ones(len(targets))])
     values, slopes = mx.stop_gradient(values), mx.stop_gradient(slopes).astype(mx.float32)
@@ -185,6 +189,6 @@ def _compute_with_checkpoint(head: Head, hidden: mx.array, targets: mx.array) ->
     names = list(head.trained())
 
     def compute(parameters: list[mx.array], states: mx.array) -> mx.array:
-        return _compute_logprobs(head.bound(dict(zip(names, parameters))), states, targets)
+        return _compute_logprobs(head, head.bound(dict(zip(names, parameters))), states, targets)
 
     return mx.checkpoint(compute)(list(head.trained().values()), hidden)

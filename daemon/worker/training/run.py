@@ -27,6 +27,7 @@ from prefd.daemon.worker.outputs.adapter import save_adapter
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.stopping import StopEvent
+from prefd.daemon.worker.training.adapter_off import AdapterOffReference
 from prefd.daemon.worker.training.checkpoint import Checkpoints, RestoredCheckpoint
 from prefd.daemon.worker.training.chosen_likelihood import describe_falling_chosen
 from prefd.daemon.worker.training.examples_digest import digest_examples
@@ -287,12 +288,18 @@ class Run:
             "unfinished": self.unfinished,
         }
         model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
+        self._commit_reference()
         with report_write_errors(
             f"the checkpoint of step {self.step}", self.checkpoints.folder, self._name_last_good_checkpoint()
         ):
             self.metrics.flush()
             self.checkpoints.save(self.step, model, optimizer, self.config, state, best)
         self.saved_step, self.saved_at = self.step, time.monotonic()
+
+    def _commit_reference(self) -> None:
+        """Commit what a live reference has scored, before a checkpoint that has trained on it."""
+        if isinstance(self.trainer.reference, AdapterOffReference):
+            self.trainer.reference.commit()
 
     def publish(self) -> None:
         """Write the adapter, of the last step or the best."""
@@ -311,6 +318,7 @@ class Run:
         lines = list(self.job.run.read_metrics())
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
+        reference = self.trainer.reference
         self.warn(describe_falling_chosen(lines))
         self.warn(describe_zero_gradients(steps, self.step))
         summary = TrainingSummary(
@@ -330,6 +338,7 @@ class Run:
             data=self.job.data.report.summarize(),
             pairs_sha256=self.data_sha256,
             weights_sha256=self.weights_sha256,
+            adapter_off=reference.summarize() if isinstance(reference, AdapterOffReference) else None,
         )
         reason = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"
         if self.adapter_step != self.step:

@@ -1,6 +1,6 @@
 """Runs the training phase: load the policy, go on from the newest checkpoint, step, evaluate, save.
 
-The only model in this process is the policy; the reference is read from the cache.
+The only model in this process is the policy; the reference is read from the cache, or is the policy with its adapter off.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -25,9 +25,10 @@ from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.outputs import outputs
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.scoring.choose import fastest_scorer
-from prefd.daemon.worker.scoring.scorer import Options
+from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training import memory
+from prefd.daemon.worker.training.adapter_off import AdapterOffReference, open_adapter_off
 from prefd.daemon.worker.training.batch_settings import choose_batches
 from prefd.daemon.worker.training.checkpoint import Checkpoints
 from prefd.daemon.worker.training.optimizer import make_optimizer
@@ -39,7 +40,8 @@ from prefd.daemon.worker.training.schedule import count_tokens
 from prefd.daemon.worker.training.selection import Selection
 from prefd.daemon.worker.training.sizing import make_batching, make_estimator
 from prefd.daemon.worker.training.start_check import StartDrift
-from prefd.daemon.worker.training.trainer import Trainer, pad_rows
+from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer, pad_rows
+from prefd.daemon.worker.training.weight_update import decide_compiling
 from prefd.plugins.conformance.kinks import jumps_at_reference
 from prefd.plugins.types import Logprobs
 
@@ -67,7 +69,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     began = time.monotonic()
     training, schedule = plan_training(job)
     job.check_tables()
-    reference = cached_reference(job) if job.loss.needs_reference else None
+    compiled = decide_compiling(training.compile)
     policy = Policy.build(job, training, schedule.total_steps)
     model = policy.model
     optimizer = make_optimizer(training, schedule.total_steps, model)
@@ -89,14 +91,16 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
         scorer,
         optimizer,
         job.loss,
-        reference,
+        None,
         batching,
         training.seed,
         training.max_grad_norm,
         pace=Pace.from_environment(loading.device()),
         passes=watch_passes(job, model, batches.settings),
         can_undo=training.fine_tune != "full",
+        compiled=compiled,
     )
+    trainer.reference = reference = open_reference_scores(job, model, lambda: trainer.scorer)
     run = Run(
         job,
         training,
@@ -115,6 +119,8 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
         _compare_start_with_reference(job, run, policy)
     run.run_steps(stop)
     run.publish()
+    if isinstance(reference, AdapterOffReference):
+        log.info("reference: %s", reference.summarize().line)
     return run.make_outcome(time.monotonic() - began)
 
 
@@ -181,6 +187,13 @@ def describe_noise(noise: float, examples: Sequence[Example]) -> str | None:
         "model's precision. Rewards within beta times that say nothing, and dpop's penalty begins beyond it; "
         "training.compute_dtype: float32 has less of it"
     )
+
+
+def open_reference_scores(job: SpecifiedJob, model: Any, scorer: Callable[[], Scorer]) -> ReferenceScores | None:
+    """Open what gives the loss of `job` its reference's numbers: the cache, or the policy `model` with its adapter off; None where it takes none."""
+    if not job.loss.needs_reference:
+        return None
+    return open_adapter_off(job, model, scorer) if job.spec.has_live_reference else cached_reference(job)
 
 
 def cached_reference(job: SpecifiedJob) -> Any:

@@ -19,7 +19,7 @@ from prefd.daemon.worker.training.plan import plan_training
 from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.sizing import make_batching, make_estimator
 from prefd.daemon.worker.training.start import Start
-from prefd.daemon.worker.training.train import cached_reference
+from prefd.daemon.worker.training.train import open_reference_scores
 from prefd.daemon.worker.training.trainer import Trainer
 from prefd.plugins.conformance.kinks import jumps_at_reference
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def load_trained_policy(job: RunningJob, summary: TrainingSummary) -> Trainer:
-    """Load the policy of `job`, whose training `summary` is of; the reference is read from the cache.
+    """Load the policy of `job`, whose training `summary` is of; the reference is read from the cache, or is that policy with its adapter off.
 
     Raises `JobError` where the model cannot be loaded as it was, or its adapter is not there.
     """
@@ -45,8 +45,8 @@ def load_trained_policy(job: RunningJob, summary: TrainingSummary) -> Trainer:
     batches = choose_batches(training, job.run.batches, make_estimator(job, training, policy, optimizer), job.parallel)
     mx.eval(policy.model.parameters())
     policy.qat.begin_step(summary.adapter_step or 0)
-    reference = cached_reference(job) if job.loss.needs_reference else None
     scorer = fastest_scorer(policy.model, Options.from_spec(job.spec, batches.settings))
+    reference = open_reference_scores(job, policy.model, lambda: scorer)
     log.info("scoring: %s", scorer.describe())
     return Trainer(
         scorer,

@@ -26,11 +26,13 @@ from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.metrics import Mean, Sums, sum_pair_metrics
-from prefd.daemon.worker.training.optimizer import clip_gradients, measure_global_norm
+from prefd.daemon.worker.training.optimizer import measure_global_norm
 from prefd.daemon.worker.training.pass_sizes import PassSizes
+from prefd.daemon.worker.training.running_batches import RunningBatches
 from prefd.daemon.worker.training.schedule import Batching
 from prefd.daemon.worker.training.start import Start, measure_noise
 from prefd.daemon.worker.training.start_check import StartDrift, measure_start_drift
+from prefd.daemon.worker.training.weight_update import WeightUpdate
 from prefd.plugins.metrics import EVAL
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
@@ -61,6 +63,11 @@ class Trainer:
     adapters that is nothing beside a pass; all weights and their moments a second time may not fit."""
     passes: PassSizes | None = None
     """Measures the passes of a GPU; None on a CPU."""
+    compiled: bool = False
+    """Whether gradients are added up and weights updated in compiled functions, and graphs built ahead."""
+
+    def __post_init__(self) -> None:
+        self.update = WeightUpdate(self.model, self.optimizer, self.max_grad_norm, self.compiled)
 
     @property
     def model(self) -> nn.Module:
@@ -79,19 +86,21 @@ class Trainer:
         mx.random.seed((self.seed << 32) + number)  # dropout depends on the step alone, so a resumed run repeats it
         mean = Mean()
         total: Any = None
+
+        def finish(batch: Sequence[Example], sums: Sums, seconds: float) -> None:
+            mean.add(sums, len(batch))
+            self._note_pass(batch, seconds, stop)
+
+        running = RunningBatches(finish, 1 if self.builds_ahead else 0)
         for index, batch in enumerate(self.batching.split(examples)):
             if index and stop is not None and stop.is_set():
                 raise Interrupted("the micro-batches")
-            batch_began = time.monotonic()
-            sums, gradients = self._compute_gradients(batch, len(examples))
-            gradients = tree_map(lambda gradient: gradient.astype(mx.float32), gradients)
-            total = gradients if total is None else tree_map(mx.add, total, gradients)
-            mx.eval(total, sums)
-            mean.add(sums, len(batch))
-            seconds = time.monotonic() - batch_began
-            if self.passes is not None:
-                self.passes.note_pass(batch, seconds)
-            self.pace.rest(seconds, stop)
+            reference = self._score_reference(list_sides(batch))
+            running.begin()
+            sums, gradients = self._compute_gradients(batch, len(examples), reference)
+            total = self.update.add(total, gradients)
+            running.start(batch, sums, total)
+        running.finish_all()
         metrics = mean.means() | {"grad_norm": measure_global_norm(total)}
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
             raise NotFinite(
@@ -100,7 +109,7 @@ class Trainer:
                 "training.max_grad_norm, or look at those rows"
             )
         with self._undone_where_the_device_fails(number):
-            self.optimizer.update(self.model, clip_gradients(total, metrics["grad_norm"], self.max_grad_norm))
+            self.update.apply(total, metrics["grad_norm"])
             mx.eval(self.model.trainable_parameters(), self.optimizer.state)
         self.start.note_step(float(self.optimizer.learning_rate.item()))
         tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
@@ -134,15 +143,29 @@ class Trainer:
         """Name the places of the rows whose own loss or gradient is not finite; all of them where it takes more than one."""
 
         def finite(example: Example) -> bool:
-            sums, gradients = self._compute_gradients([example], 1)
+            reference = self._score_reference(list_sides([example]))
+            sums, gradients = self._compute_gradients([example], 1, reference)
             return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(measure_global_norm(gradients))
 
         return list_places([example for example in examples if not finite(example)] or examples)
 
-    def _compute_gradients(self, batch: Sequence[Example], pairs: int) -> tuple[Sums, Any]:
+    @property
+    def builds_ahead(self) -> bool:
+        """Say whether a micro-batch's graph is built while the one before runs: on a GPU that is not to rest in between.
+
+        Not where all weights are trained: a second total of their gradients would be held meanwhile.
+        """
+        return self.compiled and self.scorer.options.lazily and self.can_undo and self.pace.share >= 100
+
+    def _note_pass(self, batch: Sequence[Example], seconds: float, stop: StopEvent | None) -> None:
+        """Note how long the passes of a batch took, and rest."""
+        if self.passes is not None:
+            self.passes.note_pass(batch, seconds)
+        self.pace.rest(seconds, stop)
+
+    def _compute_gradients(self, batch: Sequence[Example], pairs: int, reference: Logprobs | None) -> tuple[Sums, Any]:
         """Compute the metric sums of `batch`, and the gradient of its share in the mean loss over `pairs`."""
         sides = list_sides(batch)
-        reference = self._score_reference(sides)
 
         def share(policy: Logprobs) -> tuple[mx.array, Sums]:
             x = self._make_loss_input(drop_uncounted(policy, sides), reference)
@@ -184,10 +207,7 @@ class Trainer:
             sums = sum_pair_metrics(*self.compare(batch))
             mx.eval(sums)
             mean.add(sums, len(batch))
-            seconds = time.monotonic() - batch_began
-            if self.passes is not None:
-                self.passes.note_pass(batch, seconds)
-            self.pace.rest(seconds, stop)
+            self._note_pass(batch, time.monotonic() - batch_began, stop)
         self.model.train()
         return mean.means(EVAL)
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.control.client import Client, DaemonNotRunning
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 from support import homes
+from support.control_server import serving
 from support.homes import invoke
 
 
@@ -64,6 +67,37 @@ def test_status_and_stop_without_a_daemon(there: Home) -> None:
     assert document["usage"]["memory"]["daemon_bytes"] is None
     assert "disk    cache 0 B, runs " in result.stdout
     assert invoke(there, "stop").exit_code == Exit.NO_DAEMON
+
+
+def test_stop_waits_for_a_daemon_that_is_ending_already(made: Home) -> None:
+    """It listens no more, and has not given up the home's lock: once it has, nothing is left to do."""
+    held, timer = threading.Event(), threading.Event()
+
+    def end_slowly() -> None:
+        with lock.hold_lock(made):
+            held.set()
+            timer.wait(0.3)
+
+    ending = threading.Thread(target=end_slowly)
+    ending.start()
+    assert held.wait(60)
+    stopped = invoke(made, "stop", "--json")
+    ending.join()
+    assert (stopped.exit_code, json.loads(stopped.stdout)) == (Exit.OK, {"schema": 1, "stopped": True, "pid": None})
+
+
+def test_stop_of_a_daemon_that_ends_by_itself_meanwhile_is_no_failure(
+    made: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its home went away and came back, say, between the question whether it is there and the request to stop."""
+
+    def find_it_gone(client: Client, wait_seconds: float) -> bool:
+        raise DaemonNotRunning("no daemon runs")
+
+    monkeypatch.setattr(Client, "stop", find_it_gone)
+    with serving(made):
+        stopped = invoke(made, "stop")
+    assert (stopped.exit_code, stopped.stderr) == (Exit.OK, "the daemon has stopped\n")
 
 
 @pytest.mark.parametrize("missing", [True, False])

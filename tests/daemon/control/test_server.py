@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import os
 import socket
@@ -5,13 +6,17 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from prefd.daemon.control.client import Client, DaemonNotRunning
 from prefd.daemon.control.control_error import ControlError
-from prefd.daemon.control.server import listening
+from prefd.daemon.control.server import listening, serve_app
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.lock import find_holder, hold_lock
 from prefd.daemon.jobs.actions import QUEUE_ACTIONS
@@ -19,6 +24,7 @@ from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.files import write_json
 from support import drives, homes
 from support.control_server import serving, talking
+from support.loop_thread import running_in_thread
 from support.running_daemon import Place
 
 
@@ -55,6 +61,28 @@ def test_a_failure_in_the_daemon_is_500_as_json(made: Home) -> None:
         with pytest.raises(ControlError, match=r"^RuntimeError: the database is on fire$") as caught:
             Client(made).status()
     assert caught.value.status == 500
+
+
+def test_what_is_still_answered_at_the_end_is_refused_in_words_and_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    began = threading.Event()
+
+    async def never(scope: Scope, receive: Receive, send: Send) -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        limits = {"timeout_graceful_shutdown": 0.1}
+        with running_in_thread(lambda: serve_app(never, lambda: None, listener, limits)):
+            asked = pool.submit(httpx.get, address, timeout=60, trust_env=False)
+            assert began.wait(60)
+    assert (asked.result().status_code, asked.result().json()["error"]) == (
+        503,
+        "it was stopped before it could answer: ask again once it runs",
+    )
+    assert "Traceback" not in caplog.text
 
 
 def test_what_is_not_there_is_json_too(made: Home) -> None:

@@ -17,7 +17,13 @@ from support import fake_worker
 from support.control_server import serving
 from support.page import OPEN, browse, write_static
 
-STARTS_PROCESSES = {"/v1/start", "/v1/doctor", "/v1/losses/{name}/curve", "/v1/jobs/{job_id}/pairs"}
+STARTS_PROCESSES = {
+    "/v1/start",
+    "/v1/doctor",
+    "/v1/losses/{name}/curve",
+    "/v1/jobs/{job_id}/pairs",
+    "/v1/jobs/{job_id}/archive",
+}
 """Endpoints that take seconds, and have tests of their own."""
 
 

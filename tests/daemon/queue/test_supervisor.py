@@ -44,6 +44,11 @@ def test_a_mixture_is_precomputed_for_where_any_part_needs_a_reference(loss: Any
     assert supervisor.plan_phases(spec, fake_worker.catalog()) == phases
 
 
+def test_a_policy_that_is_its_own_reference_has_nothing_precomputed() -> None:
+    document = {"model": "m", "data": {"path": "p"}, "training": {"iters": 1}, "reference": {"live": "adapter_off"}}
+    assert supervisor.plan_phases(JobSpec.model_validate(document), fake_worker.catalog()) == ["training"]
+
+
 def test_a_job_is_precomputed_then_trained_in_its_own_folder(bench: Bench) -> None:
     job = bench.add("ok")
     done = bench.run(job)

@@ -56,6 +56,7 @@ OUT_OF_RANGE = {
     "data.validation": [1.0, -0.1, ""],
     "loss": [[]],
     "loss.name": ["kto"],
+    "reference.live": ["policy", True],
     "training.fine_tune": ["qlora"],
     "training.lora.rank": [0, -1],
     "training.lora.scale": [0],
@@ -125,6 +126,14 @@ def check_kind(tmp_path: Path, name: str) -> None:
         ({"training.qat.start_step": 9, "training.iters": 9}, "training.qat.start_step: the job has 9 steps (training.iters), so no step would be rounded after step 9"),
         ({"adapter": "org/adapter"} | FULL, "training.fine_tune: the policy starts from an adapter, which full training cannot go on with; fuse it first"),
         ({"reference.adapter": "org/adapter"}, "reference.adapter: name the model that it is on, as reference.model"),
+        ({"reference.live": "adapter_off", "reference.model": "org/other"}, "reference.model: reference.live: adapter_off makes the policy's own base the reference; leave out one of the two"),
+        ({"reference.live": "adapter_off", "reference.window": 2}, "reference.window: with reference.live the policy scores, which is in memory whole; leave out one of the two"),
+        ({"reference.store": False}, "reference.store: it is about reference.live: what the reference pass scores is always kept"),
+        ({"reference.live": "adapter_off", "training.seed": None}, "reference.live: there is no training, and so no adapter to take off; leave it out, and the reference fills the cache"),
+        ({"reference.live": "adapter_off"} | FULL, "reference.live: full training has no adapter to take off; leave it out, and the reference scores before training"),
+        ({"reference.live": "adapter_off", "training.qat.bits": 4}, "reference.live: training.qat rounds base and adapter as one weight, so the adapter cannot be taken off; leave it out"),
+        ({"reference.live": "adapter_off", "adapter": "./sft"}, "reference.live: the policy starts from an adapter, and with that off it would be compared with the base, and not with where it starts; leave it out, or fuse the adapter into the model first"),
+        ({"reference.live": "adapter_off", "loss": {"name": "cpo"}}, "reference.live: cpo takes no reference, so there is none to score live; leave it out"),
         ({"output.peft": True} | FULL, "output.peft: full training leaves no adapter; use output.fuse"),
         ({"output.dequantize": True}, "output.dequantize: it is about the fused model; add output.fuse: true"),
         ({"output.fuse": True, "training.seed": None}, "output.fuse: there is no training, so there is nothing to write"),
@@ -205,9 +214,10 @@ def test_all_contradictions_are_told_at_once(tmp_path: Path) -> None:
 
 
 def test_a_job_that_only_scores_writes_nothing() -> None:
-    spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "training": {}, "output": {"fuse": True}})
+    document = {"model": "m", "data": {"path": "p"}, "training": {}, "output": {"fuse": True}}
+    spec = JobSpec.model_validate(document | {"reference": {"live": "adapter_off"}})
     only = spec.without_training()
-    assert only.training is None
+    assert (only.training, only.reference) == (None, None)
     assert JobSpec.model_validate_json(only.model_dump_json(exclude_unset=True)) == only
 
 

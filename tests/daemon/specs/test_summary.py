@@ -66,6 +66,11 @@ from support import homes
             "the adapter, a fused model in full precision and a PEFT adapter",
         ),
         ({"reference": {"model": "org/base"}}, "reference", "org/base"),
+        (
+            {"reference": {"live": "adapter_off"}, "training": {}},
+            "reference",
+            "the policy with its adapter off, beside training",
+        ),
         ({"loss": {"name": "sigmoid"}}, "loss", "sigmoid"),
         (
             {"loss": [{"name": "ipo", "beta": 0.2}, {"name": "sft", "weight": 0.1}]},

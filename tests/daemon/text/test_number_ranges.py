@@ -50,6 +50,7 @@ def test_any_text_is_a_list_or_is_refused_in_words(text: str) -> None:
         ("٣", "'٣' is no list of numbers"),
         ("9-3", "9-3 goes backwards; write 3-9"),
         ("9223372036854775808", "9223372036854775808 is larger than any job's number"),
+        ("9" * 5000, f"{'9' * 60} is larger than any job's number"),
     ],
 )
 def test_what_is_no_list_is_told_with_what_is_expected(text: str, message: str) -> None:

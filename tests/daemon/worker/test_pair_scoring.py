@@ -18,7 +18,6 @@ from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
-from prefd.daemon.worker.pair_scoring import bin_margins
 from support.full_logits import naive
 from support.jobs_on_disk import job, make_job
 from support.sample_pairs import PAIRS
@@ -220,15 +219,6 @@ def test_a_job_of_an_earlier_version_is_scored_with_a_remark(home: Path, tiny_mo
     summary = outcome.summary.model_copy(update={"pairs_sha256": "", "weights_sha256": ""})
     made.run.write_outcome("training", outcome.model_copy(update={"summary": summary}))
     assert "kept no digest of its pairs" in scored(made).notes[-1]
-
-
-def test_margins_are_binned_from_zero_in_round_widths() -> None:
-    histogram = bin_margins(np.array([-0.31, 0.0, 0.9, np.nan]), np.array([-0.01]))
-    assert (histogram.start, histogram.width) == (pytest.approx(-0.35), 0.05)
-    assert sum(histogram.train) == 3
-    negative = round(-histogram.start / histogram.width)
-    assert sum(histogram.train[:negative]) == sum(histogram.held_out[:negative]) == 1
-    assert bin_margins(np.zeros(2), np.empty(0)).train == [2]
 
 
 def test_a_table_of_another_scoring_than_its_heads_is_not_shown(learnt: RunningJob, tmp_path: Path) -> None:

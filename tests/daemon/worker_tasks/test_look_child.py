@@ -197,6 +197,17 @@ def test_a_child_that_ended_for_want_of_questions_is_followed_by_another(ask: Ca
     assert first.pid != second.pid
 
 
+def test_what_is_being_answered_is_given_up_when_its_owner_stops(ask: Callable[..., Any]) -> None:
+    async def scene(child: LookChild) -> list[Any]:
+        held = asyncio.ensure_future(say(child, "hold"))
+        while child._child is None or not child._child._asked:
+            await asyncio.sleep(0.01)
+        child.stop()
+        return await asyncio.gather(held, say(child, "one more", Other), return_exceptions=True)
+
+    assert [(type(each), "prefd ends" in str(each)) for each in ask(scene)] == [(LookFailed, True)] * 2
+
+
 def test_other_settings_start_another_child(ask: Callable[..., Any]) -> None:
     async def scene(child: LookChild) -> list[Said]:
         first = await say(child, "a")

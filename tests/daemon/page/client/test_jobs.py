@@ -55,6 +55,7 @@ def test_jobs_are_changed_where_their_state_lets_them_and_deleting_asks_first(ma
     homes.add_queued(made, name="late")
     homes.add_queued(made, name="soon")
     homes.add_done(made, name="over")
+    homes.add_done(made, name="older")
     with control_server.serving(made):
         there = visit("/?sel=2")
         there.page.get_by_role("button", name="First in the queue").click()
@@ -65,6 +66,14 @@ def test_jobs_are_changed_where_their_state_lets_them_and_deleting_asks_first(ma
         there.page.get_by_role("button", name="Delete", exact=True).click()
         there.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
         there.page.get_by_role("link", name="over").wait_for(state="detached")
+        there.page.get_by_role("button", name="Clean up").click()
+        dialog = there.page.get_by_role("dialog", name="Clean up")
+        dialog.get_by_text("Nothing would be deleted").wait_for()
+        dialog.get_by_label("delete").select_option("whole jobs")
+        dialog.get_by_label("but keep the last").fill("0")
+        dialog.get_by_role("listitem").get_by_text("#4 older").wait_for()
+        dialog.get_by_role("button", name="Delete").click()
+        there.page.get_by_role("link", name="older").wait_for(state="detached")
         there.page.get_by_role("button", name="Pause queue").click()
         there.page.get_by_role("button", name="Resume queue").wait_for()
     with JobTable.open_readonly(made.database) as table:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -17,7 +18,7 @@ from support import control_server, homes
 from support.browser import Visit, serving, visiting
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, CDPSession, Page
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Visit]
@@ -36,33 +37,71 @@ def write_long_run(path: Path) -> None:
                 file.write(f'{{"step":{step},"eval_loss":0.4}}\n')
 
 
-def test_each_spike_and_each_step_that_is_not_finite_of_100_000_is_told(made: Home, visit: Open) -> None:
-    write_long_run(homes.run_folder(made, homes.add_done(made)).metrics)
-    there = visit("/jobs/1/charts")
-    there.page.get_by_text("▲ 2 spikes to 9.5").wait_for()
-    there.page.get_by_text("not finite at step 60000, 60001, 60002").wait_for()
-    there.page.get_by_text("125 steps a point").wait_for()
-    there.page.get_by_role("img", name="Loss, 800 points").wait_for()
+def draw(fingers: CDPSession, before: Sequence[float], after: Sequence[float], y: float) -> None:
+    """Sets a finger down at each of the places `before`, moves them to those `after`, and lifts them."""
+    for kind, places in (("touchStart", before), ("touchMove", after), ("touchEnd", ())):
+        points = [{"x": x, "y": y, "id": number} for number, x in enumerate(places)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
-def test_a_drag_asks_for_the_steps_in_full_and_the_address_keeps_them(made: Home, visit: Open) -> None:
+def read_range(page: Page) -> tuple[int, int]:
+    """The steps that the address names."""
+    found = parse_qs(urlsplit(page.url).query)
+    return int(found["from"][0]), int(found["to"][0])
+
+
+def test_no_spike_and_no_bad_step_of_100_000_is_lost_and_mouse_keys_and_fingers_zoom(made: Home, visit: Open) -> None:
     write_long_run(homes.run_folder(made, homes.add_done(made)).metrics)
-    there = visit("/jobs/1/charts?from=42800&to=43000&smooth=0")
-    there.page.get_by_role("img", name="Loss, 201 points").wait_for()
-    plot = there.page.get_by_role("img", name="Loss, 201 points").locator(".u-over")
+    there = visit("/jobs/1/charts?smooth=0")
+    page = there.page
+    page.get_by_text("▲ 2 spikes to 9.5").wait_for()
+    page.get_by_text("not finite at step 60000, 60001, 60002").wait_for()
+    page.get_by_text("125 steps a point").wait_for()
+    whole = page.get_by_role("img", name="Loss, 800 points")
+    whole.wait_for()
+
+    page.keyboard.press("+")
+    page.wait_for_url("**from=25000&to=75001")
+    page.keyboard.press("l")
+    page.wait_for_url("**from=49999&to=100000")
+    page.keyboard.press("h")
+    page.wait_for_url("**from=24998&to=75000")
+    page.get_by_role("button", name="Fewer steps").filter(visible=True).click()
+    page.wait_for_url("**from=37498&to=62500")
+    page.keyboard.press("-")
+    page.keyboard.press("-")
+    page.wait_for_url("**/charts?smooth=0")
+    whole.wait_for()
+
+    box = whole.locator(".u-over").bounding_box()
+    assert box is not None
+    left, width, y = box["x"], box["width"], box["y"] + box["height"] / 2
+    fingers = there.context.new_cdp_session(page)
+    draw(fingers, (left + 0.45 * width, left + 0.55 * width), (left + 0.3 * width, left + 0.7 * width), y)
+    page.wait_for_url("**from=**")
+    first, last = read_range(page)
+    assert (first, last) == (pytest.approx(37_500, abs=500), pytest.approx(62_500, abs=500)), "steps stay under fingers"
+    page.keyboard.press("0")
+    whole.wait_for()
+    draw(fingers, [left + 0.4 * width], [left + 0.44 * width], y)
+    page.wait_for_url("**from=**")
+    assert read_range(page) == (pytest.approx(40_000, abs=500), pytest.approx(44_000, abs=500))
+
+    there.open("/jobs/1/charts?from=42800&to=43000&smooth=0")
+    plot = page.get_by_role("img", name="Loss, 201 points").locator(".u-over")
+    page.get_by_text("▲ 1 spike to 9.5").wait_for()
     box = plot.bounding_box()
     assert box is not None
-    middle = box["y"] + box["height"] / 2
-    there.page.mouse.move(box["x"] + box["width"] * 0.4, middle)
-    there.page.mouse.down()
-    there.page.mouse.move(box["x"] + box["width"] * 0.6, middle, steps=4)
-    there.page.mouse.up()
-    there.page.get_by_text(re.compile(r"steps 428[78]\d to 429[12]\d")).wait_for()
-    there.page.get_by_text("▲ 1 spike to 9.5").wait_for()
-    there.page.keyboard.press("]")
-    there.page.wait_for_url("**smooth=1")
-    there.page.keyboard.press("0")
-    there.page.get_by_role("img", name="Loss, 800 points").wait_for()
+    page.mouse.move(box["x"] + box["width"] * 0.4, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, y, steps=4)
+    page.mouse.up()
+    page.get_by_text(re.compile(r"steps 428[78]\d to 429[12]\d")).filter(visible=True).wait_for()
+    page.get_by_text("▲ 1 spike to 9.5").wait_for()
+    page.keyboard.press("]")
+    page.wait_for_url("**smooth=1")
+    page.keyboard.press("0")
+    whole.wait_for()
 
 
 def test_a_report_is_drawn_at_once_and_values_stand_in_the_cards_head(made: Home, visit: Open) -> None:

@@ -16,7 +16,7 @@ from support.browser import Visit, serving, visiting
 from support.daemon_process import Daemon
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Locator, Page, Route
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Visit]
@@ -109,6 +109,21 @@ def test_no_key_of_two_hundred_typed_fast_is_lost_in_the_form_or_in_the_text(vis
     page.keyboard.type(comment)
     assert read_text(page).endswith(comment)
     assert f"name: {name}\n" in read_text(page)
+
+
+def test_what_is_typed_before_the_schema_has_come_stays_and_the_cursor_with_it(visit: Open) -> None:
+    window = visit(None)
+    held: list[Route] = []
+    window.page.route("**/v1/schema", lambda route: held.append(route))
+    window.open("/train")
+    find_editor(window.page).click()
+    window.page.keyboard.press("Control+End")
+    window.page.keyboard.type("# early")
+    for route in held:
+        route.continue_()
+    window.page.get_by_role("textbox", name="name", exact=True).wait_for()
+    window.page.keyboard.type(" and late")
+    assert read_text(window.page).endswith("# early and late"), "the editor keeps its focus when the form comes"
 
 
 def test_a_spec_that_is_started_from_asks_before_it_replaces_another(made: Home, visit: Open) -> None:

@@ -13,10 +13,11 @@ from prefd.daemon.worker.models import loading, memory
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.reference import estimate, window_choice
 from prefd.daemon.worker.reference.estimate import count_parameters, explain
-from prefd.daemon.worker_tasks.answers import Explanation
+from prefd.daemon.worker_tasks.answers import Explanation, LiveComparison
 from prefd.daemon.worker_tasks.inputs import ExplainInput
 from support import tiny_model as tiny
 from support.jobs_on_disk import make_job, run_precompute
+from support.row_files import write_rows
 from support.sample_pairs import PAIRS
 
 
@@ -95,3 +96,58 @@ def test_parameters_of_packed_weights_are_counted_as_what_they_stand_for(
 ) -> None:
     packed = tiny.quantized(tiny_model, tmp_path / "base", mode)
     assert count_parameters(ModelSource(str(packed))) == count_parameters(ModelSource(str(tiny_model)))
+
+
+class TestALiveReference:
+    """What it would take, by the tokens that are run."""
+
+    @staticmethod
+    def compare(home: Path, model: Path, pairs: Path, **more: Any) -> LiveComparison | None:
+        document = {"model": str(model), "data": {"path": str(pairs), "validation": 0.0}, "training": {}} | more
+        return asked(home, **document).live
+
+    def test_takes_as_long_as_a_pass_where_no_pairs_share_a_prompt(
+        self, home: Path, tiny_model: Path, tmp_path: Path
+    ) -> None:
+        rows = [{"prompt": f"Count {n}?", "chosen": "Yes, gladly.", "rejected": "No, never."} for n in range(4)]
+        pairs = write_rows(tmp_path / "unlike.jsonl", rows)
+        found = self.compare(home, tiny_model, pairs)
+        assert found is not None
+        assert found.beside_s == pytest.approx(found.before_s)
+        assert (found.opening_s, found.chosen, found.epochs) == (None, False, 1.0)
+
+    def test_runs_a_shared_prompt_for_each_pair(self, home: Path, tiny_model: Path, tmp_path: Path) -> None:
+        rows = [{"prompt": "Count!" * 20, "chosen": f"Yes: {n}.", "rejected": f"No: {n}."} for n in range(4)]
+        found = self.compare(home, tiny_model, write_rows(tmp_path / "alike.jsonl", rows))
+        assert found is not None
+        assert 2 * found.before_s < found.beside_s < 4 * found.before_s
+
+    def test_unkept_runs_in_each_epoch(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
+        training = {"training": {"epochs": 5}, "reference": {"live": "adapter_off", "store": False}}
+        found = self.compare(home, tiny_model, pairs_file, **training)
+        assert found is not None
+        assert found.chosen
+        assert found.unkept_s >= 5 * found.beside_s
+
+    def test_saves_what_a_pass_took_to_open_here(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
+        job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "max_length": 40})
+        outcome = run_precompute(job)
+        job.run.write_outcome("precompute", outcome)
+        found = self.compare(home, tiny_model, pairs_file)
+        assert found is not None
+        assert found.opening_s == pytest.approx(outcome.summary.seconds - outcome.summary.scoring_seconds)
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"training": {"fine_tune": "full"}},
+            {"training": {"qat": {}}},
+            {"loss": {"name": "cpo"}},
+            {"reference": {"model": "MODEL"}},
+        ],
+    )
+    def test_is_not_offered_where_it_cannot_be(
+        self, home: Path, tiny_model: Path, pairs_file: Path, more: dict[str, Any]
+    ) -> None:
+        given = {name: {"model": str(tiny_model)} if name == "reference" else value for name, value in more.items()}
+        assert self.compare(home, tiny_model, pairs_file, **given) is None

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from prefd.daemon.worker.scoring import head
+from prefd.daemon.worker.scoring import fused_head, head
 from prefd.daemon.worker.scoring.head import (
     Differentiated,
     Head,
@@ -119,3 +119,34 @@ def test_a_certain_token_is_never_above_zero(way: Any) -> None:
     made = Head(lambda hidden: hidden @ weight, V, dict, lambda _: lambda hidden: hidden)
     (_, scored), *_ = way(made, mx.eye(V), mx.arange(V), lambda values: (values.sum(), values))
     assert float(scored.max()) <= 0
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_fused_kernel_gives_the_same_numbers_and_gradients(trained: bool) -> None:
+    """MLX's own is exact for a vocabulary this small on a CPU too."""
+    hidden, weight, targets, cotangent = (mx.array(each) for each in arrays())
+    plain = linear(weight.astype(mx.float32), trained)
+    assert fused_head.is_exact(V)
+
+    def share(values: mx.array) -> tuple[mx.array, mx.array]:
+        return (values * cotangent.astype(mx.float32)).sum(), values
+
+    expected, found = (
+        lazily(each, hidden.astype(mx.float32), targets, share) for each in (plain, replace(plain, fused=True))
+    )
+    np.testing.assert_allclose(found.share[1], expected.share[1], atol=2e-6)
+    np.testing.assert_allclose(found.by_hidden, expected.by_hidden, atol=1e-5)
+    assert found.by_parameter.keys() == expected.by_parameter.keys()
+    for name, gradient in found.by_parameter.items():
+        np.testing.assert_allclose(gradient, expected.by_parameter[name], atol=1e-5)
+
+
+def test_a_kernel_that_is_not_exact_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused_head, "measure_error", lambda _: 1e-4)
+    assert not fused_head.is_exact(V + 1)
+
+    def refuse(_: int) -> float:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(fused_head, "measure_error", refuse)
+    assert not fused_head.is_exact(V + 2)

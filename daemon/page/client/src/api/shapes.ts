@@ -2,8 +2,10 @@
 import type { Job, JobEvent, MetricsEvent, ProgressEvent, RemovedEvent, ResetEvent } from "../generated/api";
 
 export type {
+  Archived,
   CacheContents,
   ClaimedSpec,
+  Cleaning,
   ComparisonOfJobs,
   Curves,
   DaemonSettings,

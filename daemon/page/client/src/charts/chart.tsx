@@ -11,6 +11,7 @@ import { hovered } from "./cursor";
 import type { Limits } from "./limits";
 import { paintLevel, paintMarks, readPalette, type Palette } from "./paint";
 import type { Panel } from "./panels";
+import { bindTouch } from "./touch";
 import { formatStep, formatTick, splitDecades } from "./ticks";
 
 export interface Zoom {
@@ -127,7 +128,9 @@ function makePlot(host: HTMLElement, latest: Latest, height: number): uPlot {
       setSelect: [(plot) => zoomToSelection(plot, latest.current.onZoom)],
     },
   };
-  return new uPlot(options, alignData(curves), host);
+  const plot = new uPlot(options, alignData(curves), host);
+  bindTouch(plot, (from, to) => latest.current.onZoom(from, to));
+  return plot;
 }
 
 function line(stroke: string, width: number): uPlot.Series {

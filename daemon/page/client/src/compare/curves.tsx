@@ -4,6 +4,8 @@ import { readNumber, useAddress } from "../address";
 import { ChartCard } from "../charts/card";
 import { makeCurves, type Curve } from "../charts/curves";
 import { choosePanels, type Panel, type PanelLine } from "../charts/panels";
+import { spanSeries, type View } from "../charts/zoom";
+import { useZoom, useZoomKeys, ZoomTools } from "../charts/zoom_tools";
 import { followSeries } from "../stores/series";
 import { useSmoothing } from "../run/charts_tab";
 import type { Series } from "../api/shapes";
@@ -14,7 +16,7 @@ const POINTS = 500;
 const SHOWN = new Set(["loss", "accuracy", "margin", "rewards", "logps", "grad_norm", "learning_rate"]);
 
 export function CompareCurves({ ids }: { ids: readonly number[] }) {
-  const { query, change } = useAddress();
+  const { query } = useAddress();
   const [smoothing] = useSmoothing();
   const [from, to] = [readNumber(query["from"]), readNumber(query["to"])];
   const key = ids.join(",");
@@ -23,14 +25,29 @@ export function CompareCurves({ ids }: { ids: readonly number[] }) {
   useEffect(() => followed.forEach(({ curves }) => curves.zoom({ from, to })), [followed, from, to]);
   const found = followed.map(({ id, curves }) => ({ id, series: curves.series.value }));
   const charts = useMemo(() => overlay(found, smoothing), [key, smoothing, ...found.map((each) => each.series)]);
-  const zoom = (first: number | null, last: number | null) => change({ from: first, to: last });
+  const whole = spanSteps(followed.map(({ curves }) => curves.whole.value));
+  const seen = spanSteps(found.map(({ series }) => spanSeries(series)));
+  const zooming = useZoom(whole, seen);
+  useZoomKeys(zooming);
   return (
-    <div class="charts">
-      {charts.map(({ panel, curves }) => (
-        <ChartCard key={panel.id} panel={panel} curves={curves} range={{ from, to }} onZoom={zoom} />
-      ))}
-    </div>
+    <>
+      <p class="zoom-row always">
+        <ZoomTools zooming={zooming} />
+      </p>
+      <div class="charts">
+        {charts.map(({ panel, curves }) => (
+          <ChartCard key={panel.id} panel={panel} curves={curves} range={zooming.range} onZoom={zooming.zoom} />
+        ))}
+      </div>
+    </>
   );
+}
+
+/** The steps that any of several jobs has; null while one of them is not known. */
+function spanSteps(views: readonly (View | null)[]): View | null {
+  const known = views.filter((each): each is View => each !== null);
+  if (!known.length || known.length < views.length) return null;
+  return [Math.min(...known.map((each) => each[0])), Math.max(...known.map((each) => each[1]))];
 }
 
 interface Found {

@@ -1,12 +1,12 @@
 /** What can be asked of jobs: which of it fits their states, and asking. */
 import { post } from "../api/client";
-import type { Job, State } from "../api/shapes";
+import type { Archived, Job, State } from "../api/shapes";
 import type { IconName } from "../parts/icons";
 import { confirm } from "../parts/confirm";
 import { ENDED, RUNNING } from "../parts/state";
 import { tell, tellError } from "../parts/toast";
 import { refreshJobs } from "../stores/jobs";
-import { pluralize } from "../text/numbers";
+import { formatSize, pluralize } from "../text/numbers";
 
 export interface Action {
   name: string;
@@ -86,6 +86,16 @@ export async function discard(part: keyof typeof PARTS, jobs: readonly Job[]): P
   const text = part === "checkpoints" ? "The adapters stay. A retry begins from nothing." : "The adapters stay, from which they can be made again.";
   if (!(await confirm(`Delete the ${PARTS[part]} of ${pluralize(jobs.length, "job")}?`, text, "Delete"))) return false;
   return request("/v1/discard", { part, jobs: jobs.map((job) => job.id) }, `${PARTS[part]} deleted`);
+}
+
+/** Copies a job into one folder that can be read by itself; the job stays. */
+export async function archive(job: Job, fused: boolean): Promise<void> {
+  try {
+    const made = await post<Archived>(`/v1/jobs/${job.id}/archive`, {}, { fused });
+    tell(`${job.name} is copied to ${made.archive}, ${formatSize(made.bytes)}`);
+  } catch (error) {
+    tellError(error);
+  }
 }
 
 export function actOnQueue(name: "pause" | "resume"): Promise<boolean> {

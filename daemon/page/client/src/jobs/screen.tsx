@@ -1,7 +1,7 @@
 /** The jobs: what is it doing, how long yet, which was best, why did that one fail. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useAddress } from "../address";
-import { RUNNING } from "../parts/state";
+import { ENDED, RUNNING } from "../parts/state";
 import { Button } from "../parts/button";
 import { Chips } from "../parts/chips";
 import { Trouble } from "../parts/empty";
@@ -12,6 +12,7 @@ import { status } from "../stores/status";
 import { actOnQueue } from "./actions";
 import { BulkBar } from "./bulk";
 import { chooseJobs, CHOICES, countJobs, type Choice } from "./filter";
+import { CleanDialog } from "./clean";
 import { JobList } from "./list";
 import { NoJobs, NoneFits } from "./none";
 import { RunningCard } from "./running";
@@ -21,6 +22,7 @@ const MOST_CARDS = 4;
 export function JobsScreen() {
   const { query, change, go } = useAddress();
   const [focused, setFocused] = useState<number | null>(null);
+  const [cleaning, setCleaning] = useState(false);
   const search = useRef<HTMLInputElement>(null);
   useEffect(keepJobs, []);
 
@@ -83,11 +85,11 @@ export function JobsScreen() {
       {chosen.length > 0 && <BulkBar chosen={chosen} onClear={() => change({ sel: null })} />}
       {shown.length > 0 && <JobList jobs={shown} selected={selected} focused={focused} onSelect={select} onOpen={(id) => go(`/jobs/${id}/charts`)} />}
       {known.value && !shown.length && <NoneFits onClear={() => change({ state: null, q: null })} />}
-      {more.value && (
-        <p class="list-more">
-          <Button onClick={() => void loadMore()}>Older jobs</Button>
-        </p>
-      )}
+      <p class="list-more">
+        {more.value && <Button onClick={() => void loadMore()}>Older jobs</Button>}{" "}
+        {jobs.value.some((job) => ENDED.includes(job.state)) && <Button onClick={() => setCleaning(true)}>Clean up</Button>}
+      </p>
+      {cleaning && <CleanDialog onClose={() => setCleaning(false)} />}
     </>
   );
 }

@@ -5,6 +5,8 @@ import type { JobDocument, Series, State } from "../api/shapes";
 import { ChartCard } from "../charts/card";
 import { makeCurves, MOST_SMOOTHING, USUAL_SMOOTHING } from "../charts/curves";
 import { choosePanels } from "../charts/panels";
+import { spanSeries, type View } from "../charts/zoom";
+import { useZoom, useZoomKeys, ZoomTools } from "../charts/zoom_tools";
 import { Button } from "../parts/button";
 import { Empty } from "../parts/empty";
 import { useKeys } from "../shell/keys";
@@ -17,40 +19,37 @@ export function useSmoothing(): [number, (value: number) => void] {
   return [value, set];
 }
 
-export function ChartsTab({ run, series }: { run: JobDocument; series: Series | null }) {
-  const { query, change } = useAddress();
+export function ChartsTab({ run, series, whole }: { run: JobDocument; series: Series | null; whole: View | null }) {
   const [smoothing, setSmoothing] = useSmoothing();
-  const [from, to] = [readNumber(query["from"]), readNumber(query["to"])];
-  const zoom = (first: number | null, last: number | null) => change({ from: first, to: last });
+  const zooming = useZoom(whole, spanSeries(series));
   const drawn = useMemo(() => (series ? choosePanels(series).map((panel) => ({ panel, curves: makeCurves(series, panel, smoothing) })) : []), [series, smoothing]);
   useKeys("Charts", [
     { keys: "[", text: "smooth less", act: () => setSmoothing(smoothing - 1) },
     { keys: "]", text: "smooth more", act: () => setSmoothing(smoothing + 1) },
-    { keys: "0", text: "all steps again (a drag over a chart zooms)", act: () => zoom(null, null) },
   ]);
+  useZoomKeys(zooming);
   if (!series) return null;
-  if (!drawn.length) return <NoCurves run={run} zoomed={from !== null || to !== null} onReset={() => zoom(null, null)} />;
+  if (!drawn.length) return <NoCurves run={run} zoomed={zooming.zoomed} onReset={() => zooming.zoom(null, null)} />;
   return (
-    <div class="charts">
-      {drawn.map(({ panel, curves }) => (
-        <ChartCard key={panel.id} panel={panel} curves={curves} range={{ from, to }} onZoom={zoom} />
-      ))}
-    </div>
+    <>
+      <p class="zoom-row">
+        <ZoomTools zooming={zooming} />
+      </p>
+      <div class="charts">
+        {drawn.map(({ panel, curves }) => (
+          <ChartCard key={panel.id} panel={panel} curves={curves} range={zooming.range} onZoom={zooming.zoom} />
+        ))}
+      </div>
+    </>
   );
 }
 
-/** What stands beside the tabs: the smoothing, how many steps a point stands for, and the way back from a zoom. */
-export function ChartTools({ series }: { series: Series | null }) {
-  const { query, change } = useAddress();
+/** What stands beside the tabs: the way into a zoom and back, the smoothing, and how many steps a point stands for. */
+export function ChartTools({ series, whole }: { series: Series | null; whole: View | null }) {
   const [smoothing, setSmoothing] = useSmoothing();
-  const zoomed = query["from"] !== undefined || query["to"] !== undefined;
   return (
     <div class="chart-tools soft number">
-      {zoomed && (
-        <Button onClick={() => change({ from: null, to: null })}>
-          steps {query["from"] ?? "…"} to {query["to"] ?? "…"} <kbd>0</kbd>
-        </Button>
-      )}
+      <ZoomTools zooming={useZoom(whole, spanSeries(series))} />
       <label>
         smoothing
         <input type="range" min="0" max={MOST_SMOOTHING} value={smoothing} onInput={(event) => setSmoothing(Number(event.currentTarget.value))} />

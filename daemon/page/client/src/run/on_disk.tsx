@@ -1,7 +1,7 @@
 /** What a run has written: its checkpoints, its results, and its metrics as a table to take along. */
 import { saveAnswer } from "../api/download";
 import type { JobDocument, RunFiles } from "../api/shapes";
-import { discard } from "../jobs/actions";
+import { archive, discard } from "../jobs/actions";
 import { Button } from "../parts/button";
 import { ENDED } from "../parts/state";
 import { tellError } from "../parts/toast";
@@ -40,6 +40,8 @@ export function OnDisk({ run }: { run: JobDocument }) {
       </dl>
       <p class="fact-actions">
         {files.metrics && <Button onClick={save}>metrics.csv</Button>}
+        {ended && !run.run_gone && <Button onClick={() => void archive(run.job, false)}>Archive</Button>}
+        {ended && files.fused && <Button onClick={() => void archive(run.job, true)}>Archive with the fused model</Button>}
         {ended && files.checkpoints.length > 0 && <Button onClick={() => void discard("checkpoints", [run.job])}>Delete checkpoints</Button>}
         {ended && files.fused && <Button onClick={() => void discard("fused", [run.job])}>Delete fused model</Button>}
       </p>

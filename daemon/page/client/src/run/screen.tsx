@@ -3,6 +3,7 @@ import { useRoute } from "preact-iso";
 import { useEffect, useMemo } from "preact/hooks";
 import { readNumber, useAddress } from "../address";
 import type { JobDocument, Series } from "../api/shapes";
+import type { View } from "../charts/zoom";
 import { Empty, Trouble } from "../parts/empty";
 import { RUNNING } from "../parts/state";
 import { Tabs } from "../parts/tabs";
@@ -53,9 +54,9 @@ export function RunScreen() {
       {hasNumbers(known, run.newest.value) && <Tiles run={known} newest={run.newest.value} />}
       <Warnings run={known} />
       <Tabs label="Of this run" tabs={TABS.map((name) => ({ name, href: linkToTab(id, name, query) }))} current={tab}>
-        {tab === "charts" && <ChartTools series={curves.series.value} />}
+        {tab === "charts" && <ChartTools series={curves.series.value} whole={curves.whole.value} />}
       </Tabs>
-      <Tab tab={tab} run={known} series={curves.series.value} />
+      <Tab tab={tab} run={known} series={curves.series.value} whole={curves.whole.value} />
     </>
   );
 }
@@ -65,10 +66,10 @@ function hasNumbers({ job, precompute }: JobDocument, newest: Newest): boolean {
   return RUNNING.includes(job.state) || newest.train !== null || newest.held !== null || (precompute?.ok ?? false);
 }
 
-function Tab({ tab, run, series }: { tab: TabName; run: JobDocument; series: Series | null }) {
+function Tab({ tab, run, series, whole }: { tab: TabName; run: JobDocument; series: Series | null; whole: View | null }) {
   switch (tab) {
     case "charts":
-      return <ChartsTab run={run} series={series} />;
+      return <ChartsTab run={run} series={series} whole={whole} />;
     case "pairs":
       return <PairsTab run={run} />;
     case "data":

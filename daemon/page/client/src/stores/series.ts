@@ -2,6 +2,7 @@
 import { signal, type ReadonlySignal } from "@preact/signals";
 import { explain, get } from "../api/client";
 import { isEvaluation, type MetricsEvent, type Series } from "../api/shapes";
+import { spanSeries, type View } from "../charts/zoom";
 import { atEachOpening, listen } from "../api/stream";
 import { addRows } from "./curve_rows";
 import { delay } from "./delay";
@@ -14,6 +15,8 @@ export interface Range {
 export interface Following {
   readonly series: ReadonlySignal<Series | null>;
   readonly trouble: ReadonlySignal<string>;
+  /** The first step and the last of the whole run, as far as is known. */
+  readonly whole: ReadonlySignal<View | null>;
   /** Asks for a part of the steps in full detail, or for all of them. */
   zoom(range: Range): void;
   end(): void;
@@ -26,6 +29,7 @@ const MOST_APPENDED = 400;
 export function followSeries(job: number, points: number, range: Range = { from: null, to: null }): Following {
   const series = signal<Series | null>(null);
   const trouble = signal("");
+  const whole = signal<View | null>(null);
   let asked = range;
   let appended = 0;
   let waiting: MetricsEvent["values"][] = [];
@@ -39,6 +43,7 @@ export function followSeries(job: number, points: number, range: Range = { from:
       const answer = await get<Series>(`/v1/jobs/${job}/series`, { points, from: asked.from, to: asked.to }, mine.signal);
       appended = 0;
       series.value = answer;
+      noteWhole(answer);
       trouble.value = "";
       append();
     } catch (error) {
@@ -56,7 +61,11 @@ export function followSeries(job: number, points: number, range: Range = { from:
     const restarted = rows.some((row) => !isEvaluation(row) && stepOf(row) < last - before.bucket);
     appended += fresh.length;
     if (restarted || appended > MOST_APPENDED) void ask();
-    else if (asked.to === null && fresh.length) series.value = addRows(before, fresh);
+    else if (asked.to === null && fresh.length) noteWhole((series.value = addRows(before, fresh)));
+  }
+
+  function noteWhole(answer: Series): void {
+    if (asked.from === null && asked.to === null) whole.value = spanSeries(answer);
   }
 
   const soon = delay(append, 250);
@@ -72,6 +81,7 @@ export function followSeries(job: number, points: number, range: Range = { from:
   return {
     series,
     trouble,
+    whole,
     zoom: (to) => {
       if (to.from === asked.from && to.to === asked.to) return;
       asked = to;

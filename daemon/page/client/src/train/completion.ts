@@ -3,8 +3,10 @@ import type { Completion, CompletionContext, CompletionResult } from "@codemirro
 import type { Text } from "@codemirror/state";
 import type { Field } from "./schema";
 
-export function completeKeys(fields: readonly Field[]): (context: CompletionContext) => CompletionResult | null {
+/** `readFields` is asked at each completion: the schema may come while the text is being written. */
+export function completeKeys(readFields: () => readonly Field[]): (context: CompletionContext) => CompletionResult | null {
   return (context) => {
+    const fields = readFields();
     const line = context.state.doc.lineAt(context.pos);
     const before = line.text.slice(0, context.pos - line.from);
     const key = /^( *)([\w.]*)$/.exec(before);

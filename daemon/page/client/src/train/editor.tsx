@@ -26,9 +26,11 @@ const COLORS = HighlightStyle.define([
 
 export default function Editor({ fields }: { fields: readonly Field[] }) {
   const parent = useRef<HTMLDivElement>(null);
+  const known = useRef(fields);
+  known.current = fields;
   useEffect(() => {
     if (!parent.current) return;
-    const view = new EditorView({ parent: parent.current, state: makeState(fields) });
+    const view = new EditorView({ parent: parent.current, state: makeState(() => known.current) });
     const ends = [
       attachEditor((changes) => view.dispatch({ changes, userEvent: "input.form" })),
       effect(() => {
@@ -50,11 +52,11 @@ export default function Editor({ fields }: { fields: readonly Field[] }) {
       ends.forEach((end) => end());
       view.destroy();
     };
-  }, [fields]);
+  }, []);
   return <div class="editor" ref={parent} />;
 }
 
-function makeState(fields: readonly Field[]): EditorState {
+function makeState(readFields: () => readonly Field[]): EditorState {
   return EditorState.create({
     doc: text.peek(),
     extensions: [
@@ -68,7 +70,7 @@ function makeState(fields: readonly Field[]): EditorState {
       indentUnit.of("  "),
       yaml(),
       syntaxHighlighting(COLORS),
-      autocompletion({ override: [completeKeys(fields)], icons: false }),
+      autocompletion({ override: [completeKeys(readFields)], icons: false }),
       keymap.of([{ key: "Mod-Enter", run: () => true }, ...defaultKeymap, ...historyKeymap, indentWithTab]),
       EditorView.updateListener.of((update) => update.docChanged && noteText(update.state.doc.toString())),
     ],

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { parse, quote, readSource, removeKey, setSource } from "./document";
 import { setText, spec, text } from "./editing";
+import { suggestName } from "./job_name";
 import type { Field } from "./schema";
 
 interface FieldProps {
@@ -18,7 +19,7 @@ export function FieldInput({ field, order, slider }: FieldProps) {
   const [typed, setTyped] = useState<string | null>(null);
   const written = readSource(text.value, spec.value, field.path);
   const id = `setting-${field.path.join("-")}`;
-  const preset = field.group && !spec.value.hasIn(field.group) ? { ...field, preset: undefined, example: "off" } : field;
+  const preset = describeSilence(field);
   const write = (value: string | null) => setText(value === null || value === "" ? removeKey(text.peek(), field.path) : setSource(text.peek(), field.path, toSource(field, value), order));
   const shared = { id, "aria-describedby": `${id}-text` };
   return (
@@ -62,6 +63,12 @@ export function FieldInput({ field, order, slider }: FieldProps) {
       </p>
     </div>
   );
+}
+
+/** The field with what holds while the spec does not set it. */
+function describeSilence(field: Field): Field {
+  if (field.group && !spec.value.hasIn(field.group)) return { ...field, preset: undefined, example: "off" };
+  return field.path.join(".") === "name" ? { ...field, example: suggestName(text.value, spec.value) } : field;
 }
 
 interface InputProps {

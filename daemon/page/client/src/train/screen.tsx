@@ -15,6 +15,7 @@ import { formatCount } from "../text/numbers";
 import { isEditable, parse, readSource, toYaml } from "./document";
 import { EditorPane } from "./editor_pane";
 import { setText, spec, START, text } from "./editing";
+import { suggestName } from "./job_name";
 import { lineAsked } from "./line";
 import { chooseLoss, Preference } from "./preference";
 import { Rows } from "./rows";
@@ -59,8 +60,8 @@ export default function TrainScreen() {
     if (!valid.peek() || queueing.peek()) return;
     queueing.value = true;
     try {
-      const name = readSource(text.peek(), spec.peek(), ["name"]);
-      const { jobs } = await postText<{ jobs: Job[] }>("/v1/jobs", text.peek(), "application/yaml", name ? { name: name.replaceAll("/", "-") } : {});
+      const name = readSource(text.peek(), spec.peek(), ["name"])?.replaceAll("/", "-") || suggestName(text.peek(), spec.peek());
+      const { jobs } = await postText<{ jobs: Job[] }>("/v1/jobs", text.peek(), "application/yaml", { name });
       const [job] = jobs;
       tell(jobs.length > 1 ? `Queued ${jobs.length} jobs` : `Queued job ${job?.id}`);
       go(job && jobs.length === 1 ? `/jobs/${job.id}` : "/");
