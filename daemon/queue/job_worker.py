@@ -90,6 +90,7 @@ class JobWorker:
             return True
         finally:
             message.cancel()
+            await asyncio.wait([message])  # the event loop has let go of the line, which may be closed now
 
     async def _read_message(self) -> bytes:
         try:

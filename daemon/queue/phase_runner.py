@@ -83,8 +83,11 @@ class PhaseRunner:
         since = run.log.stat().st_size if run.log.exists() else 0
         if worker is not None:
             await worker.begin(phase)
-        elif isinstance(worker := await self._start(phase, run, provision), PhaseEnd):
-            return worker
+        else:
+            started = await self._start(phase, run, provision)
+            if isinstance(started, PhaseEnd):
+                return started
+            worker = started
         memory = MemoryWatch(worker.pid, self.limits.memory_bytes, kills_before=kills_before, timing=self.timing)
         async with keep_awake(worker.pid, self.limits.prevent_sleep):
             stop_requested = await self._attend(worker, run, memory)

@@ -60,12 +60,11 @@ def run_phases(phase: Phase, root: Path, job_id: int, line: NextPhase | None = N
         code = _run(phase, job, stop)
         if code != WorkerExit.DONE or line is None or stop.is_set():
             return code
-        job = job.load_again()
         memory.release_arrays()
         following = line.wait()
         if following is None:
             return code
-        phase = following
+        phase, job = following, job.load_again()
 
 
 def _run(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> WorkerExit:
