@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from faults.daemon import run
 from faults.daemon_machine import TROUBLES
+from support.commit import name_commit
 from support.random_operations import SEEN, wrong
 
 TITLES = {
@@ -131,13 +131,6 @@ def tables(done: list[dict[str, Any]], seed: int) -> list[str]:
             lines += [f"| {head} | times |", "|---" * (head.count("|") + 2) + "|"]
             lines += [f"| {what} | {number} |" for what, number in sorted(hit.items())]
     return lines
-
-
-def name_commit() -> str:
-    """The commit that is tried here, shortened; "no repository" in an unpacked archive."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "no repository"
 
 
 def total(counts: Iterable[dict[str, int]]) -> dict[str, int]:

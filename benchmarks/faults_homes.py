@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,12 @@ def run_chunk(kind: str, first: int, last: int) -> None:
 def make_tables(found: list[dict[str, Any]], given: argparse.Namespace) -> list[str]:
     """Put the counts into Markdown."""
     from faults.home_judge import MUST_BE_ZERO
+    from support.commit import name_commit
 
     where = f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {given.side_by_side} sequences side by side"
     lines = [
-        f"{where}, seeds from {given.seed}. In the",
-        "end every daemon was let come to its end, and then what was held.",
+        f"{where}, seeds from {given.seed}, on {datetime.now(UTC):%Y-%m-%d} at {name_commit()}.",
+        "In the end every daemon was let come to its end, and then what was held.",
     ]
     lines += ["", "| sequences | jobs | must be 0 | seconds, all added up |", "|---|---|---|---|"]
     for kind, title in TITLES.items():

@@ -58,6 +58,8 @@ class WorkerExit(IntEnum):
     """The disk takes no more of what the worker has to write."""
     STOPPED = 75
     """The worker was told to stop, and has saved its state."""
+    LOST_RANK = 76
+    """Another process of the job has ended, or says nothing any more."""
 
 
 class PrefdError(Exception):

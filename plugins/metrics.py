@@ -174,6 +174,13 @@ METRICS: Mapping[str, Metric] = {
             gauge=("prefd_job_tokens_per_second", "Tokens trained on in a second, at the last report"),
         ),
         Metric(
+            "reduce_seconds",
+            "Adding up",
+            "s",
+            meaning="of a job of several ranks: seconds that the first has waited for the others' gradients and added them up",
+            better="lower",
+        ),
+        Metric(
             "peak_memory_gb",
             "Peak memory",
             "GB",

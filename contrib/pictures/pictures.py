@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / ".models" / "SmolLM2-135M-Instruct"
 PAIRS = ROOT / "contrib" / "demo" / "pairs.jsonl"
 DOCS = ROOT / "docs" / "pictures"
+HOME = Path(tempfile.gettempdir()) / "prefd-pictures" / "home"
+"""A fixed place: its path is in the pictures, and what was trained there is there still after an interruption."""
 BROWSERS = (
     "/usr/bin/chromium",
     "/usr/bin/google-chrome",
@@ -38,25 +40,45 @@ ARGUMENTS = [
 ]  # fmt: skip
 COLORS = 200
 """Colours of a picture: a page has few, and its file is a third as large."""
-WAIT_MS = 20_000
-DONE_SECONDS = 3600.0
+WAIT_MS = 90_000
+DONE_SECONDS = 7200.0
+NOT_RUNNING = 4
+"""What a command exits with where there is no daemon."""
 
 SPEC = """\
 name: {name}
 model: {model}
 data: {{path: {pairs}, max_length: 160, validation: 0.15}}
 loss: {loss}
-training: {{lora: {{rank: 8}}, learning_rate: {rate}, batch_size: 4, iters: {iters}, steps_per_eval: {every}}}
+training: {{lora: {{rank: 8}}, num_layers: 4, learning_rate: {rate}, batch_size: 2, iters: {iters}, steps_per_eval: {every}}}
+{more}
 """
+
+
+@dataclass(frozen=True)
+class Job:
+    """Job is a job of the home that the pictures show."""
+
+    name: str
+    loss: str
+    length: float
+    """Its steps, in those of the shortest jobs."""
+    rate: float = 2e-4
+    more: str = ""
+    """Further settings, as lines of YAML."""
+
+
 JOBS = (
-    ("sigmoid", "{name: sigmoid, beta: 0.1}", 5e-5, 1),
-    ("ipo", "{name: ipo, beta: 0.1}", 5e-5, 1),
-    ("dpop-10", "{name: dpop, beta: 0.1, delta: 10}", 5e-5, 1),
-    ("simpo", "{name: simpo, beta: 2.0, gamma: 1.0}", 5e-5, 1),
-    ("too-hot", "{name: sigmoid, beta: 0.5}", 2e-3, 1),
+    Job("sigmoid", "{name: sigmoid, beta: 0.1}", 4),
+    Job("ipo", "{name: ipo, beta: 0.1}", 1),
+    Job("dpop-10", "{name: dpop, beta: 0.1, delta: 10}", 1),
+    Job("too-hot", "{name: sigmoid, beta: 0.5}", 1, rate=1e38),
+    Job("simpo", "{name: simpo, beta: 2.0, gamma: 1.0}", 8),
+    Job("beta", "{name: sigmoid}", 1, more="sweep: {loss.beta: [0.05, 0.2, 0.5]}"),
+    Job("nightly-ipo", "{name: ipo, beta: 0.05}", 16, more="not_before: 2099-12-01 02:00+00:00"),
 )
-LIVE = ("sigmoid-longer", "{name: sigmoid, beta: 0.1, label_smoothing: 0.1}", 5e-5, 20)
-"""The job that still runs while the pictures are taken; the last number multiplies its steps."""
+ENDED = ("sigmoid", "ipo", "dpop-10", "too-hot")
+"""The jobs that the pictures wait for: three to compare, and one that fails. The next one runs while they are taken."""
 
 
 @dataclass(frozen=True)
@@ -65,31 +87,33 @@ class View:
 
     name: str
     path: str
-    ready: str
-    """A selector of what is there once the screen has drawn."""
+    ready: tuple[str, ...]
+    """Selectors of what is there once the screen has drawn."""
     kept: tuple[str, ...] = ()
     """The variants that the documentation shows, such as `light` and `dark-phone`."""
-    click: str | None = None
 
 
-def list_views(live: int) -> Sequence[View]:
-    """List the screens; `live` is the job that runs."""
-    return [
-        View("jobs", "/", ".list-tools", ("light",)),
-        View("run-live", f"/jobs/{live}/charts", ".charts canvas"),
-        View("run", "/jobs/1/charts", ".charts canvas", ("light", "dark-phone")),
-        View("pairs", "/jobs/1/pairs", "main .card", ("light",)),
-        View("data", "/jobs/1/data", ".facts"),
-        View("spec", "/jobs/1/spec", "main pre"),
-        View("log", "/jobs/1/log", "main"),
-        View("history", "/jobs/1/history", "main table"),
-        View("train", "/train?from=1", ".estimate", ("light",)),
-        View("rows", "/train?from=1&tab=rows", ".row", ("dark",)),
-        View("compare", "/compare?ids=1,2,3", ".charts canvas", ("light",)),
-        View("cache", "/cache", ".reference"),
-        View("losses", "/losses/dpop", ".curve .line"),
-        View("daemon", "/daemon", ".findings"),
+def list_views(ids: Mapping[str, int], live: int | None) -> Sequence[View]:
+    """List the screens; `ids` are the numbers of the jobs by their names, `live` is the one that runs."""
+    run, compared = f"/jobs/{ids['sigmoid']}", ",".join(str(ids[name]) for name in ENDED[:3])
+    form = f"/train?from={ids['sigmoid']}"
+    views = [
+        View("jobs", "/", (".job-row",), ("light", "dark-phone")),
+        View("run", f"{run}/charts", (".charts canvas", ".tile"), ("light", "dark", "dark-phone")),
+        View("pairs", f"{run}/pairs", (".pair-row",), ("light",)),
+        View("data", f"{run}/data", (".facts",)),
+        View("spec", f"{run}/spec", ("main pre",)),
+        View("log", f"{run}/log", ("main pre",)),
+        View("history", f"{run}/history", ("main table",)),
+        View("failed", f"/jobs/{ids['too-hot']}/charts", (".notice",)),
+        View("train", form, (".estimate", ".curve .line", ".cm-content"), ("light", "light-phone")),
+        View("rows", f"{form}&tab=rows", (".estimate", ".curve .line", ".row"), ("dark",)),
+        View("compare", f"/compare?ids={compared}", (".compare-table", ".charts canvas"), ("light",)),
+        View("cache", "/cache", (".reference",), ("light",)),
+        View("losses", "/losses/dpop", (".curve .line",), ("dark",)),
+        View("daemon", "/daemon", (".findings li",), ("dark",)),
     ]
+    return views if live is None else [*views, View("run-live", f"/jobs/{live}/charts", (".tile",))]
 
 
 def main() -> int:
@@ -98,13 +122,15 @@ def main() -> int:
     if not (given.model / "config.json").exists():
         print(f"there is no model at {given.model}: run `make model`", file=sys.stderr)
         return 1
-    home = (given.home or Path(tempfile.mkdtemp(prefix="prefd-pictures-"), "home")).resolve()
+    home = given.home.resolve()
     given.model, given.pairs = place_inputs(home.parent, given.model)
     with running_daemon(home), running_page(home) as address, sync_playwright() as playwright:
-        live = queue_jobs(home, given)
         browser = playwright.chromium.launch(executable_path=find_browser(), args=ARGUMENTS)
-        score_pairs(home, 1)
-        for view in list_views(live):
+        queue_jobs(home, given)
+        ids = wait_for_jobs(home)
+        score_pairs(home, ids["sigmoid"])
+        live = next((job["id"] for job in list_jobs(home) if job["state"] == "training"), None)
+        for view in list_views(ids, live):
             for variant in ("light", "dark", "light-phone", "dark-phone"):
                 if given.all is None and variant not in view.kept:
                     continue
@@ -119,9 +145,11 @@ def read_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", type=Path, metavar="FOLDER", help="write every screen in every variant there")
-    parser.add_argument("--home", type=Path, help="the home to make; default: a temporary one")
+    parser.add_argument(
+        "--home", type=Path, default=HOME, help="the home to make, or one that was begun before; default: %(default)s"
+    )
     parser.add_argument("--model", type=Path, default=MODEL)
-    parser.add_argument("--iters", type=int, default=40, help="steps of each job")
+    parser.add_argument("--iters", type=int, default=24, help="steps of the shortest jobs; default: %(default)s")
     return parser.parse_args()
 
 
@@ -150,9 +178,8 @@ def take_picture(browser: Browser, address: str, view: View, variant: str, file:
     page.goto(address)
     page.wait_for_selector(".top")
     page.goto(address.partition("#")[0].rstrip("/") + view.path)
-    page.locator(view.ready).first.wait_for(timeout=WAIT_MS)
-    if view.click:
-        page.click(view.click)
+    for selector in view.ready:
+        page.locator(selector).first.wait_for(timeout=WAIT_MS)
     settle(page)
     page.screenshot(path=file)
     shrink(file)
@@ -171,21 +198,34 @@ def shrink(file: Path) -> None:
         image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
-def queue_jobs(home: Path, given: argparse.Namespace) -> int:
-    """Hand in the jobs and wait until all but the last have ended; return the number of the one that runs."""
-    for name, loss, rate, times in (*JOBS, LIVE):
+def queue_jobs(home: Path, given: argparse.Namespace) -> None:
+    """Hand in the jobs, where the home has none yet."""
+    if list_jobs(home):
+        return
+    for job in JOBS:
+        iters = round(given.iters * job.length)
         text = SPEC.format(
-            name=name, model=json.dumps(str(given.model)), pairs=json.dumps(str(given.pairs)), loss=loss, rate=rate,
-            iters=given.iters * times, every=max(1, given.iters // 4),
+            name=job.name, model=json.dumps(str(given.model)), pairs=json.dumps(str(given.pairs)), loss=job.loss,
+            rate=job.rate, iters=iters, every=max(1, iters // 8), more=job.more,
         )  # fmt: skip
         run_prefd(home, "submit", "-", stdin=text)
+
+
+def wait_for_jobs(home: Path) -> dict[str, int]:
+    """Wait until the jobs that the pictures show have ended; return the numbers of all by their names."""
     deadline = time.monotonic() + DONE_SECONDS
     while time.monotonic() < deadline:
-        jobs = {job["id"]: job["state"] for job in json.loads(run_prefd(home, "jobs", "--json"))["jobs"]}
-        if all(jobs[each] in ("done", "failed") for each in range(1, len(JOBS) + 1)):
-            return len(JOBS) + 1
+        jobs = {job["name"]: job for job in list_jobs(home)}
+        if all(jobs[name]["state"] in ("done", "failed") for name in ENDED):
+            return {name: job["id"] for name, job in jobs.items()}
         time.sleep(2)
-    raise SystemExit("the jobs did not end in an hour")
+    raise SystemExit(f"the jobs did not end in {DONE_SECONDS / 3600:.0f} hours")
+
+
+def list_jobs(home: Path) -> list[dict[str, Any]]:
+    """List the jobs of the home, as `prefd jobs --json` has them."""
+    listed: list[dict[str, Any]] = json.loads(run_prefd(home, "jobs", "--json"))["jobs"]
+    return listed
 
 
 def score_pairs(home: Path, job: int) -> None:
@@ -195,13 +235,16 @@ def score_pairs(home: Path, job: int) -> None:
 
 @contextmanager
 def running_daemon(home: Path) -> Iterator[None]:
-    """Run a daemon with a home of its own."""
+    """Run a daemon with a home of its own; one that runs there already is left running."""
     run_prefd(home, "init")
-    run_prefd(home, "start", "--detach")
+    runs = json.loads(run_prefd(home, "status", "--json", codes=(0, NOT_RUNNING)))["running"]
+    if not runs:
+        run_prefd(home, "start", "--detach")
     try:
         yield
     finally:
-        run_prefd(home, "stop")
+        if not runs:
+            run_prefd(home, "stop")
 
 
 @contextmanager
@@ -216,11 +259,11 @@ def running_page(home: Path) -> Iterator[str]:
             process.terminate()
 
 
-def run_prefd(home: Path, *arguments: str, stdin: str | None = None) -> str:
-    """Run a command, and return what it prints. Raises SystemExit where it fails."""
+def run_prefd(home: Path, *arguments: str, stdin: str | None = None, codes: Sequence[int] = (0,)) -> str:
+    """Run a command, and return what it prints. Raises SystemExit where it exits with none of `codes`."""
     command = [sys.executable, "-m", "prefd.daemon.cli", "--home", str(home), *arguments]
     result: Any = subprocess.run(command, check=False, input=stdin, capture_output=True, text=True)
-    if result.returncode:
+    if result.returncode not in codes:
         raise SystemExit(f"{' '.join(arguments)}: {result.stderr.strip()}")
     return str(result.stdout)
 

@@ -33,12 +33,15 @@ class HandedSettings:
     """Why a plugin is not to be loaded, by its key (`prefd.plugins.manager.Plugin.key`)."""
     device: str = "auto"
     """What to compute on: auto, cpu or gpu."""
+    rank_timeout: float = 120.0
+    """For so many seconds a rank may say nothing."""
 
     @classmethod
     def from_config(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
         """Make those of `config`, with these plugins left out."""
         plugins = tuple(map(str, config.plugin_files(home)))
-        return cls(plugins, config.cache_url, config.parallel, excluded or {}, config.worker.device)
+        timeout = config.distributed.timeout_seconds
+        return cls(plugins, config.cache_url, config.parallel, excluded or {}, config.worker.device, timeout)
 
     @classmethod
     def read(cls, home: Home) -> HandedSettings:

@@ -93,6 +93,14 @@ class ServeConfig(SpecModel):
         return value
 
 
+class DistributedConfig(SpecModel):
+    """DistributedConfig is about jobs of several ranks: `[distributed]` in config.toml."""
+
+    timeout_seconds: float = Field(
+        120.0, gt=0, description="a job of several ranks is begun again when one says nothing for so long"
+    )
+
+
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -110,6 +118,7 @@ class Config(SpecModel):
     notify: NotifyConfig = NotifyConfig()
     web: WebConfig = WebConfig()
     serve: ServeConfig = ServeConfig()
+    distributed: DistributedConfig = DistributedConfig()
 
     @field_validator("groups")
     @classmethod

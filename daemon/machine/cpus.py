@@ -20,9 +20,14 @@ def usable_cpus() -> list[int]:
 
 def apply_limits() -> None:
     """Keeps this process, a worker that has no thread yet, to the cores and the niceness that its environment says."""
+    keep_to_cores()
+    if nice := os.environ.get(NICE):
+        os.nice(int(nice))
+
+
+def keep_to_cores() -> None:
+    """Keep this process, which has no thread yet, to the cores that its environment says."""
     cores = os.environ.get(CPUS)
     if cores and sys.platform == "linux":  # macOS has no affinity: the number of threads is what limits there
         with suppress(OSError):
             os.sched_setaffinity(0, {int(core) for core in cores.split(",")})
-    if nice := os.environ.get(NICE):
-        os.nice(int(nice))

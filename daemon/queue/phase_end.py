@@ -73,7 +73,7 @@ class EndedWorker:
         outcome, log, since = self.outcome, self.log, self.since
         if outcome is not None and outcome.ok:
             return "ok", outcome.describe()
-        if not self.stop_requested and (end := self._judge_installation_and_network()) is not None:
+        if not self.stop_requested and (end := self._judge_missing()) is not None:
             return end
         if outcome is not None and not (self.stop_requested and self.table.get(self.job_id).cancel_requested):
             return "failed", outcome.reason
@@ -97,9 +97,11 @@ class EndedWorker:
             return "no memory", self._advise_smaller(cause)
         return "crashed", describe_end(self.returncode, log, since)
 
-    def _judge_installation_and_network(self) -> tuple[EndKind, str] | None:
-        """Return the end of a worker that found something missing that is not the job's; None of any other."""
+    def _judge_missing(self) -> tuple[EndKind, str] | None:
+        """Return the end of a worker that lacked something that is not the job's; None of any other."""
         last_line = read_last_words(self.log, self.since)
+        if self.returncode == WorkerExit.LOST_RANK:
+            return "crashed", last_line
         if self.returncode == WorkerExit.NO_NETWORK:
             return "no network", f"the hub cannot be reached: {last_line}"
         if self.returncode == WorkerExit.NO_DEVICE:

@@ -43,7 +43,8 @@ class PhaseRunner:
     """Runs the phases of the job that `requests` are about, with one worker at a time; `dismiss` is called at the end.
 
     `worker`: the command of a worker. `grace`: the seconds that it has to save its state. `show`: called with the job and
-    its folder at every look at a worker.
+    its folder at every look at a worker. `find_loss`: says what became of the home, where it is not the one any more that the
+    caller serves: what lies at its path then is another one's, a copy of it perhaps.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class PhaseRunner:
         grace: float,
         limits: WorkerLimits,
         timing: Timing,
+        find_loss: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.home = home
+        self.find_loss = find_loss
         self.requests = requests
         self.table = requests.table
         self.show = show
@@ -73,11 +76,16 @@ class PhaseRunner:
     async def run(self, phase: Phase, run: RunDir, provision: Provision) -> PhaseEnd:
         """Have a worker run the phase, wait for its end, and say how it ended. Raises OSError for a full disk.
 
+        Raises HomeUnusable where the home went away before the worker could be started. Where it did so meanwhile, the outcome
+        that lies at its path may be another home's, and the phase counts as stopped.
+
         `provision`: what the phase was planned with.
         """
         began = time.monotonic()
         self._rest = None
         run.forget_progress()
+        if self._waiting is not None:
+            self._refuse_lost_home()
         kills_before = count_kills()  # a worker that takes too much at once may be gone before it is looked at
         worker = await self._take_waiting(provision)
         since = run.log.stat().st_size if run.log.exists() else 0
@@ -104,9 +112,16 @@ class PhaseRunner:
             self.home.config,
         )
         kind, reason = worker_end.judge()
+        if kind == "ok" and self.find_loss() is not None:
+            kind, reason = "stopped", ""
         if kind == "stopped" and self._rest is not None:
             reason = f"{self._rest}; it goes on from where it stood"
         return PhaseEnd(kind, reason, time.monotonic() - began)
+
+    def _refuse_lost_home(self) -> None:
+        """Raise HomeUnusable where the home went away, so that no phase begins in another one's."""
+        if (lost := self.find_loss()) is not None:
+            raise HomeUnusable(lost)
 
     async def _take_waiting(self, provision: Provision) -> JobWorker | None:
         """Return the worker that waits for a phase, where there is one that was started with `provision`; another one leaves."""
@@ -131,6 +146,7 @@ class PhaseRunner:
         if lock is None:
             return PhaseEnd("failed", describe_busy_folder(run))
         try:
+            self._refuse_lost_home()
             return await JobWorker.start(
                 self.worker,
                 (phase, "--home", str(self.home.root), "--job", str(self.requests.job_id)),

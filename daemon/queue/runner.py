@@ -248,6 +248,7 @@ class Runner:
             on_outage=outages.append,
             on_device_trouble=device_troubles.append,
             tries_device=lambda: self.holds.tries_device(job.id),
+            find_loss=lambda: describe_loss(self.home.root, self.folder),
             timing=self.timing,
         )
         await supervisor.run(self.losses.provide)

@@ -75,7 +75,7 @@ class Supervisor:
     `explain_crash`: looks whether the machine, and not the job, is to blame for a worker that ended without a word; without
     it the job is. `on_outage`: is told that the hub cannot be reached, and takes the job back; without it the job waits here.
     `on_device_trouble`: the same of a GPU that fails again and again. `tries_device`: says whether the GPU has failed others and
-    this job only tries whether it still does.
+    this job only tries whether it still does. `find_loss`: says what became of the home, where it went away.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Supervisor:
         on_outage: Callable[[str], None] | None = None,
         on_device_trouble: Callable[[str], None] | None = None,
         tries_device: Callable[[], bool] = lambda: False,
+        find_loss: Callable[[], str | None] = lambda: None,
         timing: Timing = USUAL,
     ) -> None:
         self.home = home
@@ -116,6 +117,7 @@ class Supervisor:
             grace=grace,
             limits=limits or WorkerLimits(),
             timing=timing,
+            find_loss=find_loss,
         )
         self._try_again_in: float | None = None
         self._outages = 0

@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from prefd.daemon.home.identity import explain_copy, read_identity
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.identity import describe_loss, explain_copy, read_folder_id, read_identity
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.inbox.claimed_file import Claimed
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
@@ -69,6 +69,7 @@ class Admission:
         self.inbox = inbox
         self.calls = calls
         self.queued = queued
+        self._folder = read_folder_id(home.root)
         self._copied = read_identity(home.root)
         """The home's identity, with the files that came with it where it is a copy."""
         self._latest_jobs: dict[int, int] = {}
@@ -151,10 +152,11 @@ class Admission:
         return [take_stock(self.home, spec) for spec in specs]
 
     def _queue(self, file: SpecFile, stocks: Sequence[Stock], claimed: Claimed) -> list[Job]:
-        """Add the jobs of a claimed file, or return those it has already. Raises JobTableError, OSError."""
+        """Add the jobs of a claimed file, or return those it has already. Raises HomeUnusable, JobTableError, OSError."""
         duplicates = [self._find_duplicate_of(spec) for spec in file.specs]
         reasons = [f"the same spec as job {job_id}" if job_id else "" for job_id in duplicates]
         hold = claimed.hold or self._explain_copied(claimed)
+        self._require_home()  # after the last look at the file, which is not this home's where another lies there by now
         jobs = self.table.add_all(file.specs, claimed.source, descriptions=file.settings, reasons=reasons, hold=hold)
         for job, spec, stock in zip(jobs, file.specs, stocks):
             owner = RunIdentity(job.ulid, job.id, self.table.home_id(), job.name)
@@ -181,7 +183,13 @@ class Admission:
             self._latest_jobs[hash(content)] = self._last_read = job_id
         return self._latest_jobs.get(hash(self.table.content(spec)))
 
+    def _require_home(self) -> None:
+        """Raise HomeUnusable where the home is not there any more, or a copy of it lies at its path: its files are not this one's."""
+        if (lost := describe_loss(self.home.root, self._folder)) is not None:
+            raise HomeUnusable(lost)
+
     async def _reject(self, claimed: Claimed, lines: tuple[str, ...]) -> None:
-        """Set a claimed file aside, with the reasons beside it. Raises OSError."""
+        """Set a claimed file aside, with the reasons beside it. Raises HomeUnusable, OSError."""
+        self._require_home()
         target = await self.calls.make(self.inbox.reject, claimed, lines)
         log.warning("rejected %s: %s", clip(target.name, 200), "; ".join(lines))

@@ -163,6 +163,10 @@ class JobSpec(SpecModel):
     data: DataSpec = Field(description="the pairs")
     loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
     training: TrainingSpec | None = Field(None, description="how it is trained; left out, the job fills the cache only")
+    ranks: Annotated[int, Field(ge=1, le=64)] | Literal["all"] = Field(
+        1,
+        description="processes that share its passes on this machine's cores; all: one for each. A CPU's numbers change by rounding",
+    )
     output: OutputSpec = Field(OutputSpec(), description="what it leaves besides the adapter")
     live: SkipJsonSchema[LiveSpec | None] = Field(
         None, description="the client's model that it is; of `prefd serve` alone"
@@ -233,6 +237,11 @@ class JobSpec(SpecModel):
         """Refuses outputs without training, and training settings that contradict the rest of the spec."""
         if self.has_live_reference and (message := self.explain_no_live_reference()) is not None:
             refuse([(("reference", "live"), message, "adapter_off")])
+        if self.has_live_reference and self.ranks != 1:
+            message = (
+                "with reference.live the policy itself scores as it trains, in one process; leave out one of the two"
+            )
+            refuse([(("ranks",), message, self.ranks)])
         if self.training is None:
             message = "there is no training, so there is nothing to write"
             refuse([(("output", name), message, True) for name in self.output.wanted])

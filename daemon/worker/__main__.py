@@ -26,7 +26,9 @@ from prefd.daemon.machine import blas, cpus, mlx_environment, open_files
 from prefd.daemon.runs.next_phase import NextPhase
 from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.worker import stopping
+from prefd.daemon.worker.ranks.count import RANK, begin_ranks, count_ranks
 
 if TYPE_CHECKING:
     from prefd.daemon.worker_tasks.inputs import WorkerInput
@@ -44,16 +46,19 @@ LEAVE_SECONDS = 5.0
 def main(arguments: list[str] | None = None) -> int:
     """Run the task that the command line names, and return the process's exit code."""
     parser = argparse.ArgumentParser(prog="prefd.daemon.worker")
-    parser.add_argument("task", choices=[*PHASES, "catalog", "look", *ANSWERS])
+    parser.add_argument("task", choices=[*PHASES, "rank", "catalog", "look", *ANSWERS])
     parser.add_argument("--home", type=Path, default=NO_HOME)
     parser.add_argument("--job", type=int, default=0)
     parser.add_argument("--next-phase", type=int, metavar="DESCRIPTOR")
     parser.add_argument("--idle", type=float, default=300.0, metavar="SECONDS")
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    rank = f"[rank {os.environ.get(RANK)}] " if options.task == "rank" else ""
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s {rank}%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     cpus.apply_limits()  # before there is a thread
     open_files.raise_limit()
+    if options.task in PHASES:
+        begin_ranks(find_ranks(Home(options.home), options.job))
     halvings = RunDir(Home(options.home).job(options.job)).batches.halvings if options.task in PHASES else 0
     mlx_environment.prepare(halvings)  # this and the next before anything imports mlx
     blas.preload()
@@ -71,6 +76,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         line = None if options.next_phase is None else NextPhase(options.next_phase)
         return run_phases(options.task, options.home, options.job, line)
+    if options.task == "rank":
+        choose_device(options.home)
+        from prefd.daemon.worker.rank_process import run_rank
+
+        return run_rank(options.home, options.job, sys.stdin.buffer, sys.stdout.buffer)
     answers = sys.stdout
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
@@ -107,6 +117,15 @@ def run_process() -> None:
             stream.flush()
     stopping.leave_within(LEAVE_SECONDS, code)
     sys.exit(code)
+
+
+def find_ranks(home: Home, job_id: int) -> int:
+    """Count the ranks that the job's spec wants here; 1 where it cannot be read, which the phase itself tells."""
+    try:
+        spec, settings = read_frozen_spec(RunDir(home.job(job_id))), HandedSettings.read(home)
+    except (OSError, ValueError, *EXPECTED):
+        return 1
+    return count_ranks(spec.ranks, settings.device, len(cpus.usable_cpus()))
 
 
 def choose_device(home: Path) -> None:

@@ -52,6 +52,11 @@ class SpecifiedJob:
         return HandedSettings.read(self.home).parallel
 
     @cached_property
+    def rank_timeout(self) -> float:
+        """Return for how many seconds a rank may say nothing. Raises `ConfigError` for a config.toml that cannot be read."""
+        return HandedSettings.read(self.home).rank_timeout
+
+    @cached_property
     def loss(self) -> Objective:
         """Say what the spec minimises. Raises `JobError` for an unknown loss, `LossParameterError` for parameters it lacks."""
         return Objective.from_spec(self.spec, self.plugins)

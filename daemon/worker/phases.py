@@ -22,6 +22,7 @@ from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import memory
 from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
+from prefd.daemon.worker.ranks.crew import LostRank
 from prefd.daemon.worker.reference.precompute import precompute
 from prefd.daemon.worker.training.plan import refuse_untrainable
 from prefd.daemon.worker.training.train import train
@@ -90,10 +91,8 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
         return WorkerExit.STOPPED
     except EXPECTED as error:
         log.error("%s", error)
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
-            return WorkerExit.NO_ROOM
-        if is_outage(error):
-            return WorkerExit.NO_NETWORK
+        if (passing := _find_passing_exit(error)) is not None:
+            return passing
         outcome = OUTCOME_OF[phase](ok=False, reason=str(error))
         if is_broken_installation(error):  # or the job needs what is not there in any case: the outcome counts then
             _write_outcome(job, phase, outcome)
@@ -113,6 +112,15 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
         reason = f"{type(error).__name__}: {error} (the traceback is in worker.log)"
         outcome = OUTCOME_OF[phase](ok=False, reason=reason)
     return _write_outcome(job, phase, outcome)
+
+
+def _find_passing_exit(error: BaseException) -> WorkerExit | None:
+    """Find how a worker ends whose error is not the job's, and passes; None for any other."""
+    if isinstance(error, LostRank):
+        return WorkerExit.LOST_RANK
+    if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
+        return WorkerExit.NO_ROOM
+    return WorkerExit.NO_NETWORK if is_outage(error) else None
 
 
 def _write_outcome(job: RunningJob, phase: Phase, outcome: Outcome) -> WorkerExit:

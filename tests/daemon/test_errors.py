@@ -17,6 +17,8 @@ from prefd.daemon.errors import EXPECTED, Exit, PrefdError
 
 PARTS = {
     "AdapterError": "goes on behind the folder's name",
+    "BrokenFrame": "is logged, and the rank that sent it counts as lost",
+    "LostRing": "becomes a LostRank that says whose end it was",
     "BadHeader": "goes on behind the file's name",
     "NoWindows": "is a warning of the report, or the reason for which a reference is refused",
     "ParseError": "goes on behind the file's name",

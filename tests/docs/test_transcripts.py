@@ -24,13 +24,14 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.runs.data_summary import DataSummary
+from prefd.daemon.runs.disk_usage import measure_run
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.worker_tasks.answers import Explanation, LiveComparison
 from support import fake_worker
 from support.control_server import serving
-from support.homes import invoke, make_spec, run_folder
+from support.homes import add_done, invoke, make_spec, run_folder
 from support.pages import blocks
 from support.paths import ROOT
 from support.running_daemon import Place
@@ -158,6 +159,44 @@ def test_watch_prints_what_the_page_shows(made: Home, monkeypatch: pytest.Monkey
         monkeypatch.setattr(watch, "follow_job", follow)
         printed_lines = plain(invoke(made, "watch", 1).output)
     assert printed_lines == [line for line in transcript("prefd watch 1") if line != "^C"]
+
+
+def test_the_session_of_the_readme_prints_what_it_shows(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Job 1 is done, and job 2 trains: moved there by hand, as if a daemon worked on it."""
+    home = place.home
+    monkeypatch.chdir(place.folder)
+    monkeypatch.setattr(unattended, "is_worked_on", lambda *_: True)
+    sweep = fake_worker.spec_text(place.folder, "beta", loss={"name": "ipo"}, sweep={"loss.beta": [0.3, 0.5]})
+    (place.folder / "beta.yaml").write_text(sweep)
+    add_done(home, name="smol-ipo")
+    checkpoint = RunDir(home.job(1)).checkpoints / "step-00000021"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "model.safetensors").write_bytes(b"x" * 40_000)
+    with place.daemon() as client:
+        client.act_on_queue("pause")
+        submitted = plain(invoke(home, "submit", "beta.yaml").stdout)
+    assert submitted == transcript("prefd submit beta.yaml", page="README.md")
+    with JobTable.open(home.database) as table:
+        table.resume_queue()
+        table.transition(2, "precomputing")
+        table.transition(2, "training", "", {"precompute": 21.0})
+        table.set_sizes({1: measure_run(RunDir(home.job(1)))})
+        table.set_waiting_reasons({3: ""})
+    for command in README_SESSION:
+        shown = transcript(command, page="README.md")
+        assert_in_order(without_sizes(shown), without_sizes(printed(home, command)))
+    with JobTable.open_readonly(home.database) as table:
+        assert [(job.id, job.state) for job in table.list()] == [(1, "done"), (2, "training")]
+    assert not checkpoint.exists()
+
+
+README_SESSION = (
+    "prefd edit 3 --priority 5 --group night",
+    "prefd jobs",
+    "prefd cancel --group night",
+    "prefd rm 3",
+    "prefd clean --checkpoints",
+)
 
 
 @pytest.mark.parametrize("page", ["docs/job.md", "README.md"])

@@ -36,7 +36,7 @@ from support.random_operations import Counts, Found, audit
 
 SIDE_BY_SIDE = 4
 REFUSED = 3
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 CONFIG = "stop_grace_seconds = 5\n[watch]\nsettle_seconds = 0.02\nrescan_seconds = 0.2\n"
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate")
 

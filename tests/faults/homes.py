@@ -183,6 +183,7 @@ class Sequence:
         beside = self.folder / "spec.beside"
         beside.write_text(text)
         beside.rename(slot.home.jobs / f"{self.specs}.yaml")
+        self.story.append(f"submitted {self.specs}.yaml")
 
     def command(self, slot: Slot) -> None:
         """Cancel a job, or let what is held go on."""
@@ -201,12 +202,15 @@ class Sequence:
         done = invoke(slot.home, "resume", "--all", "--json")
         for job in json.loads(done.stdout)["jobs"] if done.exit_code == 0 else ():
             self.repeats[job["name"]] += 1
+            self.story.append(f"let {job['name']} go on in {slot.home.root.name}")
 
     def copy(self, slot: Slot) -> None:
         other = self.slots[self.rng.choice([name for name in SLOTS if self.slots[name] is not slot])]
         if slot.home.root.is_dir():
             self.remove(other)
-            copy_home(slot.home.root, other.home.root, self._choose_left_out())
+            left_out = self._choose_left_out()
+            self.story.append(f"copied to {other.home.root.name} without {left_out}")
+            copy_home(slot.home.root, other.home.root, left_out)
             other.cancelled = set(slot.cancelled)
 
     def back_up(self, slot: Slot) -> None:
@@ -242,6 +246,7 @@ class Sequence:
             return
         self.remove(other)
         self._leave(slot)
+        self.story.append(f"moved to {other.home.root.name}")
         slot.home.root.rename(other.home.root)
         other.cancelled, slot.cancelled = slot.cancelled, set()
 
@@ -271,6 +276,7 @@ class Sequence:
         for folder in [*other.home.runs.glob("[0-9]*")][:3]:
             target = slot.home.runs / folder.name
             if slot.home.runs.is_dir() and not target.exists():
+                self.story.append(f"brought {folder}")
                 copy_home(folder, target, ())
                 slot.cancelled |= other.cancelled
 

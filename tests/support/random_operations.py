@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ Found = dict[str, Counts]
 """Of one fault: `counts`, and `seen`, what the kills hit."""
 SEEN = ("kills", "specs", "jobs", "done", "retries", "steps in all", "different ones", "rounds", "refused")
 """What `counts` tells; all that is not one of these has to be 0."""
-PATIENCE_SECONDS = 180.0
+PATIENCE_SECONDS = 600.0
 CONFIG = f"""
 stop_grace_seconds = 20
 [watch]
@@ -311,7 +312,9 @@ def same_spec(drop: Drop, row: JobSpec, frozen: JobSpec) -> bool:
 
 def started_unasked(run: RunDir, states: Sequence[str]) -> bool:
     """Whether a phase was started more often than the job entered its state."""
-    training = run.log.read_text(encoding="utf-8", errors="replace").count(" INFO memory: ")
+    training = 0  # of a job that never began
+    with suppress(FileNotFoundError):
+        training = run.log.read_text(encoding="utf-8", errors="replace").count(" INFO memory: ")
     starts = Counter({"training": training})
     if (trace := run.root / "starts.txt").exists():  # the stand-in worker's
         starts = Counter(line.split()[0] for line in trace.read_text().splitlines())

@@ -20,6 +20,7 @@ from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.progress import Reporter
 from prefd.daemon.worker.reference.scoring_batches import Batch
 from prefd.daemon.worker.reference.scoring_pass import ReferencePass, Scores, count_tokens
+from prefd.daemon.worker.reference.shared_scoring import SharedScoring
 from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches
 from prefd.daemon.worker.stopping import StopEvent
 
@@ -38,6 +39,8 @@ class FillSummary:
     scored: int = 0
     scored_elsewhere: int = 0
     windows: WindowSummary | None = None
+    ranks: int = 1
+    """How many processes have scored."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -52,6 +55,8 @@ class CacheFill:
     stop: StopEvent
     report: Reporter
     result: FillSummary = field(default_factory=FillSummary)
+    shared: SharedScoring | None = None
+    """Shares the batches out among ranks; None where this process scores alone."""
     pending: Scores = field(default_factory=dict)
     """Scores that are not committed yet."""
 
@@ -66,6 +71,8 @@ class CacheFill:
         while chunk := self._take():
             readings += 1
             self._score(chunk)
+            if self.stop.is_set():  # a chunk of several ranks may have ended with batches that nobody has scored
+                self._raise_stopped()
         self._commit()
         if self.stop.is_set():
             self._raise_stopped()
@@ -73,14 +80,19 @@ class CacheFill:
         if self.reference.windows is not None:
             self.result.windows = self.reference.windows.summarize(readings)
         self.result.warnings = [self.reference.warning] if self.reference.warning else []
+        if self.shared is not None:
+            self.result.warnings += self.shared.warnings
         return self.result
 
     def _score(self, chunk: list[Batch]) -> None:
         self.resumed = time.monotonic()
-        scores_of_batches = self.reference.score(chunk, self._rest, self._check_stop)
-        for batch in chunk:
+        computed = self._compute(chunk)
+        while True:
             with self._committed_where_the_device_fails():
-                scores = next(scores_of_batches)
+                scored = next(computed, None)
+            if scored is None:
+                break
+            batch, scores = scored
             self.pending |= scores
             self.result.scored += len(batch)
             if self._is_commit_due():
@@ -91,6 +103,12 @@ class CacheFill:
             self.resumed = time.monotonic()
         if self.reference.windows is not None:
             self._commit()
+
+    def _compute(self, chunk: list[Batch]) -> Iterator[tuple[Batch, Scores]]:
+        """Score the batches of a chunk, in whatever order they come."""
+        if self.shared is not None:
+            return self.shared.score(chunk, self._rest, self.stop)
+        return zip(chunk, self.reference.score(chunk, self._rest, self._check_stop))
 
     def _take(self) -> list[Batch]:
         """Take the next chunk, and count what others have scored."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary
@@ -15,14 +18,21 @@ from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.ranks.checks import refuse_ranks
+from prefd.daemon.worker.ranks.count import read_ranks
+from prefd.daemon.worker.ranks.crew import Crew, start_crew
 from prefd.daemon.worker.reference.cache_fill import CacheFill, FillSummary
 from prefd.daemon.worker.reference.needed_completions import Needs
 from prefd.daemon.worker.reference.scoring_batches import BatchSize
 from prefd.daemon.worker.reference.scoring_pass import open_reference
+from prefd.daemon.worker.reference.shared_scoring import SharedScoring, cut_finer
 from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches
 from prefd.daemon.worker.stopping import StopEvent
 
 log = logging.getLogger(__name__)
+
+CHUNK_BATCHES = 16
+"""So many batches for each rank are taken and claimed at once: at the end of a chunk, ranks wait for the last one."""
 
 
 def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> PrecomputeOutcome:
@@ -41,6 +51,8 @@ def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> 
         line += f", {scoring.scored_elsewhere} by others meanwhile"
     if scoring.windows is not None:
         line += f"; {scoring.windows.format()}"
+    if scoring.ranks > 1:
+        line += f"; by {scoring.ranks} ranks"
     log.info("%s", line)
     summary = PrecomputeSummary(
         reference=job.reference.model,
@@ -65,16 +77,43 @@ def _score_missing(
 ) -> FillSummary:
     """Score and commit `missing`, but for what others score meanwhile."""
     tokens = sum(len(completion.ids) for completion in missing.values())
+    ranks = read_ranks()
+    refuse_ranks(ranks, loading.device(), batch_independent=True)
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
-    reference = open_reference(job, job.run.batches.halvings)
-    log.info("scoring: %s", reference.scorer.describe())
-    if reference.warning:
-        log.warning("%s", reference.warning)
-    size = BatchSize(reference.batch_tokens, 0 if loading.device() == "cpu" else reference.layers_per_run)
-    claims = job.store.open_claims()
-    unscored = UnscoredBatches(missing, size, job.store, claims, reference.chunk_tokens)
-    report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
-    try:
-        return CacheFill(job, rows, reference, unscored, stop, report).run()
-    finally:
-        claims.release()
+    with ExitStack() as stack:
+        crew = (
+            None
+            if ranks == 1
+            else stack.enter_context(open_crew(job, {"do": "score", "halvings": job.run.batches.halvings}))
+        )
+        reference = open_reference(job, job.run.batches.halvings)
+        log.info("scoring: %s", reference.scorer.describe())
+        if reference.warning:
+            log.warning("%s", reference.warning)
+        batch_tokens, chunk_tokens, shared = reference.batch_tokens, reference.chunk_tokens, None
+        if crew is not None and reference.windows is None:
+            batch_tokens = cut_finer(batch_tokens, tokens, ranks)
+            chunk_tokens = batch_tokens * CHUNK_BATCHES * ranks
+            shared = SharedScoring(reference, crew, rows)
+        size = BatchSize(batch_tokens, 0 if loading.device() == "cpu" else reference.layers_per_run)
+        claims = job.store.open_claims()
+        unscored = UnscoredBatches(missing, size, job.store, claims, chunk_tokens)
+        report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
+        try:
+            summary = CacheFill(job, rows, reference, unscored, stop, report, shared=shared).run()
+        finally:
+            claims.release()
+        if crew is not None:
+            summary.ranks = 1 if shared is None else len(shared.scored_by)
+        if crew is not None and shared is None:
+            summary.warnings.append("the reference is scored in windows of its layers, by one rank")
+        return summary
+
+
+@contextmanager
+def open_crew(job: RunningJob, opening: Mapping[str, Any]) -> Iterator[Crew]:
+    """Start the other ranks of `job`, and tell them what to begin with."""
+    with start_crew(job.home.root, int(job.run.root.name), job.rank_timeout) as crew:
+        for mate in crew.mates:
+            mate.tell(opening)
+        yield crew

@@ -82,6 +82,13 @@ class ReferencePass:
             on_run(batch)
             yield scores
 
+    def score_completions(self, batches: Sequence[Sequence[Completion]]) -> Iterator[Logprobs]:
+        """Score completions, batch after batch: (B, T) tokens and mask, not computed yet."""
+        if isinstance(self.scorer, WindowedScorer):
+            yield from self.scorer.logprobs(batches, lambda _: None)
+        else:
+            yield from map(self.scorer.logprobs, batches)
+
     def _list_computations(
         self, batches: Sequence[Batch], on_window: Callable[[int], None]
     ) -> Iterator[tuple[Batch, Callable[[], Logprobs]]]:

@@ -16,10 +16,11 @@ from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.device_trouble import raise_if_device_failed
 from prefd.daemon.worker.scoring import plan, randomness
 from prefd.daemon.worker.scoring.excerpt import make_excerpt
+from prefd.daemon.worker.scoring.gated_delta import take_fused_rule
 from prefd.daemon.worker.scoring.kernels import find_plan_that_keeps_bits
 from prefd.daemon.worker.scoring.plan import Slack
 from prefd.daemon.worker.scoring.prefix import make_caches
-from prefd.daemon.worker.scoring.scorer import Options, Scorer
+from prefd.daemon.worker.scoring.scorer import Options, Scorer, is_on_gpu
 from prefd.daemon.worker.scoring.trunk import find_layers_key, find_parts, list_arrays
 from prefd.daemon.worker.scoring.windows import WindowedScorer, read_arrays
 from prefd.plugins.types import Logprobs
@@ -40,6 +41,8 @@ def fastest_scorer(model: nn.Module, options: Options | None = None) -> Scorer:
     """
     options = options or Options()
     with _undisturbed(model):
+        if is_on_gpu():
+            take_fused_rule(model)
         plain = _score_plainly(model, options)
         ways = _list_ways(plain, options)
         if not ways:
@@ -62,6 +65,8 @@ def windowed_scorer(open_model: Callable[[], nn.Module], size: int, options: Opt
     options = options or Options()
     model = open_model()  # what the trial reads of it is free again when it ends
     with _undisturbed(model):
+        if is_on_gpu():
+            take_fused_rule(model)
         way = _choose_by_excerpt(_score_plainly(model, options), options)
         if way is None:
             raise NoWindows("its layers cannot be run apart from what is before and behind them")

@@ -57,6 +57,12 @@ class Mean:
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(np.array(value))
 
+    def merge(self, sums: Mapping[str, float], pairs: int) -> None:
+        """Add the sums that another process has of `pairs` other pairs."""
+        self.pairs += pairs
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
     def means(self, prefix: str = "") -> dict[str, float]:
         """Return each metric's mean over every pair so far, by its name behind `prefix`."""
         return {prefix + name: value / self.pairs for name, value in self.sums.items()}

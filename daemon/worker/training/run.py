@@ -26,6 +26,7 @@ from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.outputs.adapter import save_adapter
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.ranks.crew import LostRank
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.adapter_off import AdapterOffReference
 from prefd.daemon.worker.training.checkpoint import Checkpoints, RestoredCheckpoint
@@ -154,7 +155,7 @@ class Run:
     def run_steps(self, stop: StopEvent) -> None:
         """Take the steps to the end, or until the held-out pairs stop improving. Raises `Stopped` after a checkpoint.
 
-        Where the device fails or its memory runs out, what was trained so far is saved first, where it can be.
+        Where the device fails, its memory runs out, or a rank is lost, what was trained so far is saved first, where it can be.
         """
         self.taken_step = self.step
         try:
@@ -162,6 +163,9 @@ class Run:
         except (RuntimeError, MemoryError) as error:
             if is_device_trouble(error) or is_out_of_memory(error):
                 self._keep_steps()
+            raise
+        except LostRank:
+            self._keep_steps()
             raise
 
     def _run_steps(self, stop: StopEvent) -> None:
@@ -250,7 +254,9 @@ class Run:
             raise JobError(f"{error}{self._name_last_good_checkpoint()}") from error
         self.qat.refresh()
         rate = float(self.trainer.optimizer.learning_rate.item())  # the one that this step took
-        return metrics | {"learning_rate": rate, "peak_memory_gb": mx.get_peak_memory() / 1e9}
+        ranks = self.trainer.ranks
+        peak = max(mx.get_peak_memory(), 0 if ranks is None else ranks.peak_memory)
+        return metrics | {"learning_rate": rate, "peak_memory_gb": peak / 1e9}
 
     def _evaluate(self, stop: StopEvent) -> dict[str, float] | None:
         """Evaluate the held-out pairs and return their metrics, None where it is not their turn."""
@@ -341,6 +347,8 @@ class Run:
             adapter_off=reference.summarize() if isinstance(reference, AdapterOffReference) else None,
         )
         reason = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"
+        if self.trainer.ranks is not None:
+            reason += f" by {self.trainer.ranks.crew.size} ranks"
         if self.adapter_step != self.step:
             reason += f"; the adapter is the best one, of step {self.adapter_step}"
         if self.selection.stop:

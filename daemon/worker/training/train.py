@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from statistics import median
 from typing import Any
 
@@ -24,8 +25,14 @@ from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.outputs import outputs
 from prefd.daemon.worker.pace import Pace
+from prefd.daemon.worker.ranks.checks import describe_few_pairs, refuse_ranks
+from prefd.daemon.worker.ranks.count import read_ranks
+from prefd.daemon.worker.ranks.crew import Crew, start_crew
+from prefd.daemon.worker.ranks.frames import pack_arrays
+from prefd.daemon.worker.ranks.pairs import pack_pairs
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
+from prefd.daemon.worker.scoring.trunk import list_arrays
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.adapter_off import AdapterOffReference, open_adapter_off
@@ -38,6 +45,7 @@ from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.run import Run
 from prefd.daemon.worker.training.schedule import count_tokens
 from prefd.daemon.worker.training.selection import Selection
+from prefd.daemon.worker.training.shared_steps import SharedSteps
 from prefd.daemon.worker.training.sizing import make_batching, make_estimator
 from prefd.daemon.worker.training.start_check import StartDrift
 from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer, pad_rows
@@ -64,8 +72,18 @@ def train(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
 def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     """Train the job's policy and publish its adapter.
 
-    Raises `Stopped` after a checkpoint when asked to stop, `JobError` for what the job's owner can mend.
+    Raises `Stopped` after a checkpoint when asked to stop, `JobError` for what the job's owner can mend, `LostRank` where
+    another of its processes has ended.
     """
+    ranks = read_ranks()
+    refuse_ranks(ranks, loading.device(), job.loss.batch_independent)
+    if ranks == 1:
+        return _fit(job, stop, None)
+    with start_crew(job.home.root, int(job.run.root.name), job.rank_timeout) as crew:
+        return _fit(job, stop, crew)
+
+
+def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome:
     began = time.monotonic()
     training, schedule = plan_training(job)
     job.check_tables()
@@ -77,7 +95,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
 
     estimate_for = make_estimator(job, training, policy, optimizer)
     batches = choose_batches(
-        training, job.run.batches, estimate_for, job.parallel, lambda tokens: bound_tokens(model, tokens)
+        training, job.run.batches, estimate_for, job.parallel * read_ranks(), lambda tokens: bound_tokens(model, tokens)
     )
     batching = make_batching(training, job.loss, batches.settings)
     options = Options.from_spec(job.spec, batches.settings)
@@ -117,11 +135,44 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     run.restore()
     if reference is not None:
         _compare_start_with_reference(job, run, policy)
+    if crew is not None:
+        run.warn(describe_few_pairs(crew.size, schedule.pairs_per_step))
+        trainer.ranks = share_steps(crew, job, run, batches.settings)
     run.run_steps(stop)
     run.publish()
     if isinstance(reference, AdapterOffReference):
         log.info("reference: %s", reference.summarize().line)
     return run.make_outcome(time.monotonic() - began)
+
+
+def share_steps(crew: Crew, job: RunningJob, run: Run, settings: BatchSettings) -> SharedSteps:
+    """Give the other ranks the pairs, the reference's numbers and the state that the run is in, and join them. Raises LostRank."""
+    trainer, examples = run.trainer, job.examples
+    rows: dict[Completion, Any] = {}
+    if job.loss.needs_reference:
+        sides = list(dict.fromkeys(side for example in examples for side in (example.chosen, example.rejected)))
+        rows = dict(zip(sides, job.store.get([job.key(side) for side in sides]), strict=True))
+    # at the start, a seed gives every rank the same weights; each sum makes sure of that
+    weights = list_arrays(trainer.model.trainable_parameters()) if run.step else []
+    optimizer = list_arrays(trainer.optimizer.state) if run.step else []
+    names, arrays = pack_arrays([*weights, *optimizer])
+    opening = {
+        "do": "train",
+        "total_steps": run.schedule.total_steps,
+        "batches": asdict(settings),
+        "start": trainer.start.state(),
+        "shielded": trainer.start.shielded,
+        "weights": names[: len(weights)],
+        "optimizer": names[len(weights) :],
+    }
+    packed = [*arrays, *pack_pairs(examples, rows)]
+    for mate in crew.mates:
+        mate.tell(opening, packed)
+    for mate in crew.mates:
+        mate.hear()
+    crew.join_ring()
+    log.info("ranks: %d share each step", crew.size)
+    return SharedSteps(crew, examples)
 
 
 def watch_passes(job: RunningJob, model: Any, settings: BatchSettings) -> PassSizes | None:

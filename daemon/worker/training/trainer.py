@@ -30,6 +30,7 @@ from prefd.daemon.worker.training.optimizer import measure_global_norm
 from prefd.daemon.worker.training.pass_sizes import PassSizes
 from prefd.daemon.worker.training.running_batches import RunningBatches
 from prefd.daemon.worker.training.schedule import Batching
+from prefd.daemon.worker.training.shared_steps import SharedSteps, keep_arrays
 from prefd.daemon.worker.training.start import Start, measure_noise
 from prefd.daemon.worker.training.start_check import StartDrift, measure_start_drift
 from prefd.daemon.worker.training.weight_update import WeightUpdate
@@ -38,6 +39,8 @@ from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
 log = logging.getLogger(__name__)
 
+RANK_BITS = 28
+"""Below these bits of a seed stand the step's number, and above them the rank's."""
 Loss = Callable[[LossInput], LossOutput]
 ReferenceScores = Callable[[Sequence[Completion]], Logprobs]
 """Completions → their reference log-probabilities: read from the cache, or from a live model when measuring."""
@@ -63,6 +66,10 @@ class Trainer:
     adapters that is nothing beside a pass; all weights and their moments a second time may not fit."""
     passes: PassSizes | None = None
     """Measures the passes of a GPU; None on a CPU."""
+    ranks: SharedSteps | None = None
+    """The other ranks, which compute their share of each step; None where this process trains alone."""
+    on_pass: Callable[[], None] = lambda: None
+    """Called after each micro-batch."""
     compiled: bool = False
     """Whether gradients are added up and weights updated in compiled functions, and graphs built ahead."""
 
@@ -83,7 +90,34 @@ class Trainer:
         requested between two micro-batches; the weights are unchanged then.
         """
         began = time.monotonic()
-        mx.random.seed((self.seed << 32) + number)  # dropout depends on the step alone, so a resumed run repeats it
+        own = examples if self.ranks is None else self.ranks.share("step", number, examples)
+        mean, total = self.accumulate(number, own, len(examples), stop)
+        sharing: dict[str, float] = {}
+        if self.ranks is not None:
+            summing_began = time.monotonic()
+            total = self.ranks.add_gradients(number, len(examples), len(own), keep_arrays(total), self.model)
+            self.ranks.add_metrics(mean)
+            sharing = {"reduce_seconds": time.monotonic() - summing_began}
+        metrics = mean.means() | {"grad_norm": measure_global_norm(total)} | sharing
+        if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
+            raise NotFinite(
+                f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on "
+                f"{self._name_not_finite_rows(examples)}; lower training.learning_rate or the loss's beta, set "
+                "training.max_grad_norm, or look at those rows"
+            )
+        self.apply(number, total, metrics["grad_norm"])
+        tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
+        return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
+
+    def accumulate(
+        self, number: int, examples: Sequence[Example], pairs: int, stop: StopEvent | None = None, rank: int = 0
+    ) -> tuple[Mean, Any]:
+        """Compute the metrics of `examples`, some of the `pairs` pairs of step `number`, and the gradient of their share in its loss.
+
+        The gradient is a tree of float32 arrays, None without an example. Raises `Interrupted` as `step`.
+        """
+        # dropout depends on the step and the rank alone, so a resumed run repeats it
+        mx.random.seed((self.seed << 32) + (rank << RANK_BITS) + number)
         mean = Mean()
         total: Any = None
 
@@ -97,23 +131,18 @@ class Trainer:
                 raise Interrupted("the micro-batches")
             reference = self._score_reference(list_sides(batch))
             running.begin()
-            sums, gradients = self._compute_gradients(batch, len(examples), reference)
+            sums, gradients = self._compute_gradients(batch, pairs, reference)
             total = self.update.add(total, gradients)
             running.start(batch, sums, total)
         running.finish_all()
-        metrics = mean.means() | {"grad_norm": measure_global_norm(total)}
-        if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
-            raise NotFinite(
-                f"step {number}: loss {metrics['loss']}, grad_norm {metrics['grad_norm']}, on "
-                f"{self._name_not_finite_rows(examples)}; lower training.learning_rate or the loss's beta, set "
-                "training.max_grad_norm, or look at those rows"
-            )
+        return mean, total
+
+    def apply(self, number: int, gradients: Any, norm: float) -> None:
+        """Change the weights by step `number`, along a gradient whose global norm is `norm`."""
         with self._undone_where_the_device_fails(number):
-            self.update.apply(total, metrics["grad_norm"])
+            self.update.apply(gradients, norm)
             mx.eval(self.model.trainable_parameters(), self.optimizer.state)
         self.start.note_step(float(self.optimizer.learning_rate.item()))
-        tokens = sum(len(side.ids) for example in examples for side in (example.chosen, example.rejected))
-        return metrics | {"tokens_per_second": tokens / (time.monotonic() - began)}
 
     @contextmanager
     def _undone_where_the_device_fails(self, number: int) -> Iterator[None]:
@@ -158,9 +187,10 @@ class Trainer:
         return self.compiled and self.scorer.options.lazily and self.can_undo and self.pace.share >= 100
 
     def _note_pass(self, batch: Sequence[Example], seconds: float, stop: StopEvent | None) -> None:
-        """Note how long the passes of a batch took, and rest."""
+        """Note how long the passes of a batch took, say that it is done, and rest."""
         if self.passes is not None:
             self.passes.note_pass(batch, seconds)
+        self.on_pass()
         self.pace.rest(seconds, stop)
 
     def _compute_gradients(self, batch: Sequence[Example], pairs: int, reference: Logprobs | None) -> tuple[Sums, Any]:
@@ -197,6 +227,14 @@ class Trainer:
 
         Raises `Interrupted` when `stop` is requested between two batches.
         """
+        own = examples if self.ranks is None else self.ranks.share("evaluate", 0, examples)
+        mean = self.sum_metrics(own, stop)
+        if self.ranks is not None:
+            self.ranks.add_metrics(mean)
+        return mean.means(EVAL)
+
+    def sum_metrics(self, examples: Sequence[Example], stop: StopEvent | None = None) -> Mean:
+        """Sum the metrics over `examples`; nothing is trained. Raises `Interrupted` as `evaluate`."""
         self.model.eval()
         mean = Mean()
         for index, batch in enumerate(self.batching.split(examples)):
@@ -209,7 +247,7 @@ class Trainer:
             mean.add(sums, len(batch))
             self._note_pass(batch, time.monotonic() - batch_began, stop)
         self.model.train()
-        return mean.means(EVAL)
+        return mean
 
     def measure_noise(self, batch: Sequence[Example], same: bool) -> None:
         """Measure how much of a log-ratio is rounding. `same`: the policy is the reference, still."""

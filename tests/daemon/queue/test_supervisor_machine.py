@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from prefd.daemon.home.handed_settings import HandedSettings
+from prefd.daemon.home.layout import HomeUnusable
 from prefd.daemon.queue import supervisor
 from prefd.daemon.queue.supervisor import PluginMissing
 from prefd.daemon.specs.catalog_listing import take_stamp
@@ -132,3 +133,18 @@ def test_a_worker_is_given_the_settings_that_its_phase_was_planned_with(bench: B
     bench.run(job)
     told = json.loads((bench.home.job(job.id) / "told.json").read_text())
     assert json.loads(told["PREFD_SETTINGS"]) == asdict(HandedSettings()) | {"plugins": []}
+
+
+def test_no_worker_is_started_where_the_home_is_another_folder_by_now(bench: Bench) -> None:
+    """It was moved, and a copy lies at its path: what a worker did there would be done in the moved home once more."""
+    job = bench.add("ok")
+    with pytest.raises(HomeUnusable, match="the home is another folder now"):
+        bench.run(job, find_loss=lambda: "the home is another folder now")
+    assert not (bench.home.job(job.id) / "starts.txt").exists()
+
+
+def test_what_ends_well_at_the_path_of_a_home_that_went_away_meanwhile_is_not_this_homes_end(bench: Bench) -> None:
+    answers = iter([None, "the home is another folder now"])
+    back = bench.run(bench.add("ok"), find_loss=lambda: next(answers))
+    assert back.state == "queued"
+    assert [event.state for event in bench.table.history(back.id)] == ["queued", "precomputing", "queued"]

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prefd.daemon.home.layout import Home
+from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.inbox.claimed_file import Claimed
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls
@@ -149,3 +150,23 @@ def test_a_spec_that_was_there_before_names_the_last_job_with_it(made: Home, tmp
         "the same spec as job 2",
         "the same spec as job 4",
     ]
+
+
+@pytest.mark.parametrize("text", [None, "model: [\n"])
+def test_a_claim_of_a_home_that_was_moved_is_not_taken_from_the_copy_that_lies_there_now(
+    made: Home, tmp_path: Path, text: str | None
+) -> None:
+    """A file of the copy is another one, which was not copied for all that is known: its job would not be held."""
+    claimed = claim(made, text or fake_worker.spec_text(tmp_path))
+    moved = Home(tmp_path / "moved")
+
+    async def admit_late(admission: Admission) -> None:
+        made.root.rename(moved.root)
+        shutil.copytree(moved.root, made.root)
+        with pytest.raises(HomeUnusable, match="is another folder now"):
+            await admission.admit(claimed)
+
+    admitting(made, tmp_path, admit_late)
+    assert rows(moved) == []
+    assert names(made.accepted) == names(moved.accepted), "the mark of the claim is there, which the next daemon finds"
+    assert names(made.rejected) == []

@@ -5,6 +5,7 @@ import "./style/base.css";
 import "./style/parts.css";
 import "./style/controls.css";
 import "./style/states.css";
+import "./style/bones.css";
 import "./style/dialog.css";
 import "./style/shell.css";
 import "./style/charts.css";

@@ -68,7 +68,7 @@ function Uses({ uses }: { uses: readonly UseOfReference[] }) {
             <tr key={use.job}>
               <td>
                 <a href={`/jobs/${use.job}/charts`}>
-                  <b>{use.job}</b> {use.name}
+                  <span class="soft number">#{use.job}</span> <b>{use.name}</b>
                 </a>
               </td>
               <td>

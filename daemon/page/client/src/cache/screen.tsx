@@ -5,6 +5,7 @@ import { useEffect } from "preact/hooks";
 import { explain, get } from "../api/client";
 import type { CacheContents } from "../api/shapes";
 import { listen } from "../api/stream";
+import { Bones } from "../parts/bones";
 import { Command } from "../parts/command";
 import { Empty, Trouble } from "../parts/empty";
 import { Tile } from "../parts/tile";
@@ -43,8 +44,17 @@ export function CacheScreen() {
   const sums = addUp(all);
   return (
     <>
-      <h1 class="hidden-label">Cache</h1>
+      <header class="screen-head">
+        <h1>Cache</h1>
+        <p class="soft">What the reference said of each answer, once and for every job.</p>
+      </header>
       <Trouble text={trouble.value} />
+      {!cache.value && !trouble.value && (
+        <>
+          <Bones count={4} shape="short tile" box="tiles" />
+          <Bones shape="panel" />
+        </>
+      )}
       {cache.value && !all.length && (
         <div class="card">
           <Empty title="Nothing has been scored yet">
@@ -62,7 +72,7 @@ export function CacheScreen() {
           <Tile name="answers" value={formatCount(sums.entries)} />
           <Tile name="tokens" value={formatCount(sums.tokens)} />
           <Tile name="size" value={formatSize(sums.bytes)} />
-          {sums.needed > 0 && <Tile name="of what jobs needed, here already" value={formatShare(sums.answered / sums.needed)} />}
+          {sums.needed > 0 && <Tile name="found here, of what jobs needed" value={formatShare(sums.answered / sums.needed)} good />}
         </dl>
       )}
       {all.length > 0 && !shown.length && <Empty title="No reference's fingerprint starts so" />}

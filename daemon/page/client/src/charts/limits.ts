@@ -63,8 +63,15 @@ function findSpikes(points: readonly { steps: readonly number[]; column: Values 
 
 function pad(values: readonly number[]): [number, number] {
   const [low, high] = extent(values);
-  const room = (high - low) * MARGIN || Math.abs(high) * MARGIN || 1;
+  if (low === high) return frameConstant(low);
+  const room = (high - low) * MARGIN;
   return [low - room, high + room];
+}
+
+/** The range of a value that never moves: from zero, so that it is seen as what it is and not as noise. */
+function frameConstant(value: number): [number, number] {
+  if (value === 0) return [-1, 1];
+  return value > 0 ? [0, value * 1.5] : [value * 1.5, 0];
 }
 
 function roundDecades(values: readonly number[]): { low: number; high: number } {

@@ -63,7 +63,7 @@ function overlay(found: readonly Found[], smoothing: number): { panel: Panel; cu
     for (const panel of choosePanels(series)) {
       if (!SHOWN.has(panel.id) && !panel.id.startsWith("loss/")) continue;
       for (const line of panel.lines) {
-        const single = narrow(panel, { ...line, label: String(id), color, evalColor: color });
+        const single = narrow(panel, { ...line, label: `#${id}`, color, evalColor: color });
         const curves = makeCurves(series, single, smoothing, false);
         const chart = charts.get(single.id) ?? { panel: single, curves: [] };
         chart.curves.push(...curves);

@@ -1,10 +1,44 @@
-/** Which fields of a compared job are measures: all that are not its settings. */
-import type { ComparisonOfJobs } from "../api/shapes";
+/** Which fields of a compared job are measures, what each is called, and how its values are written. */
+import { EVAL, type ComparisonOfJobs } from "../api/shapes";
+import { METRICS } from "../charts/panels";
+import { formatNumber, formatShare, formatSize } from "../text/numbers";
+import { formatDuration } from "../text/times";
 
 const NO_MEASURE = new Set(["job", "name", "state", "loss", "settings", "evaluated_at_step"]);
+
+interface Measure {
+  words: string;
+  format: (value: number) => string;
+}
+
+const KNOWN: Readonly<Record<string, Measure>> = {
+  [EVAL + METRICS.loss]: { words: "held-out loss", format: formatNumber },
+  [EVAL + METRICS.accuracy]: { words: "held-out accuracy", format: formatShare },
+  [EVAL + METRICS.margin]: { words: "held-out margin", format: formatNumber },
+  [`${EVAL}rewards/chosen`]: { words: "reward, chosen", format: formatNumber },
+  [`${EVAL}rewards/rejected`]: { words: "reward, rejected", format: formatNumber },
+  [`${EVAL}logps/chosen`]: { words: "log-probability, chosen", format: formatNumber },
+  [`${EVAL}logps/rejected`]: { words: "log-probability, rejected", format: formatNumber },
+  seconds: { words: "training took", format: formatDuration },
+  peak_memory_gb: { words: "peak memory", format: (value) => formatSize(value * 1e9) },
+};
 
 /** Lists the measures that at least one job has. */
 export function listMeasures({ jobs }: ComparisonOfJobs): string[] {
   const names = new Set(jobs.flatMap((job) => Object.keys(job)));
   return [...names].filter((name) => !NO_MEASURE.has(name) && jobs.some((job) => typeof job[name] === "number"));
+}
+
+/** Names a measure in words; a plugin's own metric has the name that it gave. */
+export function nameMeasure(name: string): string {
+  return KNOWN[name]?.words ?? name;
+}
+
+/** A note of the comparison, with its metrics named as the table names them. */
+export function wordNote(note: string): string {
+  return note.replace(/\beval_[\w/]+/g, nameMeasure);
+}
+
+export function formatMeasure(name: string, value: unknown): string {
+  return typeof value === "number" ? (KNOWN[name]?.format ?? formatNumber)(value) : "–";
 }

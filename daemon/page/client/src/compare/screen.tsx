@@ -5,9 +5,12 @@ import { useAddress } from "../address";
 import { explain, get } from "../api/client";
 import type { ComparisonOfJobs } from "../api/shapes";
 import { listen } from "../api/stream";
+import { Bones } from "../parts/bones";
 import { Empty, Trouble } from "../parts/empty";
 import { delay } from "../stores/delay";
+import { AddJob, OfferedJobs } from "./choice";
 import { CompareCurves } from "./curves";
+import { wordNote } from "./measures";
 import { CompareTable } from "./table";
 
 const WAIT_MS = 1_000;
@@ -18,6 +21,7 @@ export function CompareScreen() {
   const trouble = useSignal("");
   const ids = readIds(query["ids"] ?? "");
   const key = ids.join(",");
+  const compare = (next: readonly number[]) => change({ ids: next.join(",") || null });
   useEffect(() => {
     if (!key) {
       comparison.value = null;
@@ -47,25 +51,30 @@ export function CompareScreen() {
     <>
       <header class="compare-head">
         <h1>Compare</h1>
-        <label>
+        <label class="soft">
           jobs{" "}
           <input class="field" inputMode="numeric" placeholder="4, 5, 6" value={query["ids"] ?? ""} onChange={(event) => change({ ids: readIds(event.currentTarget.value).join(",") || null })} />
         </label>
+        <AddJob ids={ids} onChange={compare} />
       </header>
       <Trouble text={trouble.value} />
       {!ids.length && (
         <div class="card">
           <Empty title="Nothing to compare yet">
-            <p>Choose jobs in the list with x and press c, or write their numbers above.</p>
+            <p>
+              Take jobs here, or choose them in the list with <kbd>x</kbd> and press <kbd>c</kbd>.
+            </p>
+            <OfferedJobs ids={ids} onChange={compare} />
           </Empty>
         </div>
       )}
+      {!comparison.value && !trouble.value && ids.length > 0 && <Bones shape="panel" />}
       {comparison.value && ids.length > 0 && (
         <>
-          <CompareTable comparison={comparison.value} />
+          <CompareTable comparison={comparison.value} onRemove={(id) => compare(ids.filter((each) => each !== id))} />
           {comparison.value.notes.map((note) => (
             <p key={note} class="soft compare-note">
-              {note}
+              {wordNote(note)}
             </p>
           ))}
         </>

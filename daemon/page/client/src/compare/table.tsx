@@ -1,11 +1,13 @@
 /** The settings by which jobs differ and how they came out, a column for each job. A star is only where it may be compared. */
-import type { ComparisonOfJobs, JobBesideOthers } from "../api/shapes";
+import type { ComponentChildren } from "preact";
+import type { ComparisonOfJobs, JobBesideOthers, State } from "../api/shapes";
 import { JOB_COLORS } from "./colors";
-import { listMeasures } from "./measures";
+import { formatMeasure, listMeasures, nameMeasure } from "./measures";
+import { Button } from "../parts/button";
+import { StateMark } from "../parts/state";
 import { formatNumber } from "../text/numbers";
-import { formatDuration } from "../text/times";
 
-export function CompareTable({ comparison }: { comparison: ComparisonOfJobs }) {
+export function CompareTable({ comparison, onRemove }: { comparison: ComparisonOfJobs; onRemove: (id: number) => void }) {
   const { jobs, differing, best } = comparison;
   return (
     <div class="card scrolls">
@@ -17,21 +19,22 @@ export function CompareTable({ comparison }: { comparison: ComparisonOfJobs }) {
             {jobs.map((job, index) => (
               <th key={job.job} scope="col">
                 <a href={`/jobs/${job.job}/charts`}>
-                  <i class="dash" style={{ background: `var(--${JOB_COLORS[index % JOB_COLORS.length]})` }} /> <b>{job.job}</b> {job.name}
+                  <i class="dash" style={{ background: `var(--${JOB_COLORS[index % JOB_COLORS.length]})` }} /> <span class="soft number">#{job.job}</span> <b>{job.name}</b>
                 </a>
+                <Button tone="plain" icon="close" label={`Leave out job ${job.job}`} onClick={() => onRemove(job.job)} />
               </th>
             ))}
           </tr>
         </thead>
         <tbody>
-          <Line name="state" jobs={jobs} cell={(job) => job.state} />
+          <Line name="state" jobs={jobs} cell={(job) => <StateMark state={job.state as State} />} />
           <Line name="loss" jobs={jobs} cell={(job) => job.loss ?? "–"} />
           {differing.map((name) => (
             <Line key={name} name={name} jobs={jobs} cell={(job) => showSetting(job.settings[name])} setting />
           ))}
           <Line name="evaluated at step" jobs={jobs} cell={(job) => formatNumber(job.evaluated_at_step)} />
           {listMeasures(comparison).map((name) => (
-            <Line key={name} name={name} jobs={jobs} cell={(job) => showMeasure(name, job[name])} best={best[name] ?? []} />
+            <Line key={name} name={nameMeasure(name)} jobs={jobs} cell={(job) => formatMeasure(name, job[name])} best={best[name] ?? []} />
           ))}
         </tbody>
       </table>
@@ -42,7 +45,7 @@ export function CompareTable({ comparison }: { comparison: ComparisonOfJobs }) {
 interface LineProps {
   name: string;
   jobs: readonly JobBesideOthers[];
-  cell: (job: JobBesideOthers) => string;
+  cell: (job: JobBesideOthers) => ComponentChildren;
   setting?: boolean;
   best?: readonly number[];
 }
@@ -66,9 +69,4 @@ function Line({ name, jobs, cell, setting, best = [] }: LineProps) {
 function showSetting(value: unknown): string {
   if (value === undefined || value === null) return "–";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
-}
-
-function showMeasure(name: string, value: unknown): string {
-  if (typeof value !== "number") return "–";
-  return name === "seconds" ? formatDuration(value) : formatNumber(value);
 }

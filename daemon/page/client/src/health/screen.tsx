@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { explain, get, post } from "../api/client";
 import type { Findings, HealthFinding, Status } from "../api/shapes";
+import { Bones } from "../parts/bones";
 import { Button } from "../parts/button";
 import { Command } from "../parts/command";
 import { confirm } from "../parts/confirm";
@@ -45,7 +46,7 @@ export function HealthScreen() {
           </Button>
         </header>
         <Trouble text={trouble.value} />
-        {findings.value && <FindingList findings={findings.value} />}
+        {findings.value ? <FindingList findings={findings.value} /> : !trouble.value && <Bones count={6} shape="finding" />}
         <SelfTest />
         <Command text="prefd selftest" what="two minutes: numbers, memory, speed, kill and resume on this device" />
       </section>
@@ -57,9 +58,11 @@ export function HealthScreen() {
 function Down({ reason }: { reason: string }) {
   return (
     <section class="card block" aria-label="The daemon">
-      <h2>The daemon is not running</h2>
+      <header class="loss-head">
+        <h2>The daemon is not running</h2>
+        <StartButton />
+      </header>
       <p class="soft">{reason || "What is on disk is shown all the same; jobs wait."}</p>
-      <StartButton />
       <Command text="prefd start --detach" what="start it in the background" />
     </section>
   );
@@ -67,7 +70,6 @@ function Down({ reason }: { reason: string }) {
 
 function Running({ status: now }: { status: Status }) {
   const facts: [string, string][] = [
-    ["version", now.version],
     ["running for", formatDuration(now.uptime_s)],
     ["since", formatClock(now.started_at)],
     ["home", now.home],
@@ -98,14 +100,14 @@ function Running({ status: now }: { status: Status }) {
           plugin {name}: {reason}
         </p>
       ))}
-      <dl class="pairs-of-facts">
+      <dl class="pairs-of-facts in-columns">
         {facts
           .filter(([, value]) => value)
           .map(([name, value]) => (
-            <>
-              <dt key={name}>{name}</dt>
+            <div key={name}>
+              <dt class="soft">{name}</dt>
               <dd>{value}</dd>
-            </>
+            </div>
           ))}
       </dl>
     </section>

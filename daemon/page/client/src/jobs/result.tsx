@@ -3,7 +3,7 @@ import { EVAL, type ListedJob } from "../api/shapes";
 import { METRICS } from "../charts/panels";
 import { Bar } from "../parts/bar";
 import { now } from "../stores/clock";
-import { formatClock } from "../text/times";
+import { formatPlan } from "../text/times";
 import { formatShare, formatShort } from "../text/numbers";
 import { readPace } from "./pace";
 
@@ -53,7 +53,7 @@ function readHeldOut(job: ListedJob, metric: string): number | null {
 
 /** Why a queued job does not run: what it waits for, or its place in the queue. */
 function describeWaiting(job: ListedJob): string {
-  if (job.not_before && job.waiting.startsWith("not before")) return `not before ${formatClock(job.not_before)}`;
+  if (job.not_before && job.waiting.startsWith("not before")) return `not before ${formatPlan(job.not_before)}`;
   if (job.waiting) return job.waiting;
   const place = job.summary?.place;
   return place ? (place === 1 ? "next in the queue" : `place ${place} in the queue`) : job.reason;

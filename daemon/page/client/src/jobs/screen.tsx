@@ -3,6 +3,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { useAddress } from "../address";
 import { ENDED, RUNNING } from "../parts/state";
 import { Button } from "../parts/button";
+import { Bones } from "../parts/bones";
 import { Chips } from "../parts/chips";
 import { Trouble } from "../parts/empty";
 import { useKeys } from "../shell/keys";
@@ -84,6 +85,7 @@ export function JobsScreen() {
       </div>
       {chosen.length > 0 && <BulkBar chosen={chosen} onClear={() => change({ sel: null })} />}
       {shown.length > 0 && <JobList jobs={shown} selected={selected} focused={focused} onSelect={select} onOpen={(id) => go(`/jobs/${id}/charts`)} />}
+      {!known.value && !trouble.value && <Bones count={8} shape="job-line" box="card" />}
       {known.value && !shown.length && <NoneFits onClear={() => change({ state: null, q: null })} />}
       <p class="list-more">
         {more.value && <Button onClick={() => void loadMore()}>Older jobs</Button>}{" "}

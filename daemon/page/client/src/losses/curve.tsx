@@ -15,10 +15,10 @@ export function Curve({ loss, params }: { loss: LossInfo; params: Readonly<Recor
   const [curve, setCurve] = useState<LossCurve | null>(null);
   const [trouble, setTrouble] = useState("");
   const asked = JSON.stringify([loss.name, params]);
+  const beta = Number(params.beta ?? loss.params.beta?.default ?? 1);
+  const far = beta > 0 && beta < 0.3 ? FAR : NEAR;
   useEffect(() => {
     const abort = new AbortController();
-    const beta = Number(params.beta ?? loss.params.beta?.default ?? 1);
-    const far = beta > 0 && beta < 0.3 ? FAR : NEAR;
     const timer = setTimeout(() => {
       get<LossCurve>(`/v1/losses/${encodeURIComponent(loss.name)}/curve`, { ...params, from: -far, to: far }, abort.signal).then(
         (found) => {
@@ -33,9 +33,21 @@ export function Curve({ loss, params }: { loss: LossInfo; params: Readonly<Recor
       abort.abort();
     };
   }, [asked]);
-  if (trouble && !curve) return <p class="curve soft">{trouble}</p>;
-  if (!curve?.z.length) return <div class="curve" />;
+  if (!curve?.z.length) return <NoCurve loss={loss} far={far} trouble={trouble} />;
   return <Drawing curve={curve} loss={loss} stale={Boolean(trouble)} />;
+}
+
+/** The frame of a curve that is not there yet, as large as the one that will be. */
+function NoCurve({ loss, far, trouble }: { loss: LossInfo; far: number; trouble: string }) {
+  return (
+    <figure class="curve">
+      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} aria-hidden="true">
+        <path class="axis" d={`M0 ${HEIGHT - 6}H${WIDTH}M${WIDTH / 2} 0V${HEIGHT}`} />
+      </svg>
+      <Ends low={-far} high={far} />
+      <p>{trouble || loss.summary}</p>
+    </figure>
+  );
 }
 
 function Drawing({ curve, loss, stale }: { curve: LossCurve; loss: LossInfo; stale: boolean }) {
@@ -64,12 +76,18 @@ function Drawing({ curve, loss, stale }: { curve: LossCurve; loss: LossInfo; sta
           </text>
         )}
       </svg>
-      <figcaption>
-        <span>z = {formatShort(low)}</span>
-        <span>{formatShort(high)} nats</span>
-      </figcaption>
+      <Ends low={low} high={high} />
       <p>{loss.summary}</p>
     </figure>
+  );
+}
+
+function Ends({ low, high }: { low: number; high: number }) {
+  return (
+    <figcaption>
+      <span>z = {formatShort(low)}</span>
+      <span>{formatShort(high)} nats</span>
+    </figcaption>
   );
 }
 

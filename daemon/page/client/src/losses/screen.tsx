@@ -2,6 +2,7 @@
 import { useEffect } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { useSignal } from "@preact/signals";
+import { Bones } from "../parts/bones";
 import { Empty, Trouble } from "../parts/empty";
 import { makeField } from "../train/schema";
 import { Curve } from "./curve";
@@ -15,6 +16,7 @@ export function LossesScreen() {
   return (
     <div class="two-columns">
       <nav class="card loss-list" aria-label="Losses">
+        {!losses.value.length && !lossesTrouble.value && <Bones count={10} shape="entry" />}
         {losses.value.map((each) => (
           <a key={each.name} href={`/losses/${encodeURIComponent(each.name)}`} aria-current={each === chosen ? "page" : undefined}>
             <strong>{each.name}</strong>
@@ -66,8 +68,9 @@ function LossPage({ loss }: { loss: LossInfo }) {
             <tbody>
               {fields.map((field) => (
                 <tr key={field.name}>
-                  <th scope="row" class="mono" title={field.text}>
-                    {field.name}
+                  <th scope="row">
+                    <span class="mono">{field.name}</span>
+                    <span class="meaning">{field.text}</span>
                   </th>
                   <td class="number">{String(field.preset)}</td>
                   <td class="number soft">{field.range || (field.kind === "flag" ? "true or false" : "any")}</td>
@@ -88,14 +91,9 @@ function LossPage({ loss }: { loss: LossInfo }) {
           {!fields.length && <p class="soft">It has no parameters.</p>}
         </div>
       </div>
-      {fields.filter((field) => field.text).map((field) => (
-        <p key={field.name} class="prose">
-          <span class="mono">{field.name}</span>: {field.text}
-        </p>
-      ))}
       {paragraphs.map((paragraph) => (
         <p key={paragraph} class="prose">
-          {paragraph}
+          {paragraph.split("`").map((part, index) => (index % 2 ? <code key={index}>{part}</code> : part))}
         </p>
       ))}
     </article>

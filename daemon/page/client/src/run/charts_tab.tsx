@@ -7,6 +7,7 @@ import { makeCurves, MOST_SMOOTHING, USUAL_SMOOTHING } from "../charts/curves";
 import { choosePanels } from "../charts/panels";
 import { spanSeries, type View } from "../charts/zoom";
 import { useZoom, useZoomKeys, ZoomTools } from "../charts/zoom_tools";
+import { Bones } from "../parts/bones";
 import { Button } from "../parts/button";
 import { Empty } from "../parts/empty";
 import { useKeys } from "../shell/keys";
@@ -28,7 +29,7 @@ export function ChartsTab({ run, series, whole }: { run: JobDocument; series: Se
     { keys: "]", text: "smooth more", act: () => setSmoothing(smoothing + 1) },
   ]);
   useZoomKeys(zooming);
-  if (!series) return null;
+  if (!series) return <Bones count={9} shape="chart" box="charts" />;
   if (!drawn.length) return <NoCurves run={run} zoomed={zooming.zoomed} onReset={() => zooming.zoom(null, null)} />;
   return (
     <>

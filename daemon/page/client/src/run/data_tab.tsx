@@ -40,7 +40,8 @@ export function DataTab({ run }: { run: JobDocument }) {
         </Empty>
       </div>
     );
-  const lines = (data.lines ?? []).filter((line) => !line.startsWith("unusable:")); // these are in the table
+  const told = new Set([...(data.notes ?? []), ...(data.validation?.notes ?? [])]); // with their source below, as what is unusable is
+  const lines = (data.lines ?? []).filter((line) => !line.startsWith("unusable:") && !told.has(line));
   return (
     <div class="below">
       <dl class="tiles">
@@ -81,7 +82,7 @@ function SourceCard({ title, source }: { title: string; source: Source }) {
   const reasons = Object.entries(source.unusable ?? {});
   return (
     <section class="card facts">
-      <h2 class="mono">{title}</h2>
+      <h2 class="path">{title}</h2>
       {(source.columns ?? []).length > 0 && (
         <p>
           <span class="soft">columns read</span> {source.columns!.join(", ")}

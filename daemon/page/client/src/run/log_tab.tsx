@@ -39,7 +39,9 @@ export function LogTab({ run }: { run: JobDocument }) {
       <Trouble text={trouble} />
       {lines.length ? (
         <pre ref={box} tabIndex={0} aria-label="Log" onScroll={scrolled}>
-          {shown.join("\n")}
+          {shown.map((line, index) => (
+            <LogLine key={index} line={line} />
+          ))}
         </pre>
       ) : (
         <Empty title="No lines">
@@ -47,5 +49,22 @@ export function LogTab({ run }: { run: JobDocument }) {
         </Empty>
       )}
     </section>
+  );
+}
+
+const STAMP = /^(\d{4}-\d\d-\d\d )(\d\d:\d\d:\d\d)(,\d+)? (INFO )?/;
+
+/** A line whose moment is pale before its words; on a phone only the time of day is left of it. */
+function LogLine({ line }: { line: string }) {
+  const stamp = STAMP.exec(line);
+  if (!stamp) return <>{`${line}\n`}</>;
+  return (
+    <>
+      <span class="faint">
+        <span class="day">{stamp[1]}</span>
+        {stamp[2]}
+      </span>
+      {` ${line.slice(stamp[0].length)}\n`}
+    </>
   );
 }

@@ -4,6 +4,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { readNumber, useAddress } from "../address";
 import type { JobDocument, Series } from "../api/shapes";
 import type { View } from "../charts/zoom";
+import { Bones } from "../parts/bones";
 import { Empty, Trouble } from "../parts/empty";
 import { RUNNING } from "../parts/state";
 import { Tabs } from "../parts/tabs";
@@ -46,7 +47,7 @@ export function RunScreen() {
 
   const known = run.document.value;
   if (run.missing.value) return <NoJob id={id} />;
-  if (!known) return <Trouble text={run.trouble.value} />;
+  if (!known) return run.trouble.value ? <Trouble text={run.trouble.value} /> : <RunToCome />;
   return (
     <>
       <RunHead run={known} />
@@ -88,6 +89,16 @@ function linkToTab(id: number, tab: TabName, query: Readonly<Record<string, stri
   const kept = ["smooth", "from", "to"].filter((name) => query[name] !== undefined).map((name) => [name, query[name]!]);
   const text = new URLSearchParams(kept).toString();
   return `/jobs/${id}/${tab}${text && `?${text}`}`;
+}
+
+function RunToCome() {
+  return (
+    <>
+      <Bones shape="head" />
+      <Bones count={7} shape="tile" box="tiles" />
+      <Bones count={6} shape="chart" box="charts" />
+    </>
+  );
 }
 
 function NoJob({ id }: { id: number }) {

@@ -1,4 +1,5 @@
 /** What exactly was run: the spec as it was claimed, with the versions, plugins and data, and what has changed since. */
+import { Fragment } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { useAddress } from "../address";
 import type { ClaimedSpec, JobDocument } from "../api/shapes";
@@ -43,7 +44,7 @@ export function SpecTab({ run }: { run: JobDocument }) {
             {claimed?.text && <Chips label="Which text" options={AS} value={asFile ? "file" : "run"} onChange={(value) => change({ as: value === "file" ? "file" : null })} />}
             {text && <Button onClick={copy}>Copy</Button>}
           </div>
-          {text ? <pre tabIndex={0}>{text}</pre> : run.spec === null && <p class="soft">This version of prefd does not understand it.</p>}
+          {text ? <pre tabIndex={0}><Yaml text={text} /></pre> : run.spec === null && <p class="soft">This version of prefd does not understand it.</p>}
         </section>
         <div>
           {claimed && <Claimed claimed={claimed} />}
@@ -79,4 +80,25 @@ function describeData(facts: Readonly<Record<string, unknown>>): string {
   return Object.entries(facts)
     .map(([name, value]) => (name === "bytes" ? formatSize(Number(value)) : `${name} ${String(value).slice(0, 16)}`))
     .join(", ");
+}
+
+const KEY = /^(\s*(?:- )?)([\w./-]+:)(?=\s|$)/;
+
+/** A text of YAML whose keys stand out from their values. */
+function Yaml({ text }: { text: string }) {
+  return (
+    <>
+      {text.split("\n").map((line, index) => {
+        const key = KEY.exec(line);
+        if (!key) return `${line}\n`;
+        return (
+          <Fragment key={index}>
+            {key[1]}
+            <span class="yaml-key">{key[2]}</span>
+            {`${line.slice(key[0].length)}\n`}
+          </Fragment>
+        );
+      })}
+    </>
+  );
 }

@@ -31,7 +31,7 @@ function listTiles(run: JobDocument, newest: Newest): Tile[] {
   const [step, epoch] = [train("step"), train("epoch")];
   const accuracy = held(METRICS.accuracy);
   const memory = train("peak_memory_gb");
-  const none = run.training ? "no pair is held out" : "not yet";
+  const none = explainNoHeldOut(run);
   const beside = (key: string, format: (value: number | null) => string) => (newest.held === null ? none : `train ${format(train(key))}`);
   return [
     { name: "Held-out accuracy", value: formatShare(accuracy), note: beside(METRICS.accuracy, formatShare), good: accuracy !== null && accuracy > 0.5 },
@@ -42,6 +42,13 @@ function listTiles(run: JobDocument, newest: Newest): Tile[] {
     { name: "Peak memory", value: memory === null ? "–" : formatSize(memory * 1e9), note: "of MLX" },
     describeReference(run),
   ];
+}
+
+/** Why there is no held-out number: no pair is set apart, or none has been evaluated. */
+function explainNoHeldOut(run: JobDocument): string {
+  const data = (run.precompute?.summary ?? run.training?.summary)?.["data"] as { held_out?: number } | null | undefined;
+  if (data?.held_out === 0) return "no pair is held out";
+  return run.training ? "not evaluated" : "not yet";
 }
 
 function readValue(row: Row | null, key: string): number | null {

@@ -23,7 +23,7 @@ function describe(): [string, string, preact.ComponentChildren] {
   if (!reachable.value) return ["down", "prefd web does not answer", null];
   if (known?.stopping) return ["waiting", "the daemon is stopping", null];
   if (known && !streaming.value) return ["waiting", "reconnecting", null];
-  if (known) return ["up", describeJobs(known), <span class="wide">· {formatSize(known.memory_rss_bytes)}</span>];
+  if (known) return ["up", describeJobs(known), <span class="wide size">{formatSize(known.memory_rss_bytes)}</span>];
   if (!daemonTrouble.value) return ["", "", null];
   return [
     "down",

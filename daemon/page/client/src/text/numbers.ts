@@ -6,11 +6,11 @@ const MINUS = "−";
 export function formatNumber(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–";
   if (!Number.isFinite(value)) return String(value).replace("-", MINUS);
-  if (Number.isInteger(value)) return withMinus(value.toLocaleString("en"));
+  if (Number.isInteger(value) && Math.abs(value) < 1e15) return withMinus(value.toLocaleString("en"));
   const magnitude = Math.abs(value);
   if (magnitude < 1e-3) return withMinus(trimExponent(value.toExponential(2)));
   if (magnitude >= 1e6) return withMinus(trimExponent(value.toExponential(3)));
-  return withMinus(value.toPrecision(4).includes("e") ? value.toFixed(0) : trimZeros(value.toPrecision(4)));
+  return withMinus(magnitude >= 1e4 ? Math.round(value).toLocaleString("en") : trimZeros(value.toPrecision(4)));
 }
 
 /** Formats a number shortly, for a tile or a list: three significant digits. */

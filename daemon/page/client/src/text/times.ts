@@ -20,6 +20,11 @@ export function formatClock(moment: number | null | undefined): string {
   return date.toDateString() === new Date().toDateString() ? clock : `${formatDay(date)} ${clock}`;
 }
 
+/** Formats a moment that a person has chosen: as formatClock, without seconds where there are none. */
+export function formatPlan(moment: number): string {
+  return formatClock(moment).replace(/(:\d\d):00$/, "$1");
+}
+
 /** Formats how long ago a moment was: just now, 5 min ago, 3 h ago, yesterday's date. */
 export function formatAge(moment: number, now: number): string {
   const seconds = now - moment;

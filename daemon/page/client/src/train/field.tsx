@@ -78,11 +78,13 @@ interface InputProps {
 }
 
 const FEW = 4;
+/** Letters that have room in a row of buttons. */
+const SHORT = 16;
 
 /** Few choices are buttons in a row, many a list; a value that is none of them is shown too. */
 function ChoiceInput({ field, id, written, onChange }: InputProps & { id: string }) {
   const current = written ?? (field.preset === undefined || field.preset === null ? "" : String(field.preset));
-  if (field.choices.length < FEW) {
+  if (field.choices.length < FEW && field.choices.join("").length < SHORT) {
     return (
       <div id={id} class="segments" role="group" aria-label={field.name}>
         {field.choices.map((each) => (

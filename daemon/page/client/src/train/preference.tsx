@@ -1,4 +1,5 @@
 /** The Preference block: which loss, its curve, its parameters, and the reference that it compares with. */
+import { useState } from "preact/hooks";
 import { isMap, isSeq } from "yaml";
 import { Curve } from "../losses/curve";
 import type { LossInfo } from "../api/shapes";
@@ -31,13 +32,27 @@ export function Preference({ schema, reference }: { schema: Schema; reference: r
       {paths.map((path, index) => (
         <LossBlock key={path.join(".")} schema={schema} loss={losses.value.find((each) => each.name === chosen[index])} path={path} />
       ))}
+      <Reference fields={reference} needed={needsReference || !losses.value.length} />
+    </section>
+  );
+}
+
+/** What the policy is compared with: mostly a frozen copy of its start, and then there is nothing to fill in. */
+function Reference({ fields, needed }: { fields: readonly Field[]; needed: boolean }) {
+  const isSet = fields.some((field) => readSource(text.value, spec.value, field.path) !== null);
+  const [openAtFirst] = useState(isSet);
+  if (!needed && !isSet) return <p class="soft">This loss takes no reference: nothing is scored before training.</p>;
+  return (
+    <details class="reference-settings" open={openAtFirst}>
+      <summary>
+        <span class="setting-name">reference</span> {isSet ? "another model than where the policy starts" : "a frozen copy of where the policy starts, scored once"}
+      </summary>
       <div class="settings">
-        {reference.map((field) => (
+        {fields.map((field) => (
           <FieldInput key={field.path.join(".")} field={field} order={["model", "adapter"]} />
         ))}
       </div>
-      {!needsReference && losses.value.length > 0 && <p class="soft">This loss takes no reference: nothing is scored before training.</p>}
-    </section>
+    </details>
   );
 }
 

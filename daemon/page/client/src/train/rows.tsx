@@ -1,14 +1,14 @@
 /** The rows as they would be tokenised: what is trained on, cut, held out and left out, and how long each part is. */
-import type { Lengths, RowPart, ShownRow } from "../api/shapes";
+import type { Lengths, RowPart, RowsPage, ShownRow } from "../api/shapes";
 import { Button } from "../parts/button";
 import { Chips } from "../parts/chips";
 import { Trouble } from "../parts/empty";
 import { formatCount, formatShort } from "../text/numbers";
-import { PAGE_ROWS, rows, shown, type Show } from "./verdict_store";
+import { PAGE_ROWS, rows, shown, valid, type Show } from "./verdict_store";
 
 const CHOICES: readonly { value: Show; text: string }[] = [
   { value: "all", text: "all" },
-  { value: "kept", text: "trained on" },
+  { value: "kept", text: "kept" },
   { value: "held_out", text: "held out" },
   { value: "cut", text: "cut" },
   { value: "dropped", text: "left out" },
@@ -18,19 +18,19 @@ const COLORS = { prompt: "grey", chosen: "blue", rejected: "orange" } as const;
 export function Rows() {
   const page = rows.value?.value;
   const { show, offset } = shown.value;
-  if (!page) return rows.value?.trouble ? <Trouble text={rows.value.trouble} /> : <p class="soft block-note">The rows are shown here when the spec is ready.</p>;
+  if (!page) return rows.value?.trouble ? <Trouble text={rows.value.trouble} /> : <p class="soft block-note">{valid.value ? "Reading the rows as the model will see them…" : "The rows are shown here when the spec is ready."}</p>;
   return (
     <div class="rows">
       <Trouble text={rows.value?.trouble ?? ""} />
-      <Chips label="Which rows" options={CHOICES} value={show} onChange={(value) => (shown.value = { show: value, offset: 0 })} />
+      <Chips label="Which rows" options={countChoices(page)} value={show} onChange={(value) => (shown.value = { show: value, offset: 0 })} />
       <div class="lengths">
         {(["prompt", "chosen", "rejected"] as const).map((name) => page.lengths[name] && <Histogram key={name} name={name} lengths={page.lengths[name]} />)}
       </div>
-      {(page.report.lines ?? []).map((line) => (
-        <p key={line} class="soft">
-          {line}
-        </p>
-      ))}
+      <ul class="report soft">
+        {(page.report.lines ?? []).map((line) => (
+          <li key={line}>{line}</li>
+        ))}
+      </ul>
       {page.rows.map((row) => (
         <RowCard key={row.place} row={row} />
       ))}
@@ -50,6 +50,13 @@ export function Rows() {
       )}
     </div>
   );
+}
+
+/** The choices with their counts, where the report has them for what is listed. */
+function countChoices({ report, total }: RowsPage): { value: Show; text: string; count?: number | undefined }[] {
+  const { show } = shown.value;
+  const counts: Partial<Record<Show, number>> = { kept: report.used + report.held_out, held_out: report.held_out };
+  return CHOICES.map((each) => ({ ...each, count: each.value === show ? total : counts[each.value] }));
 }
 
 function RowCard({ row }: { row: ShownRow }) {

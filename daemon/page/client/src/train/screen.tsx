@@ -5,6 +5,7 @@ import { useAddress } from "../address";
 import { explain, get, postText } from "../api/client";
 import type { ClaimedSpec, Job } from "../api/shapes";
 import { loadLosses, losses, lossesTrouble } from "../losses/store";
+import { Bones } from "../parts/bones";
 import { Button } from "../parts/button";
 import { confirm } from "../parts/confirm";
 import { Trouble } from "../parts/empty";
@@ -97,13 +98,15 @@ export default function TrainScreen() {
         {!isEditable(spec.value) ? (
           <div class="notice">The form is back when the text can be read as YAML again.</div>
         ) : (
-          schema.value && (
+          schema.value ? (
             <>
               <Preference schema={schema.value} reference={reference} />
               {[...placed].map(([section, place]) => (
                 <SectionCard key={section.title} title={section.title} placed={place} orders={orders} />
               ))}
             </>
+          ) : (
+            !schemaTrouble.value && <Bones count={3} shape="panel" />
           )
         )}
       </div>
@@ -125,8 +128,8 @@ export default function TrainScreen() {
 
 /** Without a reference of its own, a job compares with a frozen copy of where its policy starts. */
 function asReference(field: Field): Field {
-  const isWho = field.path.at(-1) === "model" || field.path.at(-1) === "adapter";
-  return { ...field, group: null, example: isWho ? "a frozen copy of the start" : field.example };
+  const examples: Record<string, string> = { model: "a frozen copy of the start", adapter: "none", window: "as many as fit" };
+  return { ...field, group: null, example: examples[String(field.path.at(-1))] ?? field.example };
 }
 
 function countRows(): string {

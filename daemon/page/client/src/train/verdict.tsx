@@ -1,10 +1,10 @@
 /** What becomes of the text: its faults with their lines, or what the job would take; and the button that queues it. */
-import type { JobNeeds, Validation } from "../api/shapes";
-import { Bar } from "../parts/bar";
+import type { Validation } from "../api/shapes";
+import { Bones } from "../parts/bones";
 import { Button } from "../parts/button";
-import { formatCount, formatSize, pluralize } from "../text/numbers";
-import { formatDuration } from "../text/times";
+import { pluralize } from "../text/numbers";
 import { START, text } from "./editing";
+import { Estimate } from "./estimate";
 import { needs, valid, verdict } from "./verdict_store";
 
 interface VerdictProps {
@@ -45,6 +45,7 @@ export function Verdict({ queueing, onQueue, onCopy, onLine }: VerdictProps) {
         </p>
       ))}
       {ready && needs.value?.of !== text.value && <p class="soft">counting what it would take…</p>}
+      {ready && !needs.value && <Bones shape="needs" />}
       {ready && needs.value?.trouble && <p class="bad">{needs.value.trouble}</p>}
       {ready && needs.value?.value && <Estimate needs={needs.value.value} jobs={jobs} />}
     </section>
@@ -55,50 +56,4 @@ function describe(answer: Validation | null, trouble: string): string {
   if (trouble) return trouble;
   if (!answer) return "…";
   return answer.ok ? "ready" : pluralize(answer.faults.length, "fault");
-}
-
-function Estimate({ needs, jobs }: { needs: JobNeeds; jobs: number }) {
-  const { completions, cached, missing, tokens_run: tokens, data, memory, batches } = needs;
-  const share = completions ? cached / completions : 1;
-  return (
-    <div class="estimate">
-      {jobs > 1 && <p class="soft">Of the first of the {jobs} jobs:</p>}
-      {!needs.needs_reference ? (
-        <p>
-          <b>no reference pass:</b> training starts at once
-        </p>
-      ) : (
-        <>
-          <Bar share={share} label={`${cached} of ${completions} answers are in the cache`} tone="green" />
-          <p>
-            <b>{formatCount(cached)}</b> of {formatCount(completions)} answers are in the cache
-          </p>
-          {missing > 0 && (
-            <p>
-              <b>{formatCount(missing)}</b> to score: {formatCount(tokens)} tokens, about <b>{formatDuration(needs.estimated_seconds)}</b> <span class="faint">by {needs.estimate_from}</span>
-            </p>
-          )}
-          {missing === 0 && <p>no reference pass: training starts at once</p>}
-        </>
-      )}
-      <p class="soft">
-        {pluralize(data.used, "pair")} to train on, {formatCount(data.held_out)} held out
-        {batches && <>; {pluralize(batches.steps, "step")}</>}
-      </p>
-      {!batches && <p class="amber">This spec trains nothing: it only scores the pairs for later jobs. Any training setting makes it train.</p>}
-      {memory && (
-        <p class={memory.warning ? "amber" : "soft"}>
-          about {formatSize(memory.total)} of memory of {formatSize(memory.machine)}
-          {memory.warning && <>: {memory.warning}</>}
-        </p>
-      )}
-      {batches && (
-        <p class="soft">
-          {batches.batch_tokens === null ? "batches are never cut: this loss looks across its batch" : `${formatCount(batches.batch_tokens)} tokens at once`}
-          {batches.grad_checkpoint && ", layers computed again for the gradient"}
-          {!batches.usual && ": chosen so that it fits"}
-        </p>
-      )}
-    </div>
-  );
 }

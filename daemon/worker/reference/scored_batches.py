@@ -1,0 +1,31 @@
+"""Scores batches for the first rank: each comes over a pipe as tokens, and goes back as log-probabilities."""
+
+from __future__ import annotations
+
+import logging
+
+import mlx.core as mx
+import numpy as np
+
+from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.ranks.channel import Channel
+from prefd.daemon.worker.ranks.frames import Frame
+from prefd.daemon.worker.ranks.pairs import unpack_completions
+from prefd.daemon.worker.reference.scoring_pass import open_reference
+
+log = logging.getLogger(__name__)
+
+
+def score_batches(job: RunningJob, channel: Channel, opening: Frame) -> None:
+    """Score what the first rank sends, until it sends no more: then this process ends (`Channel`). Raises as `open_reference`."""
+    with channel.beating():
+        reference = open_reference(job, opening.head["halvings"])
+    channel.answer({"ready": reference.scorer.describe()})
+    while True:
+        command = channel.wait()
+        completions = unpack_completions(command.arrays)
+        (logprobs,) = reference.score_completions([completions])
+        mx.eval(logprobs.tokens)
+        table = np.array(logprobs.tokens)
+        values = [row[: len(each.ids) - each.start] for row, each in zip(table, completions)]
+        channel.answer({"batch": command.head["batch"], "peak_memory": mx.get_peak_memory()}, [np.concatenate(values)])
