@@ -305,4 +305,5 @@ def describe_job(home: Home, job: Job) -> str:
 def format_progress(progress: Progress) -> str:
     """Formats how much of the phase is done."""
     share = f" ({progress.done / progress.total:.0%})" if progress.total else ""
-    return f"{progress.done}/{progress.total} {progress.unit}{share}"
+    note = f", {progress.note}" if progress.note else ""
+    return f"{progress.describe_count()}{share}{note}"

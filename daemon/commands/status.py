@@ -158,7 +158,8 @@ def format_progress(progress: Progress | None) -> str:
     if progress is None:
         return ""
     eta = f", ETA {format_duration(progress.eta_s)}" if progress.eta_s is not None else ""
-    return f", {progress.done}/{progress.total} {progress.unit}{eta}"
+    note = f", {progress.note}" if progress.note else ""
+    return f", {progress.describe_count()}{eta}{note}"
 
 
 def format_counts(counts: Mapping[Any, int]) -> str:

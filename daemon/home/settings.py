@@ -78,7 +78,9 @@ class ServeConfig(SpecModel):
         {}, description="what clients may train, by the name they ask for: a model folder, or a hub id"
     )
     release_seconds: float = Field(
-        60.0, ge=20, description="a client's models are released when it was not heard of for this long"
+        30.0,
+        ge=15,
+        description="a client's models are released when it was not heard of for this long; its heartbeats come every 10",
     )
 
     @field_validator("models")

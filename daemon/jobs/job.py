@@ -163,6 +163,11 @@ class Job:
         return self.state == "paused" or self.pause_requested
 
     @property
+    def is_clients(self) -> bool:
+        """Return whether it is a model that a client of `prefd serve` holds."""
+        return LIVE_SOURCE.fullmatch(self.source) is not None
+
+    @property
     def place(self) -> str:
         """Names what it takes of `parallel` while it runs: the models of one client's session share a place, for one may wait for another."""
         session = LIVE_SOURCE.fullmatch(self.source)

@@ -122,6 +122,10 @@ class RequestedChanges(Transitions):
     def _retry(self, job: Job, fresh: bool, reason: str) -> None:
         if not job.ended:
             raise IllegalTransition(f"job {job.id} is {job.state}: only a job that has ended can be run again")
+        if job.is_clients and (fresh or job.state == "done"):
+            raise IllegalTransition(
+                f"job {job.id} was a client's: what it asked is not kept, so nothing can be run anew; let the client ask again"
+            )
         if job.state == "done" and not fresh:
             raise IllegalTransition(f"job {job.id} is done: there is nothing to go on with; --fresh trains it anew")
         # A path given to `prefd run` may have been given twice: its job's own number tells the two apart.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,11 +14,16 @@ from prefd.daemon.live.guard import MAX_BODY
 from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.machine.threads import run_in_thread
 
-MAX_UNPACKED = 128 * 2**20
+MAX_UNPACKED = 64 * 2**20
 """Bytes of a body once it is unpacked."""
+MAX_PARTS = 2_000_000
+"""Lists, objects and quotes in a body of JSON: each takes some fifty bytes of memory, however few it has in the body."""
+LONG = 2**16
+"""Bytes of a body that is parsed in a thread, so that others are answered meanwhile."""
 TOO_LARGE = f"the body unpacks to more than {MAX_UNPACKED // 2**20} MiB: send fewer datums at once"
 
 B = TypeVar("B", bound=BaseModel)
+T = TypeVar("T")
 
 
 async def read_body(request: Request) -> bytes:
@@ -71,13 +77,22 @@ UNPACKERS = {"gzip": unpack_gzip, "zstd": unpack_zstd}
 async def read_json_body(request: Request) -> tuple[dict[str, Any], bytes]:
     """Read a JSON object, and return it with its bytes. Raises RefusedCall."""
     body = await read_body(request)
+    if sum(body.count(mark) for mark in (b"[", b"{", b'"')) > MAX_PARTS:
+        raise RefusedCall(
+            413, f"the body has more than {MAX_PARTS:,} lists, objects and texts: send fewer datums at once"
+        )
     try:
-        document = json.loads(body) if body else {}
+        document = await parse_apart(json.loads, body) if body else {}
     except (ValueError, RecursionError):
         raise RefusedCall(400, "the body is no JSON") from None
     if not isinstance(document, dict):
         raise RefusedCall(400, "the body is a JSON object")
     return document, body
+
+
+async def parse_apart(parse: Callable[[bytes], T], body: bytes) -> T:
+    """Parse a body, in a thread where it is long."""
+    return parse(body) if len(body) < LONG else await run_in_thread(parse, body)
 
 
 def parse_document(document: dict[str, Any], kind: type[B]) -> B:

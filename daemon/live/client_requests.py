@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefd.daemon.live.refusal import RefusedCall
 
+MAX_SEQ = 999_999_999
+"""The highest number of a request, a model or a sampler."""
+
 
 class ClientRequest(BaseModel):
     """ClientRequest is the base of them."""
@@ -40,7 +43,7 @@ class CreateModel(ClientRequest):
     """CreateModel asks for a LoRA model to train."""
 
     session_id: str
-    model_seq_id: int = Field(ge=0, le=999_999_999)
+    model_seq_id: int = Field(ge=0, le=MAX_SEQ)
     base_model: str
     lora_config: LoraConfig | None = None
     optimizer_config: OptimizerChoice = OptimizerChoice()
@@ -52,11 +55,11 @@ class LoadWeights(ClientRequest):
     path: str
     optimizer: bool = False
     session_id: str | None = None
-    model_seq_id: int | None = Field(None, ge=0, le=999_999_999)
+    model_seq_id: int | None = Field(None, ge=0, le=MAX_SEQ)
     base_model: str | None = None
     optimizer_config: OptimizerChoice = OptimizerChoice()
     model_id: str | None = None
-    seq_id: int | None = None
+    seq_id: int | None = Field(None, ge=0, le=MAX_SEQ)
 
 
 class ModelRequest(ClientRequest):
@@ -68,7 +71,7 @@ class ModelRequest(ClientRequest):
 class OrderedRequest(ModelRequest):
     """OrderedRequest has its number among a model's requests."""
 
-    seq_id: int = Field(ge=0)
+    seq_id: int = Field(ge=0, le=MAX_SEQ)
 
 
 class AdamSettings(ClientRequest):
@@ -101,14 +104,14 @@ class SaveWeights(OrderedRequest):
 class SaveForSampler(SaveWeights):
     """SaveForSampler asks for an adapter to be saved, under a name or for a sampler of its own."""
 
-    sampling_session_seq_id: int | None = Field(None, ge=0, le=999_999_999)
+    sampling_session_seq_id: int | None = Field(None, ge=0, le=MAX_SEQ)
 
 
 class CreateSampler(ClientRequest):
     """CreateSampler asks for a sampler of the base model, or of saved weights."""
 
     session_id: str
-    sampling_session_seq_id: int = Field(ge=0, le=999_999_999)
+    sampling_session_seq_id: int = Field(ge=0, le=MAX_SEQ)
     base_model: str | None = None
     model_path: str | None = None
 

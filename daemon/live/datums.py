@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefd.daemon.live.client_requests import MAX_SEQ
 from prefd.daemon.live.refusal import RefusedCall, UnsupportedCall
 from prefd.daemon.live.tensors import Tensor, parse_tensor, read_tensor, unpack
 from prefd.daemon.live.wire import read_entry, read_fields, take_bytes, take_double, take_number, take_text
@@ -47,7 +48,7 @@ def read_training_call(body: bytes) -> TrainingCall:
         if number == 1:
             call.model_id = take_text(value)
         elif number == 2:
-            call.seq_id = take_number(value)
+            call.seq_id = min(take_number(value), MAX_SEQ)
         elif number == 3:
             _add_datum(call, lambda value=value: _read_datum(take_bytes(value)))
         elif number == 4:
@@ -72,7 +73,7 @@ def parse_training_call(document: Mapping[str, Any], forward_only: bool) -> Trai
         raise RefusedCall(400, f"the request needs `{name}` with `data`, a list of datums")
     call = TrainingCall(str(document.get("model_id")), forward_only=forward_only or bool(document.get("forward_only")))
     seq_id = document.get("seq_id")
-    if not isinstance(seq_id, int):
+    if type(seq_id) is not int or not 0 <= seq_id <= MAX_SEQ:
         raise RefusedCall(400, "the request needs `seq_id`, its number in the model's requests")
     call.seq_id, call.loss_fn = seq_id, str(part.get("loss_fn", "cross_entropy"))
     call.config = dict(part.get("loss_fn_config") or {})
@@ -85,7 +86,7 @@ def _add_datum(call: TrainingCall, read: Any) -> None:
     """Add a datum to the call, or note why the call cannot be done."""
     try:
         call.data.append(read())
-    except UnsupportedCall as error:
+    except (UnsupportedCall, RefusedCall) as error:
         call.unsupported = call.unsupported or str(error)
 
 

@@ -128,7 +128,7 @@ class Futures:
                 if promise.n is not None and model.journal.is_forgotten(promise.n):
                     raise RefusedCall(404, f"the result of request {request_id} was fetched already, and is deleted")
             if loop.time() >= deadline:
-                return respond_again(request_id, standing)
+                return respond_again(request_id, explain_wait(model, promise, standing))
             await asyncio.sleep(pause)
             pause = min(1.5 * pause, self.waits.last_look)
             if promise.n is None:
@@ -159,15 +159,20 @@ def respond_failed(message: str, category: str) -> Response:
     return JSONResponse({"error": message, "category": category})
 
 
-def respond_again(request_id: str, standing: Standing | None) -> Response:
-    """Answer that a client is to ask again, and what it waits for."""
-    waits = standing is not None and not standing.runs
-    document = {
-        "type": "try_again",
-        "request_id": request_id,
-        "queue_state": "paused_capacity" if waits else "active",
-        "queue_state_reason": f"job {standing.job_id} is {standing.state}: {standing.reason or 'it waits for its turn'}"
-        if standing is not None and waits
-        else None,
-    }
-    return JSONResponse({name: each for name, each in document.items() if each is not None}, 408)
+def explain_wait(model: ClientModel, promise: Promise, standing: Standing | None) -> str:
+    """Say what a request waits for besides its model's work; empty where it waits for nothing else."""
+    if promise.n is None:
+        missing = model.journal.next_seq
+        return f"request {promise.seq} comes behind request {missing}, which has not arrived"
+    if standing is None or standing.runs:
+        return ""
+    return f"job {standing.job_id} is {standing.state}: {standing.reason or 'it waits for its turn'}"
+
+
+def respond_again(request_id: str, reason: str) -> Response:
+    """Answer that a client is to ask again, and what it waits for, which it shows where it is told that it pauses."""
+    document = {"type": "try_again", "request_id": request_id}
+    document |= (
+        {"queue_state": "paused_capacity", "queue_state_reason": reason} if reason else {"queue_state": "active"}
+    )
+    return JSONResponse(document, 408)

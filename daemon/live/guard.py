@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from prefd.daemon.live.keys import Keys
 from prefd.daemon.live.refusal import respond_refused
 
-MAX_BODY = 64 * 2**20
+MAX_BODY = 32 * 2**20
 """Bytes of a body as it is sent; clients cut their requests at 5 MB."""
 
 

@@ -103,3 +103,4 @@ class DaemonClientJobs:
                 Client(self.home).act_on_jobs("cancel", [job_id])
 
         await run_in_thread(ask)
+        self._looked.pop(job_id, None)

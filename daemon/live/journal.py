@@ -146,9 +146,11 @@ class Journal:
 
     # --- what comes in
 
-    async def submit(self, promise: Promise, document: Mapping[str, Any] | None) -> Promise:
-        """Take a request, once it is written down. Raises RefusedCall for another request with a number that is taken, and OSError."""
-        body = None if document is None else await run_in_thread(write_body, document)
+    async def submit(self, promise: Promise, body: str | None) -> Promise:
+        """Take a request, once it is written down. `body`: of `write_body`; None where the server has the answer.
+
+        Raises RefusedCall for another request with a number that is taken, and OSError.
+        """
         future: asyncio.Future[Promise] = asyncio.get_running_loop().create_future()
         self._waiting.append((Submission(promise, body), future))
         async with self._lock:
@@ -198,6 +200,12 @@ class Journal:
             return self.folder.result(number).read_bytes()
         except FileNotFoundError:
             return None
+
+    def has_room(self, most: int) -> bool:
+        """Return whether fewer than `most` requests are without a result."""
+        return (
+            len(self.held) + len(self._open) < most or self.pending < most
+        )  # the files are looked at where they must be
 
     @property
     def pending(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.live.jobs import ClientJobs
-from prefd.daemon.live.journal import Journal, Promise, digest_content
+from prefd.daemon.live.journal import Journal, Promise, digest_content, write_body
 from prefd.daemon.live.refusal import RefusedCall
-from prefd.daemon.live.sessions import Session, Sessions, check_room
+from prefd.daemon.live.sessions import MAX_MODELS, Session, Sessions, check_room
 from prefd.daemon.machine.files import read_json
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.runs.live_folder import LiveFolder
@@ -89,13 +90,13 @@ class Models:
             "with_optimizer": with_optimizer,
         }
         if model_id not in session.models:
-            check_room(session.models, "models")
+            check_room(session.models, MAX_MODELS, "models")
             job_id = await self.jobs.open(asked)
             session.models[model_id] = job_id
             self.sessions.keep(session)
         model = await self.find(model_id)
         promise = Promise(f"{model_id}:{CREATE}", CREATE, digest_content(content), context=dict(context or {}))
-        return await model.journal.submit(promise, {"kind": "get_info"})
+        return await model.journal.submit(promise, write_body({"kind": "get_info"}))
 
     async def find(self, model_id: str) -> ClientModel:
         """Return a model that an open session holds. Raises RefusedCall (404, 410), OSError."""
@@ -116,6 +117,14 @@ class Models:
     def close(self, model_id: str) -> None:
         """Forget a model whose session has ended."""
         self._open.pop(model_id, None)
+
+    def forget_removed(self, seconds: float) -> None:
+        """Forget the sessions that ended so long ago, and whose models' jobs were all removed. Raises OSError."""
+        now = time.monotonic()
+        for session in list(self.sessions.by_id.values()):
+            has_ended = session.ended and now - session.heard_at > seconds
+            if has_ended and not any(self.home.job(job_id).exists() for job_id in session.models.values()):
+                self.sessions.forget(session)
 
     def find_folder(self, model_id: str) -> LiveFolder:
         """Return the folder of a model, also of one whose session has ended. Raises RefusedCall (404)."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from prefd.daemon.live.checkpoints import delete_ended
 from prefd.daemon.live.models import Models
 from prefd.daemon.live.refusal import RefusedCall
-from prefd.daemon.live.sessions import Session
+from prefd.daemon.live.sessions import SILENT_SECONDS, Session
 from prefd.daemon.machine.files import write_json
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.runs.run_folder import RunDir
@@ -40,16 +40,23 @@ async def release_model(models: Models, job_id: int, reason: str) -> None:
         write_json(folder.closed, {"reason": reason, "at": time.time()})
     with suppress(RefusedCall):
         standing = await models.jobs.look(job_id)
-        if not standing.ended and not standing.began:
+        if not standing.ended and (not standing.began or standing.state == "paused"):  # it has no worker that would end
             await models.jobs.cancel(job_id)
+            standing = await models.jobs.look(job_id)
+        if standing.ended:  # else its worker does so, once it has done what is pending
+            await run_in_thread(folder.forget_session)
 
 
 async def keep_house(models: Models, release_seconds: float, look_seconds: float) -> None:
     """Release what clients have left, and delete what nobody needs any more, until cancelled."""
     while True:
+        began = time.monotonic()
         await asyncio.sleep(look_seconds)
         try:
+            forgive_stall(models, time.monotonic() - began - look_seconds)
+            await note_silence(models)
             await release_silent(models, release_seconds)
+            await run_in_thread(models.forget_removed, RESULT_GRACE)
             for model in models.list_open():
                 await run_in_thread(model.journal.forget_fetched, RESULT_GRACE)
             for model_id, job_id in list(models.sessions.list_models()):
@@ -58,6 +65,29 @@ async def keep_house(models: Models, release_seconds: float, look_seconds: float
                     log.info("deleted %s, whose time was over", path)
         except OSError as error:  # a full disk, say: the next look may find it well
             log.warning("sessions are not looked after: %s", error)
+
+
+def forgive_stall(models: Models, late_seconds: float) -> None:
+    """Give the clients the time in which this process stood still: nobody read what they sent."""
+    if late_seconds > 1:
+        for session in models.sessions.open:
+            session.heard_at += late_seconds
+
+
+async def note_silence(models: Models) -> None:
+    """Write into the folders of each client's models since when it is silent, and delete that once it is heard of. Raises OSError."""
+    now = time.monotonic()
+    for session in models.sessions.open:
+        silence = now - session.heard_at
+        if (silence > SILENT_SECONDS) == session.noted_silent:
+            continue
+        for job_id in session.models.values():
+            folder = RunDir(models.home.job(job_id)).live
+            if not session.noted_silent and folder.root.is_dir():
+                write_json(folder.silence, {"since": time.time() - silence})
+            else:
+                folder.silence.unlink(missing_ok=True)
+        session.noted_silent = not session.noted_silent
 
 
 async def release_silent(models: Models, release_seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefd.daemon.live.checkpoints import parse_path
 from prefd.daemon.live.models import Models, read_session
 from prefd.daemon.live.refusal import RefusedCall
-from prefd.daemon.live.sessions import OpenSampler, Session, check_room
+from prefd.daemon.live.sessions import MAX_SAMPLERS, OpenSampler, Session, check_room
 
 
 async def open_sampler(
@@ -22,7 +22,7 @@ async def open_sampler(
                 422, f"sampling session {sampler_id} was made before of other weights: each needs its own number"
             )
         return known
-    check_room(session.samplers, "samplers")
+    check_room(session.samplers, MAX_SAMPLERS, "samplers")
     if model_path is None:
         sampler = await _open_base(models, session, sampler_id, base_model)
     else:

@@ -26,7 +26,7 @@ from prefd.daemon.specs.path_or_hub_id import resolve_source
 from prefd.daemon.timing import USUAL, Timing
 
 REMEDY = "choose another with `prefd serve --port`, or `port` under [serve] in config.toml"
-HOUSE_SECONDS = 10.0
+HOUSE_SECONDS = 5.0
 """Between two looks at what clients have left."""
 ARRIVAL_SECONDS = 75.0
 """For a request to arrive whole, or a connection's next one to begin: a client keeps its connections."""

@@ -14,9 +14,19 @@ from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.machine.files import read_json, write_json
 
 SESSION_ID = re.compile(r"[0-9a-f]{32}")
+HEARTBEAT_SECONDS = 10.0
+"""Between two heartbeats of a client."""
+SILENT_SECONDS = 1.5 * HEARTBEAT_SECONDS
+"""Without a word for so long, a client is silent: a heartbeat has not come."""
 MAX_OPEN = 100
 MAX_MODELS = 100
-"""So many models and so many samplers may a session hold."""
+"""So many models may a session hold, each with its worker."""
+MAX_SAMPLERS = 10_000
+"""And so many samplers: a client that samples as it trains opens one for each step."""
+
+
+OF_THIS_PROCESS = ("heard_at", "noted_silent")
+"""What is not kept of a session."""
 
 
 @dataclass
@@ -47,11 +57,14 @@ class Session:
     """Why it has ended; empty while it has not."""
     heard_at: float = 0.0
     """When its client was last heard of, on the monotonic clock of this process."""
+    noted_silent: bool = True
+    """Whether its models' folders may say that it is silent."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what is kept of it."""
         samplers = {name: vars(each) for name, each in self.samplers.items()}
-        return {**{name: each for name, each in vars(self).items() if name != "heard_at"}, "samplers": samplers}
+        kept = {name: each for name, each in vars(self).items() if name not in OF_THIS_PROCESS}
+        return {**kept, "samplers": samplers}
 
 
 class Sessions:
@@ -91,6 +104,11 @@ class Sessions:
         """Write a session down for good. Raises OSError."""
         write_json(self.folder / f"{session.id}.json", session.to_json())
 
+    def forget(self, session: Session) -> None:
+        """Forget a session that has ended, for good. Raises OSError."""
+        (self.folder / f"{session.id}.json").unlink(missing_ok=True)
+        del self.by_id[session.id]
+
     def find(self, session_id: Any) -> Session:
         """Return an open session, which is heard of now. Raises RefusedCall (404, or 410 for one that has ended)."""
         session = self.by_id.get(session_id) if isinstance(session_id, str) else None
@@ -126,7 +144,7 @@ class Sessions:
         return None if session is None else session.models.get(model_id)
 
 
-def check_room(held: Mapping[str, Any], what: str) -> None:
-    """Raise RefusedCall (429) where a session holds as many as it may."""
-    if len(held) >= MAX_MODELS:
-        raise RefusedCall(429, f"the session holds {MAX_MODELS} {what} already: begin another")
+def check_room(held: Mapping[str, Any], most: int, what: str) -> None:
+    """Raise RefusedCall (400) where a session holds as many as it may; a client would ask again for ever after 429."""
+    if len(held) >= most:
+        raise RefusedCall(400, f"the session holds {most} {what} already: begin another")

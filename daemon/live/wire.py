@@ -12,6 +12,10 @@ from prefd.daemon.live.refusal import RefusedCall
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_VARINT_BYTES = 10
+MAX_FIELDS = 20_000
+"""Of one message: clients send 1,024 datums at once, and a datum has some ten."""
+MAX_NUMBERS = 64
+"""Of one repeated number: the only ones are shapes."""
 
 Field = tuple[int, int | bytes]
 """A field's number, and its value: a number of a varint, else the bytes."""
@@ -19,8 +23,10 @@ Field = tuple[int, int | bytes]
 
 def read_fields(data: bytes) -> Iterator[Field]:
     """Yield the fields of a message in their order, unknown ones too. Raises RefusedCall (400) for what is cut or of no known type."""
-    position = 0
+    position = fields = 0
     while position < len(data):
+        if (fields := fields + 1) > MAX_FIELDS:
+            raise RefusedCall(400, f"a message of the protobuf body has more than {MAX_FIELDS:,} fields")
         tag, position = _read_varint(data, position)
         number, kind = tag >> 3, tag & 7
         if kind == VARINT:
@@ -86,8 +92,10 @@ def read_numbers(value: int | bytes) -> list[int]:
     """Return the values of a repeated number, packed or one at a time."""
     if isinstance(value, int):
         return [value]
-    numbers, position = [], 0
+    numbers, position = list[int](), 0
     while position < len(value):
+        if len(numbers) == MAX_NUMBERS:
+            raise RefusedCall(400, f"the protobuf body has a shape of more than {MAX_NUMBERS} numbers")
         number, position = _read_varint(value, position)
         numbers.append(number)
     return numbers

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prefd.daemon.runs.run_folder import ATTEMPTS, RunDir
 
-PARTS = ("checkpoints", "fused")
+PARTS = {"checkpoints": ("checkpoints", "live/state", "live/weights"), "fused": ("fused",)}
 """The folders of a run that can go by themselves: what is left can be read, and used, without them."""
 
 
@@ -29,10 +29,11 @@ def measure_run(run: RunDir) -> RunSize:
 
 
 def list_parts(run: RunDir, part: str) -> list[Path]:
-    """Return the folders that are called `part` in a job's folder, and in those of its earlier attempts."""
+    """Return the folders of a `part` in a job's folder, and in those of its earlier attempts."""
     attempts = run.root / ATTEMPTS
     earlier = sorted(attempts.iterdir()) if attempts.is_dir() else []
-    return [folder / part for folder in (run.root, *earlier) if (folder / part).is_dir()]
+    folders = [folder / name for folder in (run.root, *earlier) for name in PARTS[part]]
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def measure_folder(folder: Path) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from prefd.daemon.machine.files import read_json
+
+SNAPSHOT = "_snapshot-"
+"""How the folders of snapshots begin for which the client has no name: it samples from them, and cannot ask for them later."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class LiveFolder:
         """Return the file that says that the client is gone: the worker does what is pending, and ends."""
         return self.root / "closed.json"
 
+    @property
+    def silence(self) -> Path:
+        """Return the file that is there while the client is not heard of, and says since when."""
+        return self.root / "silence.json"
+
     def create(self) -> None:
         """Create the folders that the server writes to, and that of the results."""
         for folder in (self.requests, self.held, self.results):
@@ -74,6 +83,25 @@ class LiveFolder:
         document = read_json(self.applied)
         number = document.get("applied") if isinstance(document, dict) else None
         return number if isinstance(number, int) else 0
+
+    def forget_session(self) -> None:
+        """Delete what only an open session needs: its requests and results, its exact state, and snapshots without a name.
+
+        What the client saved by name stays. Raises OSError.
+        """
+        for folder in (self.requests, self.results, self.held, self.state):
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        for folder in self.sampler_weights.glob(f"{SNAPSHOT}*"):
+            shutil.rmtree(folder)
+        for file in (self.promises, self.silence):
+            file.unlink(missing_ok=True)
+
+    def read_silence(self) -> float | None:
+        """Return since when (Unix time) the client is not heard of; None where it is."""
+        document = read_json(self.silence)
+        since = document.get("since") if isinstance(document, dict) else None
+        return since if isinstance(since, float) else None
 
     def request(self, n: int) -> Path:
         """Return the file of request `n`."""

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -17,6 +17,7 @@ from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.batch_record import BatchRecord
 from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.runs.phases import Phase
+from prefd.daemon.text.times import format_clock
 from prefd.plugins.metrics import EVAL
 
 if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's number waits for none
@@ -32,7 +33,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress says where a running phase stands: `done` of `total` `unit`s, at `rate` a second, `eta_s` seconds to go."""
+    """Progress says where a running phase stands: `done` of `total` `unit`s, at `rate` a second, `eta_s` seconds to go.
+
+    A client's model has a total of 0: nobody knows how many steps the client will take.
+    """
 
     phase: Phase
     done: int
@@ -42,6 +46,12 @@ class Progress:
     eta_s: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     updated_at: float = 0.0
+    note: str = ""
+    """What else there is to say, in words."""
+
+    def describe_count(self) -> str:
+        """Describe how much is done: `3/8 steps`, or `3 steps` where there is no total."""
+        return f"{self.done}/{self.total} {self.unit}" if self.total else f"{self.done} {self.unit}"
 
 
 def _build(kind: type[T], value: Any) -> T | None:
@@ -129,7 +139,16 @@ class RunDir:
 
     def progress(self) -> Progress | None:
         """Read the progress of the running phase; None where there is none that this version can read."""
-        return _build(Progress, read_json(self.root / PROGRESS))
+        progress = _build(Progress, read_json(self.root / PROGRESS))
+        if progress is None or progress.phase != "live":
+            return progress
+        return replace(
+            progress, note=", ".join(filter(None, [describe_references(progress), self._describe_silence()]))
+        )
+
+    def _describe_silence(self) -> str:
+        since = self.live.read_silence()
+        return "" if since is None else f"no client since {format_clock(since)}"
 
     def write_progress(self, progress: Progress) -> None:
         """Write the progress of the running phase, with the time."""
@@ -180,6 +199,12 @@ class RunDir:
         """Yield each complete line of metrics.jsonl; a line cut by a crash is passed over. One line at a time is in memory."""
         with suppress(FileNotFoundError), self.metrics.open("rb") as file:
             yield from filter(None, map(parse_row, file))
+
+
+def describe_references(progress: Progress) -> str:
+    """Describe what a client asked of references: what was in the cache, and what was scored; empty where it asked nothing."""
+    hits, scored = (round(progress.metrics.get(name, 0)) for name in ("ref_hits", "ref_scored"))
+    return f"references: {hits} from the cache, {scored} scored" if hits or scored else ""
 
 
 def is_evaluation(row: Mapping[str, Any]) -> bool:

@@ -118,15 +118,9 @@ class PlainView:
             return
         if time.monotonic() >= self.next_line:
             self.next_line = time.monotonic() + self.seconds
-            numbers = f"{progress.done}/{progress.total} {progress.unit}"
-            self.console.print(
-                "  ".join(
-                    filter(
-                        None,
-                        [f"{progress.phase:<{LABEL}}{numbers}", describe_pace(progress), describe_metrics(progress)],
-                    )
-                )
-            )
+            count = f"{progress.phase:<{LABEL}}{progress.describe_count()}"
+            parts = [count, describe_pace(progress), describe_metrics(progress), progress.note]
+            self.console.print("  ".join(filter(None, parts)))
 
 
 class TerminalView:
@@ -163,10 +157,10 @@ def draw_block(job: Job, progress: Progress | None) -> Group | Text:
     grid.add_column(no_wrap=True, width=LABEL - 2)
     grid.add_column(width=26)
     grid.add_column(no_wrap=True)
-    bar = ProgressBar(total=max(progress.total, 1), completed=progress.done, width=26)
-    share = f"{progress.done / progress.total:.0%}" if progress.total else "-"
-    grid.add_row(render.color_state(job.state), bar, f"{progress.done}/{progress.total} {progress.unit}  {share}")
-    lines = [text for text in (describe_metrics(progress), describe_pace(progress)) if text]
+    bar = ProgressBar(total=progress.total, completed=progress.done, width=26) if progress.total else ""
+    share = f"  {progress.done / progress.total:.0%}" if progress.total else ""
+    grid.add_row(render.color_state(job.state), bar, f"{progress.describe_count()}{share}")
+    lines = [text for text in (describe_metrics(progress), describe_pace(progress), progress.note) if text]
     return Group(grid, *[Text(" " * LABEL + line) for line in lines])
 
 

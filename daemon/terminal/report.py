@@ -55,7 +55,9 @@ def job_facts(details: JobDetails) -> list[Fact]:
             if each[0] != "warning" or each not in facts
         ]
     if (progress := details.progress) is not None and not job.ended:
-        facts.append(("progress", f"{progress.phase}: {progress.done} of {progress.total} {progress.unit}"))
+        facts.append(
+            ("progress", ", ".join(filter(None, [f"{progress.phase}: {progress.describe_count()}", progress.note])))
+        )
     facts += [(name, str(path)) for name, path in details.outputs.items()]
     training = details.outcomes.get("training")
     if job.state == "done" and training is not None and "adapter" not in details.outputs:

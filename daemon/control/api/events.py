@@ -41,6 +41,10 @@ Without `after` or Last-Event-ID it begins now; with the last id seen, behind it
 every 15 seconds, and the stream ends with the daemon."""
 
 
+Moment = tuple[float, str]
+"""When a job's progress was written, and what is noted beside it: another one is another progress."""
+
+
 class EventsQuery(Query):
     """EventsQuery holds the parameters of `GET /v1/events`."""
 
@@ -58,7 +62,7 @@ class Hub:
         self.timing = timing
         self.streams = 0
         self.closed = False
-        self.progress: dict[int, tuple[float, bytes]] = {}
+        self.progress: dict[int, tuple[Moment, bytes]] = {}
         """Of each running job: when it was written, and its event."""
         self.standing: dict[str, bytes] = {}
         """The events that say how things stand, of which each client is told the newest, by their kind."""
@@ -116,7 +120,7 @@ class Hub:
         """Returns a value that changes when an event may have happened."""
         runs = {job.id: RunDir(self.home.job(job.id)) for job in table.list(*RUNNING)}
         self.progress = {
-            job_id: (progress.updated_at, _format_event(ProgressEvent(job=job_id, **vars(progress))))
+            job_id: ((progress.updated_at, progress.note), _format_event(ProgressEvent(job=job_id, **vars(progress))))
             for job_id, run in runs.items()
             if (progress := run.progress()) is not None
         }
@@ -181,7 +185,7 @@ async def stream_events(hub: Hub, cursor: Cursor | None, job_id: int | None) -> 
     with hub.listening(), JobTable.open_readonly(hub.home.database) as table:
         follower = Follower(table, hub.home, cursor or find_end(table, hub.home), job_id)
         yield f"retry: {RETRY_MS}\nid: {follower.cursor}\n\n".encode()  # a place to come back to, before any event
-        progress_times: dict[int, float] = {}
+        progress_times: dict[int, Moment] = {}
         standing: dict[str, bytes] = {}
         try:
             while True:
@@ -217,7 +221,7 @@ def _format_event(data: EventData) -> bytes:
     return f"event: {data.kind}\ndata: ".encode() + dump_compact(asdict(data)) + b"\n\n"
 
 
-def _format_progress(hub: Hub, progress_times: dict[int, float], job_id: int | None) -> bytes:
+def _format_progress(hub: Hub, progress_times: dict[int, Moment], job_id: int | None) -> bytes:
     """Formats each running job's progress that is newer than what this client has had."""
     frames = b""
     for job, (moment, frame) in hub.progress.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -11,10 +12,10 @@ from starlette.routing import Route
 from prefd.daemon.live.bodies import parse_document, read_json_body
 from prefd.daemon.live.checkpoints import SCHEME, parse_path
 from prefd.daemon.live.client_requests import LoadWeights
-from prefd.daemon.live.endpoints.training import respond_promise
-from prefd.daemon.live.journal import Promise, digest_content
-from prefd.daemon.live.models import Models, read_session
+from prefd.daemon.live.endpoints.ordered import Work, promise_ordered
+from prefd.daemon.live.models import ClientModel, Models, read_session
 from prefd.daemon.live.refusal import RefusedCall
+from prefd.daemon.runs.live_folder import LiveFolder
 
 
 def list_routes(models: Models) -> Sequence[Route]:
@@ -23,30 +24,15 @@ def list_routes(models: Models) -> Sequence[Route]:
     async def load(request: Request) -> Response:
         document, body = await read_json_body(request)
         asked = parse_document(document, LoadWeights)
-        asked.optimizer_config.check()
-        path = parse_path(asked.path)
-        folder = models.find_folder(path.model_id)
-        target = path.locate(folder)
-        if path.kind != "weights" or not target.is_dir():
-            raise RefusedCall(
-                404, f"there is no checkpoint {asked.path} to train from; one is called {SCHEME}MODEL/weights/NAME"
-            )
         if asked.model_id is not None and asked.seq_id is not None:
-            model = await models.find(asked.model_id)
-            context = {"type": "load_weights", "path": asked.path, "model_id": model.id}
-            promise = Promise(
-                f"{model.id}:{asked.seq_id}", "saved", digest_content(body), asked.seq_id, context=context
+            return await promise_ordered(
+                models, asked.model_id, asked.seq_id, "saved", body, lambda model: plan_loading(model, asked)
             )
-            work = {
-                "kind": "load_state",
-                "seq_id": asked.seq_id,
-                "path": str(target),
-                "with_optimizer": asked.optimizer,
-            }
-            return await respond_promise(model, promise, work)
+        asked.optimizer_config.check()
+        folder, target = find_state(asked.path)
         if asked.session_id is None or asked.model_seq_id is None:
             raise RefusedCall(400, "the request needs `session_id` and `model_seq_id`, or `model_id` and `seq_id`")
-        origin = read_session(folder, path.model_id)
+        origin = read_session(folder, parse_path(asked.path).model_id)
         if asked.base_model not in (None, origin["base_model"]):
             raise RefusedCall(422, f"{asked.path} is of {origin['base_model']}, not of {asked.base_model}")
         session = models.sessions.find(asked.session_id)
@@ -62,5 +48,24 @@ def list_routes(models: Models) -> Sequence[Route]:
             context={"type": "load_weights", "path": asked.path, "model_id": model_id},
         )
         return JSONResponse({"request_id": promise.request_id, "model_id": model_id})
+
+    def find_state(text: str) -> tuple[LiveFolder, Path]:
+        path = parse_path(text)
+        folder = models.find_folder(path.model_id)
+        target = path.locate(folder)
+        if path.kind != "weights" or not target.is_dir():
+            raise RefusedCall(
+                404, f"there is no checkpoint {text} to train from; one is called {SCHEME}MODEL/weights/NAME"
+            )
+        return folder, target
+
+    def plan_loading(model: ClientModel, asked: LoadWeights) -> Work:
+        folder, target = find_state(asked.path)
+        own, other = model.read_session(), read_session(folder, parse_path(asked.path).model_id)
+        if own["model"] != other["model"]:
+            raise RefusedCall(422, f"{asked.path} is of {other['base_model']}, not of {own['base_model']}")
+        context = {"type": "load_weights", "path": asked.path, "model_id": model.id}
+        work = {"kind": "load_state", "seq_id": asked.seq_id, "path": str(target), "with_optimizer": asked.optimizer}
+        return Work(work, context)
 
     return [Route("/load_weights", load, methods=["POST"])]

@@ -13,7 +13,7 @@ from prefd.daemon.live.bodies import parse_document, read_json_body
 from prefd.daemon.live.client_requests import CreateSampler, RetrieveFuture, SampleCall
 from prefd.daemon.live.datums import parse_tokens
 from prefd.daemon.live.futures import Futures
-from prefd.daemon.live.journal import Promise, digest_content
+from prefd.daemon.live.journal import Promise, digest_content, write_body
 from prefd.daemon.live.models import Models
 from prefd.daemon.live.refusal import RefusedCall, UnsupportedCall
 from prefd.daemon.live.samplers import open_sampler
@@ -48,7 +48,7 @@ def list_routes(models: Models, futures: Futures) -> Sequence[Route]:
         _, sampler = models.sessions.find_of_sampler(asked.sampling_session_id)
         model = await models.find(sampler.host)
         request_id = f"{asked.sampling_session_id}:{asked.seq_id}"
-        if model.journal.find(request_id) is None and model.journal.pending >= MAX_PENDING:
+        if model.journal.find(request_id) is None and not model.journal.has_room(MAX_PENDING):
             raise RefusedCall(429, f"{MAX_PENDING} requests wait already: send fewer at once")
         try:
             tokens = parse_tokens(asked.prompt)
@@ -59,7 +59,7 @@ def list_routes(models: Models, futures: Futures) -> Sequence[Route]:
         work = make_scoring(asked, tokens) if is_scored_alone else make_sampling(asked, tokens)
         context = {"num_samples": asked.num_samples if is_scored_alone else 0}
         promise = Promise(request_id, "sample", digest_content(body), context=context)
-        kept = await model.journal.submit(promise, {**work, "path": sampler.folder})
+        kept = await model.journal.submit(promise, write_body({**work, "path": sampler.folder}))
         names = [f"{request_id}:{index}" for index in range(asked.num_samples)]
         return JSONResponse({"request_id": kept.request_id, "sample_sequence_ids": names})
 

@@ -10,12 +10,12 @@ from starlette.routing import Route
 
 from prefd.daemon.live.bodies import parse_document, read_json_body
 from prefd.daemon.live.checkpoints import CheckpointPath, check_name, note_checkpoint
-from prefd.daemon.live.client_requests import SaveForSampler, SaveWeights
-from prefd.daemon.live.endpoints.training import respond_promise
-from prefd.daemon.live.journal import Promise, digest_content
+from prefd.daemon.live.client_requests import OrderedRequest, SaveForSampler, SaveWeights
+from prefd.daemon.live.endpoints.ordered import Work, promise_ordered
 from prefd.daemon.live.models import ClientModel, Models
 from prefd.daemon.live.refusal import RefusedCall
-from prefd.daemon.live.sessions import OpenSampler, check_room
+from prefd.daemon.live.sessions import MAX_SAMPLERS, OpenSampler, check_room
+from prefd.daemon.runs.live_folder import SNAPSHOT
 
 
 def list_routes(models: Models) -> Sequence[Route]:
@@ -23,20 +23,28 @@ def list_routes(models: Models) -> Sequence[Route]:
 
     async def save_state(request: Request) -> Response:
         document, body = await read_json_body(request)
-        asked = parse_document(document, SaveWeights)
-        model = await models.find(asked.model_id)
-        path = CheckpointPath(model.id, "weights", check_name(asked.path or f"state-{asked.seq_id}"))
-        return await save(model, path, asked, body, {"type": "save_weights", "path": str(path)})
+        place = parse_document(document, OrderedRequest)
+
+        def plan(model: ClientModel) -> Work:
+            asked = parse_document(document, SaveWeights)
+            path = CheckpointPath(model.id, "weights", name_checkpoint(asked.path, f"state-{asked.seq_id}"))
+            return plan_saving(model, path, asked, {"type": "save_weights", "path": str(path)})
+
+        return await promise_ordered(models, place.model_id, place.seq_id, "saved", body, plan)
 
     async def save_for_sampler(request: Request) -> Response:
         document, body = await read_json_body(request)
-        asked = parse_document(document, SaveForSampler)
-        model = await models.find(asked.model_id)
-        path = CheckpointPath(model.id, "sampler_weights", check_name(asked.path or f"snapshot-{asked.seq_id}"))
-        context = {"type": "save_weights_for_sampler", "path": str(path)}
-        if asked.path is None:
-            context = {"type": context["type"], "sampling_session_id": open_snapshot(model, path, asked)}
-        return await save(model, path, asked, body, context)
+        place = parse_document(document, OrderedRequest)
+
+        def plan(model: ClientModel) -> Work:
+            asked = parse_document(document, SaveForSampler)
+            path = CheckpointPath(model.id, "sampler_weights", name_checkpoint(asked.path, f"{SNAPSHOT}{asked.seq_id}"))
+            context = {"type": "save_weights_for_sampler", "path": str(path)}
+            if asked.path is None:
+                context = {"type": context["type"], "sampling_session_id": open_snapshot(model, path, asked)}
+            return plan_saving(model, path, asked, context)
+
+        return await promise_ordered(models, place.model_id, place.seq_id, "saved", body, plan)
 
     def open_snapshot(model: ClientModel, path: CheckpointPath, asked: SaveForSampler) -> str:
         session = models.sessions.find_of_model(model.id)
@@ -48,7 +56,7 @@ def list_routes(models: Models) -> Sequence[Route]:
             model.id, str(model.read_session()["base_model"]), str(path), str(path.locate(model.folder))
         )
         if (known := session.samplers.get(sampler_id)) is None:
-            check_room(session.samplers, "samplers")
+            check_room(session.samplers, MAX_SAMPLERS, "samplers")
             session.samplers[sampler_id] = sampler
             models.sessions.keep(session)
         elif known != sampler:
@@ -63,13 +71,14 @@ def list_routes(models: Models) -> Sequence[Route]:
     ]
 
 
-async def save(
-    model: ClientModel, path: CheckpointPath, asked: SaveWeights, body: bytes, context: dict[str, str]
-) -> Response:
-    """Promise to save a model under a name. Raises RefusedCall, OSError."""
+def name_checkpoint(name: str | None, own: str) -> str:
+    """Return the name that a client gives, or `own` where it gives none. Raises RefusedCall (400) for one that is none."""
+    return own if name is None else check_name(name)
+
+
+def plan_saving(model: ClientModel, path: CheckpointPath, asked: SaveWeights, context: dict[str, str]) -> Work:
+    """Return what saves a model under a name, and note when that ends. Raises OSError."""
     kind = "save_state" if path.kind == "weights" else "save_sampler"
     if asked.ttl_seconds is not None or asked.user_metadata:
         note_checkpoint(model.folder, path, asked.ttl_seconds, asked.user_metadata)
-    promise = Promise(f"{model.id}:{asked.seq_id}", "saved", digest_content(body), asked.seq_id, context=context)
-    work = {"kind": kind, "seq_id": asked.seq_id, "name": path.name, "overwrite": asked.overwrite}
-    return await respond_promise(model, promise, work)
+    return Work({"kind": kind, "seq_id": asked.seq_id, "name": path.name, "overwrite": asked.overwrite}, context)

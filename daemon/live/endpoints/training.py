@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prefd.daemon.live.bodies import parse_document, read_body, read_json_body
-from prefd.daemon.live.client_requests import CreateModel, ModelRequest, OptimStep
+from prefd.daemon.live.bodies import parse_apart, parse_document, read_body, read_json_body
+from prefd.daemon.live.client_requests import CreateModel, ModelRequest, OptimStep, OrderedRequest
 from prefd.daemon.live.datums import TrainingCall, parse_training_call, read_training_call
-from prefd.daemon.live.journal import Promise, digest_content
+from prefd.daemon.live.endpoints.ordered import Work, promise_ordered
 from prefd.daemon.live.models import ClientModel, Models
-from prefd.daemon.live.refusal import RefusedCall
+from prefd.daemon.live.refusal import RefusedCall, UnsupportedCall
 from prefd.daemon.live.results import PROTOBUF
 
 
@@ -39,32 +39,17 @@ def list_routes(models: Models) -> Sequence[Route]:
         return JSONResponse(describe_training_model(model))
 
     async def forward(request: Request) -> Response:
-        return await take_call(request, forward_only=True)
+        return await take_call(models, request, forward_only=True)
 
     async def forward_backward(request: Request) -> Response:
-        return await take_call(request, forward_only=False)
-
-    async def take_call(request: Request, forward_only: bool) -> Response:
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() == PROTOBUF:
-            body = await read_body(request)
-            call = read_training_call(body)
-            call.forward_only = call.forward_only or forward_only
-        else:
-            document, body = await read_json_body(request)
-            call = parse_training_call(document, forward_only)
-        return await promise_call(models, call, body)
+        return await take_call(models, request, forward_only=False)
 
     async def step(request: Request) -> Response:
         document, body = await read_json_body(request)
-        asked = parse_document(document, OptimStep)
-        model = await models.find(asked.model_id)
-        settings = asked.adam_params
-        error = "" if settings is not None else "only adam_params are supported here: the optimizer is AdamW"
-        promise = Promise(f"{model.id}:{asked.seq_id}", "optim_step", digest_content(body), asked.seq_id, error=error)
-        work = (
-            {"kind": "optim_step", "seq_id": asked.seq_id, "adam_params": settings.model_dump()} if settings else None
+        place = parse_document(document, OrderedRequest)
+        return await promise_ordered(
+            models, place.model_id, place.seq_id, "optim_step", body, lambda _: plan_step(document)
         )
-        return await respond_promise(model, promise, work)
 
     return [
         Route("/create_model", create_model, methods=["POST"]),
@@ -75,21 +60,37 @@ def list_routes(models: Models) -> Sequence[Route]:
     ]
 
 
+async def take_call(models: Models, request: Request, forward_only: bool) -> Response:
+    """Take a forward or forward-backward request, in protobuf or JSON. Raises RefusedCall, OSError."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() == PROTOBUF:
+        body = await read_body(request)
+        call = await parse_apart(read_training_call, body)
+        call.forward_only = call.forward_only or forward_only
+    else:
+        document, body = await read_json_body(request)
+        call = await parse_apart(lambda _: parse_training_call(document, forward_only), body)
+    return await promise_call(models, call, body)
+
+
+def plan_step(document: dict[str, Any]) -> Work:
+    """Return a step of the optimizer. Raises RefusedCall, and UnsupportedCall for another optimizer."""
+    asked = parse_document(document, OptimStep)
+    if asked.adam_params is None:
+        raise UnsupportedCall("only adam_params are supported here: the optimizer is AdamW")
+    return Work({"kind": "optim_step", "seq_id": asked.seq_id, "adam_params": asked.adam_params.model_dump()})
+
+
 async def promise_call(models: Models, call: TrainingCall, body: bytes) -> Response:
     """Promise the result of a forward or forward-backward request. Raises RefusedCall, OSError."""
-    model = await models.find(call.model_id)
+
+    def plan(_: ClientModel) -> Work:
+        if call.unsupported:
+            raise UnsupportedCall(call.unsupported)
+        return Work(call.make_document())
+
     # both of the client's ways to say "forward only" may come with the same bytes
-    digest = digest_content(body + bytes([call.forward_only]))
-    promise = Promise(f"{model.id}:{call.seq_id}", "loss", digest, call.seq_id, error=call.unsupported)
-    return await respond_promise(model, promise, None if call.unsupported else call.make_document())
-
-
-async def respond_promise(model: ClientModel, promise: Promise, document: dict[str, Any] | None) -> Response:
-    """Take a request, and answer with its promise. Raises RefusedCall, OSError."""
-    if model.read_session()["lora"] is None and promise.seq is not None:
-        raise RefusedCall(400, f"{model.id} is not trained: it only samples")
-    kept = await model.journal.submit(promise, document)
-    return JSONResponse({"request_id": kept.request_id, "model_id": model.id})
+    content = body + bytes([call.forward_only])
+    return await promise_ordered(models, call.model_id, call.seq_id, "loss", content, plan)
 
 
 def describe_training_model(model: ClientModel) -> dict[str, Any]:

@@ -37,6 +37,10 @@ class Vocabulary:
                 f"{place} has {len(ids)} tokens, and {self.model} has {self.tables.positions} positions "
                 f"({self.tables.positions_name}); make it shorter"
             )
+        if self.tables.made_for is not None and len(ids) > self.tables.made_for:
+            raise JobError(
+                f"{place} has {len(ids)} tokens, and {self.model} was made for {self.tables.made_for}; make it shorter"
+            )
         array = np.array(ids, np.uint32)
         array.flags.writeable = False
         return Completion(array, start)

@@ -66,11 +66,13 @@ def load_session(job: RunningJob, folder: LiveFolder, session: LiveSession, stop
         pace = Pace.from_environment(loading.device())
         learner = Learner(policy, scorer, vocabulary, sizes.batch_tokens, pace, stop)
     state = SessionState(folder, source, str(job.identify(source).identity["weights"]))
-    if state.restore(learner) == 0 and learner is not None and session.from_state is not None:
+    applied = state.restore(learner)
+    references.counts = state.counts
+    if applied == 0 and learner is not None and session.from_state is not None:
         load_state(Path(session.from_state), learner.policy, session.with_optimizer)
         learner.changed = True
     steps = StepLog(job.run, references, learner.steps if learner else 0)
-    steps.metrics.resume_after(steps.steps)
+    steps.resume()
     return LoadedSession(Answering(folder, session, source, learner, questions, steps), state)
 
 

@@ -30,6 +30,20 @@ class Asked(NamedTuple):
     completion: Completion
 
 
+class Counts(NamedTuple):
+    """Counts says for how many completions the cache had an answer, and how many were scored."""
+
+    hits: int = 0
+    scored: int = 0
+
+    def plus(self, hits: int, scored: int) -> Counts:
+        """Return them with more counted."""
+        return Counts(self.hits + hits, self.scored + scored)
+
+
+NOTHING = Counts()
+
+
 class ScoredAnswer(NamedTuple):
     """ScoredAnswer is the log-probability of each token of a completion's answer, and where it is from."""
 
@@ -40,15 +54,12 @@ class ScoredAnswer(NamedTuple):
 
 @dataclass
 class References:
-    """References answers from the cache, and counts what it had (`hits`) and what was scored (`scored`)."""
+    """References answers from the cache, and counts what it had and what was scored, in all of the session's workers."""
 
     open: Callable[[ReferenceFingerprint], Reference]
     batch_tokens: int
     stop: StopEvent
-    hits: int = 0
-    scored: int = 0
-    batches: int = 0
-    """How many times something was asked, however much at once."""
+    counts: Counts = NOTHING
     stores: dict[str, Reference] = field(default_factory=dict)
 
     def answer(self, asked: Sequence[Asked]) -> list[ScoredAnswer]:
@@ -61,7 +72,6 @@ class References:
         by_sampler: dict[str, list[int]] = {}
         for index, each in enumerate(asked):
             by_sampler.setdefault(each.sampler.fingerprint.sha256, []).append(index)
-        self.batches += bool(asked)
         for indices in by_sampler.values():
             answers |= zip(indices, self._answer_of_one([asked[index] for index in indices]))
         return [answers[index] for index in range(len(asked))]
@@ -73,8 +83,7 @@ class References:
         store = self._open_store(sampler)
         missing = set(store.missing(keys))
         self._score(sampler, store, {key: each.completion for key, each in zip(keys, asked) if key in missing})
-        self.scored += len(missing)
-        self.hits += sum(key not in missing for key in keys)
+        self.counts = self.counts.plus(sum(key not in missing for key in keys), len(missing))
         return [ScoredAnswer(value, key not in missing) for key, value in zip(keys, store.get(keys))]
 
     def _score(self, sampler: Sampler, store: Reference, missing: dict[bytes, Completion]) -> None:

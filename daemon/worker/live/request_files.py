@@ -10,12 +10,13 @@ from typing import TypeGuard, TypeVar
 from pydantic import ValidationError
 
 from prefd.cache.segments.durable import flush, flush_for_good
-from prefd.daemon.machine.files import write_json
+from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker_tasks.live_requests import AnyRequest, FailedResult, LiveResult, parse_request
+from prefd.daemon.worker_tasks.live_requests import AnyRequest, FailedResult, LiveResult, parse_request, parse_result
 
 Kind = TypeVar("Kind", bound=AnyRequest)
+Result = TypeVar("Result", bound=LiveResult)
 
 
 @dataclass
@@ -60,10 +61,17 @@ class RequestFiles:
             return FailedResult(n=n, category="user", error=f"request {n} cannot be read: {words}")
         return request
 
+    def read_result(self, request: Kind, kind: type[Result]) -> Result | FailedResult | None:
+        """Read the result that a request was given before a crash; None where there is none, or a power cut has taken it."""
+        try:
+            return parse_result(kind, self.folder.result(request.n).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
     def finish(self, result: LiveResult) -> None:
         """Write the result of the next request, unless it was written before a crash, and go on behind it."""
         path = self.folder.result(result.n)
-        if not path.exists():
+        if read_json(path) is None:
             write_json(path, json.loads(result.model_dump_json()), flush=False, indent=None)
             self.written.append(result.n)
         self.done = result.n

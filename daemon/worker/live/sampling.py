@@ -25,6 +25,8 @@ from prefd.daemon.worker_tasks.live_requests import SampledSequence, SampleReque
 
 PREFILL_TOKENS = 2048
 """Tokens of a prompt that run at once."""
+LEAST_TOP_P = 1e-9
+"""A top_p that leaves the likeliest token alone."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,13 @@ class Generator:
                 self._look_for_stop()
         return SampledSequence(stop_reason="length", tokens=tokens, logprobs=logprobs)
 
-    @staticmethod
     def _generate(
-        model: nn.Module, last: mx.array, caches: list[Any], most: int, params: SamplingParams
+        self, model: nn.Module, last: mx.array, caches: list[Any], most: int, params: SamplingParams
     ) -> Iterator[tuple[int, mx.array]]:
-        sampler = make_sampler(temp=params.temperature, top_p=params.top_p, top_k=max(params.top_k, 0))
+        # mlx-lm refuses a top_k of all tokens or more, and takes a top_p of 0 for "all", where it means the likeliest alone
+        is_bound = 0 < params.top_k < (self.tables.tokens or 2**31)
+        top_k, top_p = params.top_k if is_bound else 0, max(params.top_p, LEAST_TOP_P)
+        sampler = make_sampler(temp=params.temperature, top_p=top_p, top_k=top_k)
         steps: Any = generate_step(last, model, max_tokens=most, sampler=sampler, prompt_cache=caches)
         yield from steps
 

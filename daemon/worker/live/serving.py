@@ -12,16 +12,19 @@ import mlx.core as mx
 from pydantic import ValidationError
 
 from prefd.daemon.errors import EXPECTED
-from prefd.daemon.machine.files import DISK_TROUBLE
+from prefd.daemon.machine.files import DISK_TROUBLE, read_json
 from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.runs.phase_outcomes import LiveOutcome
 from prefd.daemon.runs.phase_summaries import LiveSummary
+from prefd.daemon.text.wording import pluralize
 from prefd.daemon.worker.device_trouble import raise_if_device_failed
 from prefd.daemon.worker.errors import Interrupted, JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.live.loading import LoadedSession, load_session
 from prefd.daemon.worker.live.questions import Question
+from prefd.daemon.worker.live.references import Counts
 from prefd.daemon.worker.live.request_files import RequestFiles
+from prefd.daemon.worker.live.state import Noted
 from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker_tasks.live_requests import (
@@ -32,6 +35,7 @@ from prefd.daemon.worker_tasks.live_requests import (
     LiveResult,
     LiveSession,
     SampleRequest,
+    SampleResult,
 )
 
 log = logging.getLogger(__name__)
@@ -40,6 +44,8 @@ SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.005, 0.1
 """Between two looks for the next request, the longer the longer none has come."""
 GATHER_S, GATHER_MOST_S = 0.02, 0.5
 """How long a question waits for others, to be answered beside them: until none has come for so long, and so long in all."""
+GATHER_CROWD_S = 0.1
+"""In place of GATHER_S where the last question had others beside it: its client has asked for many at once."""
 
 
 def serve_session(job: RunningJob, stop: StopEvent) -> LiveOutcome:
@@ -50,7 +56,10 @@ def serve_session(job: RunningJob, stop: StopEvent) -> LiveOutcome:
     began, folder = time.monotonic(), job.run.live
     session = read_session(folder)
     if folder.closed.exists() and not folder.request(folder.read_applied() + 1).exists():
-        return LiveOutcome(ok=True, reason="the client is gone, and nothing was pending")
+        noted = Noted.read(folder)
+        ended = _summarize(folder, noted.applied, noted.steps, Counts(noted.ref_hits, noted.ref_scored))
+        folder.forget_session()
+        return ended
     loaded = load_session(job, folder, session, stop)
     folder.results.mkdir(exist_ok=True)
     serving = Serving(loaded, RequestFiles(folder, loaded.state.applied), stop)
@@ -58,7 +67,10 @@ def serve_session(job: RunningJob, stop: StopEvent) -> LiveOutcome:
     serving.save()
     if stop.is_set():
         raise Stopped(f"stopped behind request {serving.requests.done}; the session's state is saved")
-    return _summarize(serving, time.monotonic() - began)
+    answering = loaded.answering
+    ended = _summarize(folder, serving.requests.done, answering.steps.steps, answering.questions.references.counts)
+    folder.forget_session()
+    return _add_measurements(ended, time.monotonic() - began)
 
 
 def read_session(folder: LiveFolder) -> LiveSession:
@@ -76,6 +88,8 @@ class Serving:
     loaded: LoadedSession
     requests: RequestFiles
     stop: StopEvent
+    last_crowd: int = 0
+    """How many questions were last answered together."""
 
     def run(self) -> None:
         """Do requests until the client is gone or a stop is requested; a request that a stop interrupts is left undone."""
@@ -97,7 +111,8 @@ class Serving:
     def save(self) -> None:
         """Save the effect of all that was done; its results are on the disk before."""
         self.requests.flush()
-        self.loaded.state.save(self.requests.done, self.loaded.answering.learner)
+        answering = self.loaded.answering
+        self.loaded.state.save(self.requests.done, answering.learner, answering.questions.references.counts)
 
     def _do_waiting(self) -> bool:
         """Do the next request, or the next questions together; False where none is there."""
@@ -107,16 +122,30 @@ class Serving:
         if isinstance(request, FailedResult):
             self.requests.finish(request)
         elif is_question(request):
-            self._answer_questions()
+            if not self._take_up_answer(request):
+                self._answer_questions()
         else:
             self.requests.finish(self._try(request))
         self.loaded.answering.steps.write_progress()
+        return True
+
+    def _take_up_answer(self, question: Question) -> bool:
+        """Pass over a question that was answered before a crash, with what was counted for it; False for any other."""
+        result = self.requests.read_result(question, SampleResult)
+        if result is None:
+            return False
+        if isinstance(result, SampleResult):
+            references = self.loaded.answering.questions.references
+            references.counts = references.counts.plus(result.ref_hits, result.ref_scored)
+        self.requests.finish(result)
         return True
 
     def _answer_questions(self) -> None:
         """Answer the questions that wait; where one of them cannot be answered, each by itself."""
         self._gather()
         questions = self.requests.read_run(is_question)
+        self.last_crowd = len(questions)
+        log.info("%s asked at once", pluralize(len(questions), "question"))
         try:
             for result in self.loaded.answering.questions.answer(questions):
                 self.requests.finish(result)
@@ -131,8 +160,8 @@ class Serving:
     def _gather(self) -> None:
         """Wait until no further request comes for a moment: what is asked at once is answered at once."""
         last, began = self.requests.done + 1, time.monotonic()
-        came = began
-        while time.monotonic() - came < GATHER_S and time.monotonic() - began < GATHER_MOST_S:
+        came, quiet = began, GATHER_CROWD_S if self.last_crowd > 1 else GATHER_S
+        while time.monotonic() - came < quiet and time.monotonic() - began < GATHER_MOST_S:
             if self.requests.folder.request(last + 1).exists():
                 last, came = last + 1, time.monotonic()
             else:
@@ -169,18 +198,17 @@ def raise_if_passing(error: BaseException) -> None:
             raise error
 
 
-def _summarize(serving: Serving, seconds: float) -> LiveOutcome:
-    answering, done = serving.loaded.answering, serving.requests.done
-    references, steps = answering.questions.references, answering.steps.steps
-    line = f"{done} requests, {steps} steps; references: {references.hits} from the cache, {references.scored} scored"
-    summary = LiveSummary(
-        steps=steps,
-        requests=done,
-        seconds=seconds,
-        ref_hits=references.hits,
-        ref_scored=references.scored,
-        peak_memory_gb=mx.get_peak_memory() / 1e9,
-        machine=describe_machine(),
-        line=line,
-    )
-    return LiveOutcome(ok=True, reason=line, summary=summary)
+def _summarize(folder: LiveFolder, requests: int, steps: int, counts: Counts) -> LiveOutcome:
+    """Say what the client has had done, and how its session ended."""
+    closed = read_json(folder.closed)
+    ending = closed.get("reason", "") if isinstance(closed, dict) else ""
+    done = f"{pluralize(requests, 'request')}, {pluralize(steps, 'step')}"
+    line = f"{done}; references: {counts.hits} from the cache, {counts.scored} scored"
+    summary = LiveSummary(steps=steps, requests=requests, ref_hits=counts.hits, ref_scored=counts.scored, line=line)
+    return LiveOutcome(ok=True, reason="; ".join(filter(None, [line, ending])), summary=summary)
+
+
+def _add_measurements(outcome: LiveOutcome, seconds: float) -> LiveOutcome:
+    """Add what was measured of this process to the summary of a session that has ended."""
+    measured = {"seconds": seconds, "peak_memory_gb": mx.get_peak_memory() / 1e9, "machine": describe_machine()}
+    return outcome.model_copy(update={"summary": outcome.summary.model_copy(update=measured)})

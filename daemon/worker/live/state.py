@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlx.utils import tree_unflatten
 
@@ -17,6 +17,7 @@ from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.live.learner import Learner
+from prefd.daemon.worker.live.references import NOTHING, Counts
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.scoring.trunk import list_arrays
@@ -29,6 +30,26 @@ SAVING_SHARE = 0.05
 """Of the time, that saving may take."""
 
 
+class Noted(NamedTuple):
+    """Noted is what applied.json says of a session's saved state."""
+
+    applied: int = 0
+    """The last request whose effect is saved."""
+    checkpoint: int = 0
+    """The request behind which the newest checkpoint was saved."""
+    steps: int = 0
+    """Steps of the optimizer."""
+    ref_hits: int = 0
+    ref_scored: int = 0
+
+    @classmethod
+    def read(cls, folder: LiveFolder) -> Noted:
+        """Read what is noted; zeros where nothing was saved."""
+        document = read_json(folder.applied)
+        known = document if isinstance(document, dict) else {}
+        return cls(**{name: known.get(name, 0) for name in cls._fields})
+
+
 @dataclass
 class SessionState:
     """SessionState is the folder of a session's checkpoints, with the file that says how far they go."""
@@ -39,6 +60,8 @@ class SessionState:
     """The digest of the base model's weights: a state on others means nothing."""
     applied: int = 0
     """The last request whose effect is saved."""
+    counts: Counts = NOTHING
+    """What was in the cache and what was scored up to that request."""
     saved_at: float = field(default_factory=time.monotonic)
     saving_seconds: float = 0.0
     _checkpoint: int = 0
@@ -53,8 +76,9 @@ class SessionState:
 
         Raises `JobError` where it was saved on other weights, or is damaged and cannot be made again.
         """
-        noted = read_json(self.folder.applied)
-        applied, checkpoint = (noted["applied"], noted["checkpoint"]) if isinstance(noted, dict) else (0, 0)
+        noted = Noted.read(self.folder)
+        applied, checkpoint = noted.applied, noted.checkpoint
+        self.counts = Counts(noted.ref_hits, noted.ref_scored)
         self._checkpoint = 0 if learner is None else self._load_newest(learner)
         if learner is None or self._checkpoint == checkpoint:
             self.applied = applied
@@ -87,8 +111,8 @@ class SessionState:
         since = time.monotonic() - self.saved_at
         return since >= max(LEAST_SECONDS, self.saving_seconds / SAVING_SHARE)
 
-    def save(self, applied: int, learner: Learner | None) -> None:
-        """Save the effect of all requests up to `applied`. Raises `JobError` for what the disk refuses."""
+    def save(self, applied: int, learner: Learner | None, counts: Counts) -> None:
+        """Save the effect of all requests up to `applied`, with what was counted. Raises `JobError` for what the disk refuses."""
         if applied == self.applied and not (learner and learner.changed):
             return
         began = time.monotonic()
@@ -97,9 +121,11 @@ class SessionState:
             if learner is not None and learner.changed:
                 self._save_checkpoint(applied, learner)
                 self._checkpoint, learner.changed = applied, False
-            write_json(self.folder.applied, {"applied": applied, "checkpoint": self._checkpoint})
+            steps = learner.steps if learner else 0
+            noted = Noted(applied, self._checkpoint, steps, counts.hits, counts.scored)
+            write_json(self.folder.applied, noted._asdict())
             flush_for_good(self.folder.state)
-        self.applied, self.saved_at = applied, time.monotonic()
+        self.applied, self.counts, self.saved_at = applied, counts, time.monotonic()
         self.saving_seconds = self.saved_at - began
 
     def _save_checkpoint(self, applied: int, learner: Learner) -> None:

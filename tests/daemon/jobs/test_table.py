@@ -236,6 +236,20 @@ def test_only_what_has_ended_is_retried_and_what_is_done_only_from_nothing(path:
         assert not table.get(job_id).fresh
 
 
+def test_a_clients_model_is_not_run_anew_for_what_it_asked_is_gone(path: Path) -> None:
+    with JobTable.open(path) as table:
+        job_id = table.add(SPEC, f"live:{'0' * 32}:train:0").id
+        table.transition(job_id, "live")
+        table.transition(job_id, "failed")
+        with pytest.raises(IllegalTransition, match="job 1 was a client's: what it asked is not kept"):
+            table.retry(job_id, fresh=True)
+        assert table.retry(job_id).state == "queued"
+        table.transition(job_id, "live")
+        table.transition(job_id, "done")
+        with pytest.raises(IllegalTransition, match="let the client ask again"):
+            table.retry(job_id)
+
+
 def test_a_retried_job_of_prefd_run_becomes_the_daemons(path: Path) -> None:
     with JobTable.open(path) as table:
         jobs = [table.add(SPEC, "/specs/a.yaml", owner=f"run:{number}").id for number in (7, 8)]

@@ -53,6 +53,7 @@ def test_a_client_does_all_that_a_training_program_does(place: LivePlace, url: s
     assert seen["scored"] == [None, pytest.approx(-4.02), pytest.approx(-4.05)]
     assert [name for name, _ in seen["errors"]] == ["RequestFailedError", "NotFoundError"]
     assert "there is no model 'no/such' here" in seen["errors"][1][1]
+    assert seen["chunks_differ_by"] == 0
     assert seen["goes_on"]
     assert place.worker().kinds.count("compute_logprobs") == 2
     assert [model["model_id"][-7:] for model in place.jobs.opened] == ["train:0", "train:1"]

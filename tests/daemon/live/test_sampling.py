@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from prefd.cache.segments import durable
+from prefd.daemon.live.endpoints import saving
 from support.live_server import LiveClient, LivePlace
 
 
@@ -58,12 +59,28 @@ def test_saved_weights_snapshots_and_the_base_are_sampled_by_the_model_that_is_t
                 assert answer["sequences"] == [{"stop_reason": "stop", "tokens": [7, 8], "logprobs": [-0.5, -0.25]}] * 2
                 folders.append(place.models.sessions.find_of_sampler(sampler)[1].folder)
             weights = place.folder().sampler_weights
-            assert folders == [str(weights / "snapshot-2"), str(weights / "smp"), None]
+            assert folders == [str(weights / "_snapshot-2"), str(weights / "smp"), None]
             assert len(place.jobs.opened) == 1
             other = await open_sampler(client, model, 2, base_model="local/b")
             assert place.jobs.opened[1]["model_id"] == other
             assert place.jobs.opened[1]["lora"] is None
             assert (await client.refusal("/optim_step", model_id=other, seq_id=1, adam_params={}))[0] == 400
+
+    asyncio.run(run())
+
+
+def test_a_client_that_samples_as_it_trains_opens_a_sampler_for_each_of_many_steps(
+    place: LivePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(saving, "MAX_SAMPLERS", 105)
+
+    async def run() -> None:
+        async with place.working() as client:
+            asked = {"model_id": await client.begin()}
+            for number in range(1, 106):
+                await client.post("/save_weights_for_sampler", **asked, seq_id=number, sampling_session_seq_id=number)
+            refused = await client.post("/save_weights_for_sampler", **asked, seq_id=106, sampling_session_seq_id=106)
+            assert "the session holds 105 samplers already" in (await client.result(refused)).json()["error"]
 
     asyncio.run(run())
 

@@ -129,5 +129,7 @@ def test_an_unmodified_client_trains_samples_saves_and_resumes_to_the_bit(daemon
     assert seen["scored"][1:] == pytest.approx(seen["forward"], abs=1e-5)
     assert seen["drawn"][0] == seen["drawn"][1]
     assert seen["same_after_resuming"]
+    assert seen["chunked"][0] == pytest.approx(seen["chunked"][1])
+    assert seen["chunks_differ_by"] < 1e-5
     assert seen["goes_on"]
     assert [name for name, _ in seen["errors"]] == ["RequestFailedError", "NotFoundError"]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from prefd.daemon.machine.files import write_json
+from prefd.daemon.runs.live_folder import SNAPSHOT
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.worker.live import state
 from prefd.daemon.worker.live.request_files import RequestFiles
@@ -98,7 +99,7 @@ def test_killed_at_one_request_after_another_it_ends_to_the_same_bits(
     broken = make_session(home, tiny_model, job_id=2)
     for session in (unbroken, broken):
         ask_one_of_each_kind(session)
-    unbroken.serve(to_the_end=True)
+    unbroken.serve()
     monkeypatch.setattr(state, "LEAST_SECONDS", saves_every_s)
     monkeypatch.setattr(state, "SAVING_SHARE", 1e9)
     finish = RequestFiles.finish
@@ -115,11 +116,14 @@ def test_killed_at_one_request_after_another_it_ends_to_the_same_bits(
         with pytest.raises(Killed):
             broken.serve()
     monkeypatch.setattr(RequestFiles, "finish", finish)
+    broken.serve()
+    assert list_content(broken) == list_content(unbroken)
+    assert [result["ok"] for result in broken.results()] == [True] * 14 + [False, True]
     outcome = broken.serve(to_the_end=True)
     assert outcome is not None
     assert (outcome.ok, outcome.summary.steps, outcome.summary.requests) == (True, 3, 16)
-    assert list_content(broken) == list_content(unbroken)
-    assert [result["ok"] for result in broken.results()] == [True] * 14 + [False, True]
+    assert (outcome.summary.ref_hits, outcome.summary.ref_scored) == (1, 0)
+    assert outcome.reason == "16 requests, 3 steps; references: 1 from the cache, 0 scored; finished"
 
 
 def test_asked_to_stop_it_saves_what_it_has_done_and_the_next_worker_does_nothing_again(
@@ -136,6 +140,46 @@ def test_asked_to_stop_it_saves_what_it_has_done_and_the_next_worker_does_nothin
     session.ask(OptimStepRequest)
     session.serve()
     assert session.result(session.asked)["metrics"]["optim/step:last"] == 3.0
+
+
+def test_what_was_counted_of_references_goes_on_over_workers_and_crashes(
+    home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(home, tiny_model)
+    session.ask(ComputeLogprobsRequest, tokens=IDS)
+    session.serve()
+    session.ask(ForwardBackwardRequest, data=[make_datum(IDS)])
+    session.ask(OptimStepRequest)
+    session.ask(ComputeLogprobsRequest, tokens=IDS)
+    session.ask(ComputeLogprobsRequest, tokens=IDS[::-1])
+    monkeypatch.setattr(RequestFiles, "flush", lambda _: (_ for _ in ()).throw(Killed))  # nothing more is saved
+    with pytest.raises(Killed):
+        session.serve()
+    monkeypatch.undo()
+    session.ask(ForwardBackwardRequest, data=[make_datum(IDS)])
+    session.ask(OptimStepRequest)
+    session.serve()
+    lines = [(line["ref_hits"], line["ref_scored"]) for line in session.job.run.read_metrics()]
+    assert lines == [(0, 1), (1, 1)]
+    progress = session.job.run.progress()
+    assert progress is not None
+    assert progress.metrics == {"ref_hits": 1, "ref_scored": 2}
+    assert (progress.describe_count(), progress.note) == ("2 steps", "references: 1 from the cache, 2 scored")
+
+
+def test_at_the_end_only_what_the_client_named_stays(home: Path, tiny_model: Path) -> None:
+    session = make_session(home, tiny_model)
+    session.ask(SaveStateRequest, name="one")
+    session.ask(SaveSamplerRequest, name="two")
+    session.ask(SaveSamplerRequest, name=f"{SNAPSHOT}3")
+    session.serve()
+    live = session.job.run.live
+    live.promises.touch()
+    assert (live.state / "applied.json").exists()
+    session.serve(to_the_end=True)
+    kept = sorted(str(path.relative_to(live.root)) for path in live.root.glob("*/*") if path.is_dir())
+    assert kept == ["sampler_weights/two", "weights/one"]
+    assert sorted(path.name for path in live.root.glob("*.*")) == ["closed.json", "session.json"]
 
 
 def test_a_damaged_state_is_made_again_from_the_one_before_or_said(home: Path, tiny_model: Path) -> None:
@@ -163,7 +207,7 @@ def test_a_worker_process_that_is_killed_leaves_all_to_the_next(home: Path, tiny
     unbroken, broken = (make_session(home, tiny_model, job_id=number) for number in (1, 2))
     for session in (unbroken, broken):
         ask_one_of_each_kind(session)
-    unbroken.serve(to_the_end=True)
+    unbroken.serve()
     command = [sys.executable, "-m", "prefd.daemon.worker", "live", "--home", str(home), "--job", "2"]
     live = broken.job.run.live
     with broken.job.run.log.open("ab") as log, subprocess.Popen(command, stdout=log, stderr=log) as worker:
@@ -171,10 +215,11 @@ def test_a_worker_process_that_is_killed_leaves_all_to_the_next(home: Path, tiny
             assert worker.poll() is None, broken.job.run.log.read_text()
             os.sched_yield()
         worker.send_signal(signal.SIGKILL)
+    broken.serve()
+    assert list_content(broken) == list_content(unbroken)
     write_json(live.closed, {"reason": "finished", "at": 0})
     with broken.job.run.log.open("ab") as log:
         assert subprocess.run(command, stdout=log, stderr=log, check=False).returncode == 0
     outcome = RunDir(broken.job.run.root).outcome("live")
     assert outcome is not None
     assert outcome.ok
-    assert list_content(broken) == list_content(unbroken)

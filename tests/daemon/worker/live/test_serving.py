@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
+from mlx_lm.generate import main as generate
 
 from prefd.daemon.machine.files import write_json
 from prefd.daemon.worker.errors import JobError
@@ -182,6 +184,45 @@ def test_samples_repeat_with_their_seed_and_end_where_they_are_told_to(home: Pat
     (ended,) = session.result(5)["sequences"]
     assert (ended["stop_reason"], ended["tokens"]) == ("stop", tokens[: place + 1])
     assert drawn[0]["logprobs"] == pytest.approx(session.result(6)["prompt_logprobs"][len(IDS) :], abs=1e-4)
+
+
+def test_settings_at_their_ends_mean_what_they_say(home: Path, tiny_model: Path) -> None:
+    session = make_session(home, tiny_model, lora=None)
+    free = SamplingParams(max_tokens=3, seed=1)
+    for params in (free, free.model_copy(update={"top_k": 10**6})):  # all tokens, or more than there are
+        session.ask(SampleRequest, tokens=IDS, params=params)
+    for params in ({"temperature": 0.0}, {"top_p": 0.0}, {"top_k": 1}):  # the likeliest, however it is asked for
+        session.ask(SampleRequest, tokens=IDS, params=free.model_copy(update=params))
+    session.serve()
+    tokens = [result["sequences"][0]["tokens"] for result in session.results()]
+    assert tokens[0] == tokens[1]
+    assert tokens[2] == tokens[3] == tokens[4] != tokens[0]
+
+
+def test_what_is_longer_than_the_model_was_made_for_is_refused(home: Path, tiny_model: Path, tmp_path: Path) -> None:
+    short = tmp_path / "short"
+    shutil.copytree(tiny_model, short)
+    config = json.loads((short / "config.json").read_text()) | {"max_position_embeddings": 6}
+    (short / "config.json").write_text(json.dumps(config))
+    session = make_session(home, short)
+    session.ask(ForwardRequest, data=[make_datum(IDS)])
+    session.ask(ComputeLogprobsRequest, tokens=IDS)
+    session.ask(ForwardRequest, data=[make_datum(IDS[:6])])
+    session.serve()
+    assert [result["ok"] for result in session.results()] == [False, False, True]
+    assert re.search(r"data\[0\] has 7 tokens, and .* was made for 6; make it shorter", session.result(1)["error"])
+
+
+def test_mlx_lms_own_command_generates_with_saved_sampler_weights(
+    home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = make_session(home, tiny_model)
+    session.ask(SaveSamplerRequest, name="trained")
+    session.serve()
+    given = ["--model", str(tiny_model), "--adapter-path", session.result(1)["path"], "--prompt", "Hello", "-m", "3"]
+    monkeypatch.setattr("sys.argv", ["mlx_lm.generate", *given])
+    generate()
+    assert re.search(r"Generation: \d+ tokens", capsys.readouterr().out)
 
 
 def test_a_sample_ends_behind_a_text(home: Path, tiny_model: Path) -> None:

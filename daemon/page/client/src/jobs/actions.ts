@@ -57,8 +57,13 @@ export const ACTIONS: readonly Action[] = [
   },
 ];
 
+/** Whether it is a model that a client of `prefd serve` held: what it asked is gone, so nothing can be run anew. */
+function isClients(job: Job): boolean {
+  return job.source.startsWith("live:");
+}
+
 export function fitsAll(action: Action, jobs: readonly Job[]): boolean {
-  return jobs.length > 0 && jobs.every((job) => action.states.includes(job.state));
+  return jobs.length > 0 && jobs.every((job) => action.states.includes(job.state) && !(action.name === "retry-fresh" && isClients(job)));
 }
 
 /** Does an action, after asking where it asks. Returns whether it was done. */

@@ -6,10 +6,12 @@ import { formatShort } from "../text/numbers";
 const PHASES: Readonly<Record<string, string>> = { precomputing: "precompute", training: "training", live: "live" };
 
 export interface Pace {
-  share: number;
+  /** How much of the whole is done; null where nobody knows what the whole is. */
+  share: number | null;
   done: number;
   total: number;
   unit: string;
+  note: string;
   rate: string;
   left: string;
 }
@@ -17,16 +19,22 @@ export interface Pace {
 /** The pace of the phase that runs; null where it has not reported yet. `now`: Unix time. */
 export function readPace(state: Job["state"], progress: Progress | null, now: number): Pace | null {
   if (!progress || progress.phase !== PHASES[state]) return null;
-  const { done, total, unit, rate, eta_s, updated_at } = progress;
+  const { done, total, unit, rate, eta_s, updated_at, note } = progress;
   const left = eta_s === null ? null : Math.max(0, eta_s - (updated_at ? Math.max(0, now - updated_at) : 0));
   return {
-    share: total ? done / total : 0,
+    share: total ? done / total : null,
     done,
     total,
     unit,
+    note,
     rate: rate ? `${formatShort(rate)} ${unit}/s` : "",
     left: left === null ? "" : left < 1 ? "almost done" : `${formatDuration(left)} left`,
   };
+}
+
+/** A share in words, such as `12 %`. */
+export function formatPercent(pace: Pace): string {
+  return pace.share === null ? "" : `${Math.floor(pace.share * 100)} %`;
 }
 
 /** How long a job has worked or works, in seconds; null where it has not begun. */

@@ -4,8 +4,8 @@ import { METRICS } from "../charts/panels";
 import { Bar } from "../parts/bar";
 import { now } from "../stores/clock";
 import { formatPlan } from "../text/times";
-import { formatShare, formatShort } from "../text/numbers";
-import { readPace } from "./pace";
+import { formatCount, formatShare, formatShort } from "../text/numbers";
+import { formatPercent, readPace } from "./pace";
 
 export function Result({ job }: { job: ListedJob }) {
   switch (job.state) {
@@ -25,7 +25,14 @@ export function Result({ job }: { job: ListedJob }) {
 function RunningResult({ job }: { job: ListedJob }) {
   const pace = readPace(job.state, job.summary?.progress ?? null, now.value);
   if (!pace) return <span class="soft">starting</span>;
-  const percent = `${Math.floor(pace.share * 100)} %`;
+  if (pace.share === null)
+    return (
+      <span class="soft cut number">
+        {formatCount(pace.done)} {pace.unit}
+        {pace.note && `, ${pace.note}`}
+      </span>
+    );
+  const percent = formatPercent(pace);
   return (
     <span class="result-bar number">
       <Bar share={pace.share} label={`${percent} of the phase`} />

@@ -3,16 +3,16 @@ import { useEffect, useMemo } from "preact/hooks";
 import type { ListedJob, Values } from "../api/shapes";
 import { lastOf } from "../charts/curves";
 import { METRICS } from "../charts/panels";
-import { Bar } from "../parts/bar";
 import { Button } from "../parts/button";
 import { Spark } from "../parts/spark";
 import { StateMark } from "../parts/state";
 import { now } from "../stores/clock";
 import { followSeries } from "../stores/series";
-import { formatCount, formatNumber, formatShare } from "../text/numbers";
+import { formatNumber, formatShare } from "../text/numbers";
 import { ACTIONS, act } from "./actions";
 import { Loss } from "./loss";
-import { readPace } from "./pace";
+import { formatPercent, readPace } from "./pace";
+import { PaceBar, PaceNumbers } from "./pace_parts";
 
 const POINTS = 150;
 const CURVES = [
@@ -52,18 +52,14 @@ function PaceLine({ job }: { job: ListedJob }) {
   const [pause, cancel] = [ACTIONS.find((each) => each.name === "pause")!, ACTIONS.find((each) => each.name === "cancel")!];
   return (
     <div class="pace number">
-      <Bar share={pace?.share ?? 0} label={`${job.name}: ${Math.floor((pace?.share ?? 0) * 100)} %`} />
-      <span>
-        {pace ? (
-          <>
-            <b>{formatCount(pace.done)}</b> <span class="soft">/ {formatCount(pace.total)} {pace.unit}</span>
-          </>
-        ) : (
-          <span class="soft">starting</span>
-        )}
-      </span>
-      {pace?.rate && <span class="soft">{pace.rate}</span>}
-      {pace?.left && <span>{pace.left}</span>}
+      {pace ? (
+        <>
+          <PaceBar pace={pace} label={`${job.name}: ${formatPercent(pace)}`} />
+          <PaceNumbers pace={pace} />
+        </>
+      ) : (
+        <span class="soft">starting</span>
+      )}
       <span class="pace-buttons">
         <Button tone="plain" icon="pause" label={`Pause ${job.name}`} onClick={() => void act(pause, [job])} />
         <Button tone="plain" icon="close" label={`Cancel ${job.name}`} onClick={() => void act(cancel, [job])} />

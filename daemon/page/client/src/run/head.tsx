@@ -4,16 +4,15 @@ import { useAddress } from "../address";
 import type { JobDocument } from "../api/shapes";
 import { ACTIONS, act, fitsAll } from "../jobs/actions";
 import { Loss } from "../jobs/loss";
-import { readPace } from "../jobs/pace";
-import { Bar } from "../parts/bar";
+import { formatPercent, readPace } from "../jobs/pace";
+import { PaceBar, PaceNumbers } from "../jobs/pace_parts";
 import { Button } from "../parts/button";
 import { StateMark } from "../parts/state";
 import { SCREENS } from "../screens";
 import { now } from "../stores/clock";
-import { formatCount } from "../text/numbers";
 import { shortenModel } from "../text/losses";
 import { EditDialog } from "./edit";
-import { readLosses, readModel } from "./spec";
+import { isClients, readLosses, readModel } from "./spec";
 
 export function RunHead({ run }: { run: JobDocument }) {
   const { job } = run;
@@ -57,7 +56,7 @@ function RunActions({ run }: { run: JobDocument }) {
         </Button>
       ))}
       {waits && run.spec && <Button onClick={() => setEditing(true)}>Edit</Button>}
-      {has("/train") && <Button onClick={() => go(`/train?from=${job.id}`)}>Duplicate</Button>}
+      {has("/train") && !isClients(run.spec) && <Button onClick={() => go(`/train?from=${job.id}`)}>Duplicate</Button>}
       {has("/compare") && <Button onClick={() => go(`/compare?ids=${job.id}`)}>Compare</Button>}
       {fitting.filter((action) => action.name === "remove").map((action) => (
         <Button key={action.name} onClick={() => void act(action, [job]).then((done) => done && go("/"))}>
@@ -76,12 +75,8 @@ function RunLine({ run }: { run: JobDocument }) {
   if (pace)
     return (
       <div class="pace number">
-        <Bar share={pace.share} label={`${Math.floor(pace.share * 100)} % of the ${run.progress!.phase}`} />
-        <span>
-          <b>{formatCount(pace.done)}</b> <span class="soft">/ {formatCount(pace.total)} {pace.unit}</span>
-        </span>
-        {pace.rate && <span class="soft">{pace.rate}</span>}
-        {pace.left && <span>{pace.left}</span>}
+        <PaceBar pace={pace} label={`${formatPercent(pace)} of the ${run.progress!.phase}`} />
+        <PaceNumbers pace={pace} />
       </div>
     );
   const text = job.state === "queued" && job.waiting ? job.waiting : job.reason;

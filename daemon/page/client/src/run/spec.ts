@@ -3,10 +3,15 @@ import type { JobDocument, LossPart } from "../api/shapes";
 
 type Spec = JobDocument["spec"];
 
+/** Whether it is a model that a client of `prefd serve` holds: the loss is the client's, and no spec can ask for the same again. */
+export function isClients(spec: Spec): boolean {
+  return Boolean(spec?.["live"]);
+}
+
 /** The loss, or each of a mixture with its weight. */
 export function readLosses(spec: Spec): LossPart[] {
   const loss = spec?.["loss"];
-  if (!loss) return [];
+  if (!loss || isClients(spec)) return [];
   return (Array.isArray(loss) ? loss : [loss]).map((each: Record<string, unknown> | string) => {
     if (typeof each === "string") return { name: each, weight: 1, params: {} };
     const { name, weight, ...params } = each;
