@@ -59,14 +59,22 @@ def plan_phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
     """
     if spec.live is not None:  # its loss is the client's
         return ["live"]
-    if (missing := sorted(spec.loss_names - catalog.losses.keys())) and catalog.failures:
-        plugins = "; ".join(f"plugin {plugin.name} cannot be loaded: {plugin.error}" for plugin in catalog.failed)
-        raise PluginMissing(f"loss {missing[0]} is not there, and {plugins}")
+    if (missing := explain_missing_plugin(spec, catalog)) is not None:
+        raise PluginMissing(missing)
     check_loss(spec, catalog)
     if spec.training is None:
         return ["precompute"]
     scores_first = catalog.need_reference(spec.loss_names) and not spec.has_live_reference
     return ["precompute", "training"] if scores_first else ["training"]
+
+
+def explain_missing_plugin(spec: JobSpec, catalog: Catalog) -> str | None:
+    """Say which of the spec's losses is not there while a plugin cannot be loaded, which may bring it; None for neither."""
+    missing = sorted(spec.loss_names - catalog.losses.keys())
+    if not missing or not catalog.failures:
+        return None
+    plugins = "; ".join(f"plugin {plugin.name} cannot be loaded: {plugin.error}" for plugin in catalog.failed)
+    return f"loss {missing[0]} is not there, and {plugins}"
 
 
 class Supervisor:

@@ -151,7 +151,9 @@ def share_steps(crew: Crew, job: RunningJob, run: Run, settings: BatchSettings) 
     rows: dict[Completion, Any] = {}
     if job.loss.needs_reference:
         sides = list(dict.fromkeys(side for example in examples for side in (example.chosen, example.rejected)))
-        rows = dict(zip(sides, job.store.get([job.key(side) for side in sides]), strict=True))
+        live = trainer.reference if isinstance(trainer.reference, AdapterOffReference) else None
+        scores = job.store.get([job.key(side) for side in sides]) if live is None else live.score_all(sides)
+        rows = dict(zip(sides, scores, strict=True))
     # at the start, a seed gives every rank the same weights; each sum makes sure of that
     weights = list_arrays(trainer.model.trainable_parameters()) if run.step else []
     optimizer = list_arrays(trainer.optimizer.state) if run.step else []
