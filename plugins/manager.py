@@ -21,6 +21,7 @@ from prefd.plugins.errors import PluginError
 from prefd.plugins.plugin_file import import_file
 from prefd.plugins.schema import LossSchema, problems, schema_of
 from prefd.plugins.types import Loss, LossInput, LossOutput, RowFormat
+from prefd.plugins.unpaired import adapt
 
 BUILT_IN = "built-in"
 ENTRY_POINT = "entry point"
@@ -62,16 +63,16 @@ class RegisteredLoss:
     plugin: str
 
     def create(self, params: Mapping[str, Any], where: str = "loss") -> Callable[[LossInput], LossOutput]:
-        """Makes the loss with `params` bound. Raises `LossParameterError` for any it does not take.
+        """Makes the loss with `params` bound, an unpaired one as a function of `LossInput` too. Raises `LossParameterError` for any it does not take.
 
         `where` is the loss's place in the spec, for the message.
         """
         if faults := problems(self.schema.params, params):
             raise LossParameterError("; ".join(f"{where}.{name}: {message}" for name, message in faults))
-        if isinstance(self.loss, type):
-            instance: Callable[[LossInput], LossOutput] = self.loss(**params)
-            return instance
-        return lambda x: self.loss(x, **params)
+        bound: Callable[[Any], Any] = (
+            self.loss(**params) if isinstance(self.loss, type) else lambda x: self.loss(x, **params)
+        )
+        return adapt(bound) if self.schema.unpaired else bound
 
 
 @dataclass

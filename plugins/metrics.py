@@ -46,12 +46,22 @@ class Metric:
     """Whether its scale depends on the loss, its parameters and the reference: only jobs that share these compare."""
     of_pairs: Callable[[LossInput, LossOutput], mx.array] | None = None
     """(B,) Its value for each pair, of held-out pairs too; None for what is measured of a whole step."""
+    of_answers: Callable[[LossInput, LossOutput], mx.array] | None = None
+    """(B,) Its value for each of single answers with a label; None for what is of pairs alone, or of a whole step."""
+    of_label: bool | None = None
+    """Of single answers, those with this label alone; None: all of them."""
     level: float | None = None
     """Its value before anything is learnt."""
     limits: tuple[float, float] | None = None
     """Range of the figure's axis."""
     gauge: tuple[str, str] | None = None
     """Its name in Prometheus, and the help text there."""
+
+
+def mark_right(rewards: mx.array, desirable: mx.array | None) -> mx.array:
+    """Says of which answers the reward is on the label's side of 0, (B,)."""
+    assert desirable is not None
+    return ((rewards > 0) & desirable) | ((rewards < 0) & ~desirable)
 
 
 METRICS: Mapping[str, Metric] = {
@@ -89,6 +99,7 @@ METRICS: Mapping[str, Metric] = {
             better="lower",
             in_loss_units=True,
             of_pairs=lambda x, out: out.losses,
+            of_answers=lambda x, out: out.losses,
             gauge=("prefd_job_loss", "Loss of the last report"),
         ),
         Metric(
@@ -100,6 +111,7 @@ METRICS: Mapping[str, Metric] = {
             label="accuracy",
             better="higher",
             of_pairs=lambda x, out: out.chosen_rewards > out.rejected_rewards,
+            of_answers=lambda x, out: mark_right(out.chosen_rewards, x.desirable),
             level=0.5,
             limits=(-0.03, 1.03),
             gauge=("prefd_job_reward_accuracy_ratio", "Share of pairs whose chosen answer has the higher reward"),
@@ -124,6 +136,8 @@ METRICS: Mapping[str, Metric] = {
             meaning="what the loss believes the chosen answer to be worth: with a reference, β times the log-ratio",
             in_loss_units=True,
             of_pairs=lambda x, out: out.chosen_rewards,
+            of_answers=lambda x, out: out.chosen_rewards,
+            of_label=True,
             level=0.0,
         ),
         Metric(
@@ -133,6 +147,8 @@ METRICS: Mapping[str, Metric] = {
             meaning="the same of the rejected answer",
             in_loss_units=True,
             of_pairs=lambda x, out: out.rejected_rewards,
+            of_answers=lambda x, out: out.chosen_rewards,
+            of_label=False,
             level=0.0,
         ),
         Metric(
@@ -142,6 +158,8 @@ METRICS: Mapping[str, Metric] = {
             meaning="log-probability of the whole chosen answer, in nats",
             heading="logps/\nchosen",
             of_pairs=lambda x, out: x.policy_chosen.sums,
+            of_answers=lambda x, out: x.policy_chosen.sums,
+            of_label=True,
         ),
         Metric(
             "logps/rejected",
@@ -150,6 +168,8 @@ METRICS: Mapping[str, Metric] = {
             meaning="the same of the rejected answer",
             heading="logps/\nrejected",
             of_pairs=lambda x, out: x.policy_rejected.sums,
+            of_answers=lambda x, out: x.policy_chosen.sums,
+            of_label=False,
         ),
         Metric(
             "grad_norm",

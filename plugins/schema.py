@@ -67,6 +67,8 @@ class LossSchema:
     doc: str
     batch_independent: bool = True
     preference: bool = True
+    unpaired: bool = False
+    """Whether it learns from single answers with a label, and not from pairs."""
     purpose: str = ""
     """When to use the loss, in a few words; empty where it does not say."""
 
@@ -93,6 +95,7 @@ def schema_of(name: str, loss: Callable[..., Any]) -> LossSchema:
     declared = {
         name: bool(getattr(loss, name, True)) for name in ("needs_reference", "batch_independent", "preference")
     }
+    declared["unpaired"] = bool(getattr(loss, "unpaired", False))
     return LossSchema(params, doc=doc, purpose=str(getattr(loss, "purpose", "")), **declared)
 
 

@@ -32,16 +32,35 @@ class Pair:
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     margin: float | None = field(default=None, compare=False)
     """The score of `chosen` less that of `rejected`, where the data has scores."""
+    desirable: bool | None = None
+    """None of a pair. Of a single answer with a label, whether it is a good one: it stands as `chosen`, and `rejected` is an
+    answer to another prompt, for a loss that measures how far the policy has moved.
+    """
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """Feedback is one answer to `prompt` with a label, thumbs up or down, as unpaired losses learn from.
+
+    The texts are as those of a `Pair`.
+    """
+
+    prompt: Text
+    completion: Text
+    desirable: bool
+    tools: Sequence[Mapping[str, Any]] | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 class RowFormat(Protocol):
     """Turns one shape of dataset row into a `Pair`. It is pure: no files, no tokenizer.
 
-    These two methods are all that a format needs. It may have two more:
+    These two methods are all that a format needs. It may have three more:
 
     - `columns(row) -> Collection[str]`: the columns of `row` that its pair is made of. The job's report lists those that
       no row's pair is made of; of a format without this method, those that its `pair` did not look up. A format that
       has it is also held to it: a column that nobody read and that looks like a prompt or an answer fails the job.
+    - `feedback(row) -> Feedback`: for shapes of one answer with a label, which make no pair (see `FeedbackFormat`).
     - `read(rows, options) -> Reading`: for shapes in which a row gives several pairs, or several rows one (see
       `DatasetFormat`). `pair` is then asked of no row.
     """
@@ -91,6 +110,18 @@ class DatasetFormat(RowFormat, Protocol):
 
     def read(self, rows: Mapping[int, Mapping[str, Any]], options: ReadOptions) -> Reading:
         """Makes the pairs of `rows`, which are by number. A row in neither list of the reading counts as used."""
+
+
+@runtime_checkable
+class FeedbackFormat(RowFormat, Protocol):
+    """FeedbackFormat is a format of rows of one answer with a label, for losses that declare `unpaired`.
+
+    With `feedback_columns(row) -> Collection[str]` it tells the columns that the answer is made of; without, they are those
+    that were looked up.
+    """
+
+    def feedback(self, row: Mapping[str, Any]) -> Feedback:
+        """Reads the answer of `row` and its label. Raises `UnusableRow` with the reason when there is none."""
 
 
 class UnusableRow(ValueError):
@@ -154,6 +185,8 @@ class LossInput:
     """How far rounding may put the log-ratio of one token from its value, in nats; of n tokens, √n times as far. Measured
     on some pairs when the job starts, with a margin; 0 where there is no reference.
     """
+    desirable: mx.array | None = None
+    """(B,) bool: the labels of single answers, which stand on the chosen side; None of pairs. See `UnpairedInput`."""
 
     @property
     def chosen_noise(self) -> mx.array:
@@ -184,6 +217,38 @@ class LossOutput:
     """Extra metrics by name, none of `TRAINERS_METRICS`; the trainer logs their means."""
 
 
+@dataclass(frozen=True)
+class UnpairedInput:
+    """UnpairedInput holds what a loss that declares `unpaired` sees of a batch of B answers, each with a label.
+
+    `mismatched` is another answer behind the same prompt: one that the data has for another prompt, the same one in every
+    epoch, so that the reference's numbers of it are cached too. Under it, log π/ref says how far the policy has moved in
+    general, which KTO takes its rewards from.
+    """
+
+    policy: Logprobs
+    policy_mismatched: Logprobs
+    desirable: mx.array
+    """(B,) bool: True for an answer that is a good one."""
+    reference: Logprobs | None = None
+    """None when the loss is reference-free."""
+    reference_mismatched: Logprobs | None = None
+    noise: float = 0.0
+    """As in `LossInput`."""
+
+
+@dataclass(frozen=True)
+class UnpairedOutput:
+    """UnpairedOutput holds the losses, rewards and metrics of a batch of answers; as in `LossOutput`, each array is (B,)."""
+
+    losses: mx.array
+    """Per answer, its weight in it; the trainer takes the mean."""
+    rewards: mx.array
+    """How much the loss believes each answer to be worth; with a reference, 0 where the policy equals it."""
+    metrics: dict[str, mx.array] = field(default_factory=dict)
+    """Extra metrics by name, none of `TRAINERS_METRICS`; the trainer logs their means."""
+
+
 Loss = Callable[..., Any]
 """A dataclass type whose instances map `LossInput` to `LossOutput`, or a function that does it directly.
 
@@ -193,12 +258,13 @@ What a loss says of itself, as `ClassVar`s of the dataclass or through `declare`
 - `batch_independent` (True): False where a pair's loss depends on the other pairs it is computed with, by a sort or a
   mean over the batch. The batch is then the micro-batch, so `batch_size` changes what is minimised, and accumulating
   gradients does not equal a larger batch. A loss keeps nothing from one call to the next: a resumed job would lose it.
+- `unpaired` (False): True where it learns from single answers with a label; it maps `UnpairedInput` to `UnpairedOutput`.
 - `preference` (True): False where it does not compare the two sides, as `sft`; a mixture reports another's rewards.
 - `unchecked` ({}): checks of `prefd.plugins.conformance` that do not apply, each with the reason.
 """
 
 
-F = TypeVar("F", bound=Callable[..., LossOutput])
+F = TypeVar("F", bound=Callable[..., LossOutput | UnpairedOutput])
 
 
 def declare(
@@ -206,6 +272,7 @@ def declare(
     needs_reference: bool = True,
     batch_independent: bool = True,
     preference: bool = True,
+    unpaired: bool = False,
     unchecked: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
     """Declares the properties of a loss written as a function; a dataclass has `ClassVar`s of these names (`Loss`)."""
@@ -213,6 +280,7 @@ def declare(
         "needs_reference": needs_reference,
         "batch_independent": batch_independent,
         "preference": preference,
+        "unpaired": unpaired,
         "unchecked": dict(unchecked or {}),
     }
 

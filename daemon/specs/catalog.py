@@ -30,6 +30,8 @@ class LossInfo:
     plugin: str
     purpose: str = ""
     """When to use it, in a few words; empty where it does not say."""
+    unpaired: bool = False
+    """Whether it learns from single answers with a label, and not from pairs."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Catalog:
                     doc=each["doc"],
                     plugin=each["plugin"],
                     purpose=each.get("purpose", ""),
+                    unpaired=each.get("unpaired", False),
                 )
                 for name, each in value["losses"].items()
             }

@@ -16,6 +16,10 @@ from prefd.daemon.specs.path_or_hub_id import resolve_path, resolve_source
 from prefd.daemon.text.strict_model import Fault, SpecModel, Text, refuse
 from prefd.daemon.text.wording import format_value
 
+ROLE_FEATURES = (
+    "prompt_feature", "chosen_feature", "rejected_feature", "completion_feature", "label_feature", "system_feature",
+)  # fmt: skip
+"""Settings that name a column by what it holds."""
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -35,6 +39,12 @@ class DataSpec(SpecModel):
     )
     chosen_feature: Text = Field("auto", description="column with the preferred answer")
     rejected_feature: Text = Field("auto", description="column with the other answer")
+    completion_feature: Text = Field("auto", description="of single answers, the column with the answer")
+    label_feature: Text = Field("auto", description="of single answers, the column that says which are good ones")
+    split_pairs: bool = Field(
+        False,
+        description="for a loss of single answers: each pair is two of them, the chosen one good and the other bad",
+    )
     system_feature: Text = Field("auto", description="column with the system turn")
     winner_feature: Text = Field("auto", description="column that says which of several answers is preferred")
     score_feature: Text = Field("auto", description="column, or key of a listed answer, with an answer's score")
@@ -193,7 +203,7 @@ class DataSpec(SpecModel):
         """Refuses a column that is read as two things, or both read and ignored."""
         faults: list[Fault] = []
         settings: dict[str, str] = {}
-        for name in ("prompt_feature", "chosen_feature", "rejected_feature", "system_feature"):
+        for name in ROLE_FEATURES:
             columns = getattr(self, name)
             for column in [columns] if isinstance(columns, str) else columns:
                 if column != "auto" and column in settings:

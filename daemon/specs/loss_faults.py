@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -38,7 +38,8 @@ def faults_of_losses(losses: Mapping[str, LossSpec], catalog: Catalog | None) ->
     """Lists each thing wrong with a spec's losses, by place; none without a catalogue."""
     if catalog is None:
         return []
-    return limit_faults([fault for place, loss in losses.items() for fault in _faults_of_loss(place, loss, catalog)])
+    faults = [fault for place, loss in losses.items() for fault in _faults_of_loss(place, loss, catalog)]
+    return limit_faults([*faults, *_faults_of_mixture(losses, catalog)])
 
 
 def faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[TextFault]:
@@ -48,6 +49,23 @@ def faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[TextFault]
     indivisible = [loss.name for loss in spec.losses.values() if not catalog.losses[loss.name].batch_independent]
     reason = "looks across its batch, which is training.batch_size pairs and is never cut; leave it out"
     return [TextFault(f"{name} {reason}", "training.batch_tokens") for name in indivisible[:1]]
+
+
+def describe_mixed(unpaired: str, paired: str) -> str:
+    """Says why two losses make no mixture."""
+    return (
+        f"{unpaired} learns from single answers with a label and {paired} from pairs, and a job has data of one kind; give each a "
+        "job of its own"
+    )
+
+
+def _faults_of_mixture(losses: Mapping[str, LossSpec], catalog: Catalog) -> Iterator[TextFault]:
+    """Refuses a mixture of losses of pairs and losses of single answers."""
+    known = {place: catalog.losses[loss.name] for place, loss in losses.items() if loss.name in catalog.losses}
+    unpaired = [(place, info.name) for place, info in known.items() if info.unpaired]
+    paired = [info.name for info in known.values() if not info.unpaired]
+    if unpaired and paired:
+        yield TextFault(describe_mixed(unpaired[0][1], paired[0]), f"{unpaired[0][0]}.name")
 
 
 def faults_of_live_reference(spec: JobSpec, catalog: Catalog | None) -> list[TextFault]:

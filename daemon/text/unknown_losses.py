@@ -21,17 +21,17 @@ IS_CALLED: Mapping[str, str] = {
     "dpo_ipo": "IPO's loss is `ipo`",
     "dpo_dpop": "DPO-Positive is `dpop`",
     "cpo_sigmoid": "CPO's loss is `cpo`",
+    "cpo_simpo": "CPO-SimPO is `simpo` with nll_weight",
     "nll": "the likelihood of the chosen answer is `sft`",
     "cross_entropy": "the likelihood of the chosen answer is `sft`",
 }
 IN_TRL_PLUGIN = {
     *("robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down"),
-    *("discopop", "sigmoid_norm", "ld_sigmoid"),
+    *("discopop", "sigmoid_norm", "ld_sigmoid", "sigmoid_forward_kl", "sigmoid_js", "sigmoid_alpha", "orpo", "alphapo"),
+    "apo_zero_unpaired",
 }
 NOT_HERE: Mapping[str, str] = {
-    **dict.fromkeys(
-        ("orpo", "kto", "slic", "rrhf", "rso", "wpo", "betadpo", "tdpo", "spin"), "is not one of prefd's losses"
-    ),
+    **dict.fromkeys(("slic", "rrhf", "rso", "wpo", "betadpo", "tdpo", "spin"), "is not one of prefd's losses"),
     **dict.fromkeys(
         ("rdpo", "r_dpo"),
         "is two methods (robust DPO, and DPO with a penalty on length), and neither is one of prefd's losses",

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.loss_faults import describe_mixed
 from prefd.daemon.worker.errors import JobError
 from prefd.plugins.manager import Plugins, RegisteredLoss
 from prefd.plugins.mixture import Mixture, WeightedLoss
 from prefd.plugins.types import LossInput, LossOutput
+from prefd.plugins.unpaired import NoUnpairedOutput
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Objective:
     """Whether it, or any loss of a mixture, compares with the reference."""
     batch_independent: bool
     """Whether a pair's loss depends on that pair alone, so that a batch may be cut at will."""
+    unpaired: bool = False
+    """Whether it learns from single answers with a label, and not from pairs."""
 
     def __call__(self, x: LossInput) -> LossOutput:
         """Compute the losses of a batch of pairs."""
@@ -33,6 +37,7 @@ class Objective:
         Raises `JobError` for a loss that no plugin brings, `LossParameterError` for parameters it does not take.
         """
         parts, needs_reference, batch_independent = [], False, True
+        unpaired: dict[bool, str] = {}
         for place, weighted in spec.losses.items():
             registered = _find_loss(weighted.name, plugins)
             parts.append(
@@ -43,10 +48,13 @@ class Objective:
                     registered.schema.preference,
                 )
             )
+            unpaired.setdefault(registered.schema.unpaired, registered.name)
             needs_reference |= registered.schema.needs_reference
             batch_independent &= registered.schema.batch_independent
+        if len(unpaired) == 2:
+            raise JobError(f"loss: {describe_mixed(unpaired[True], unpaired[False])}")
         loss = Mixture(parts) if isinstance(spec.loss, list) else parts[0].loss
-        return cls(loss, needs_reference, batch_independent)
+        return cls(loss, needs_reference, batch_independent, True in unpaired)
 
 
 def _find_loss(name: str, plugins: Plugins) -> RegisteredLoss:
@@ -62,7 +70,12 @@ def _check_output(
     """Wrap a loss, so that one that returns something else than a LossOutput is told."""
 
     def checked(x: LossInput) -> LossOutput:
-        output: object = loss(x)
+        try:
+            output: object = loss(x)
+        except NoUnpairedOutput as error:
+            raise JobError(
+                f"loss {registered.name!r} of plugin {registered.plugin}: {error}: `prefd check-loss {registered.name}`"
+            ) from error
         if not isinstance(output, LossOutput):
             value = "nothing (is a `return` missing?)" if output is None else f"{type(output).__name__}"
             raise JobError(

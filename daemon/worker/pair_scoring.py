@@ -66,6 +66,8 @@ def score_pairs(home: Home, request: PairScoringInput) -> PairsHead:
         raise JobError(
             f"job {request.job} has trained no policy to the end, so there is nothing to score its pairs with"
         )
+    if job.loss.unpaired:
+        raise JobError(f"job {request.job} learnt from single answers with a label, and has no pairs to score")
     files = PairFiles(job.run)
     files.folder.mkdir(exist_ok=True)
     memory.bound_device_memory(job.parallel)

@@ -29,7 +29,7 @@ def check_data(home: Home, request: DataCheckInput) -> DataChecks:
     answers = []
     for spec in request.specs:
         job = SpecifiedJob(home, spec)
-        key = compute_tokens_key(spec)
+        key = f"{job.loss.unpaired} {compute_tokens_key(spec)}"
         if key in prepared:
             vars(job)["data"] = prepared[key]
         if key not in checks:
@@ -56,7 +56,7 @@ def _check_part(job: SpecifiedJob, check_part: Callable[[SpecifiedJob], DataChec
 def _read_rows(job: SpecifiedJob) -> DataCheck:
     """Read the rows, which takes no tokenizer."""
     for load in (load_pairs, load_held_out):
-        load(job.spec.data, job.plugins.formats)
+        load(job.spec.data, job.plugins.formats, unpaired=job.loss.unpaired)
     return DataCheck()
 
 
@@ -147,10 +147,17 @@ def explain_missing(data: PreparedData, name: str) -> str:
 
 def make_shown_pair(job: SpecifiedJob, example: Example, use: str, special: frozenset[int]) -> ShownPair:
     """Decode a pair, with its remarks."""
-    remarks = [remark.text for remark in find_remarks(example, special, job.spec.data.max_length)]
+    remarks = [] if example.desirable is None else [describe_label(example.desirable)]
+    remarks += [remark.text for remark in find_remarks(example, special, job.spec.data.max_length)]
     prompt, chosen = split_side(job.tokenizer, example.chosen, special)
     _, rejected = split_side(job.tokenizer, example.rejected, special)
     return ShownPair(str(example), use, prompt, chosen, rejected, remarks)
+
+
+def describe_label(desirable: bool) -> str:
+    """Say what the two sides of a single answer are."""
+    label = "a good answer" if desirable else "a bad answer"
+    return f"{label} by itself, shown as chosen; rejected is an answer to another prompt, which the loss may compare it with"
 
 
 def measure_lengths(examples: Sequence[Example]) -> dict[str, LengthSpan]:

@@ -87,6 +87,9 @@ class Preview(DocumentModel):
 
 
 def compute_tokens_key(spec: JobSpec) -> str:
-    """Return a text that is the same for two jobs whose pairs are the same tokens, as those of a sweep mostly are."""
+    """Return a text that is the same for two jobs whose pairs are the same tokens, as those of a sweep mostly are.
+
+    Only a job that learns from single answers and one that learns from pairs may differ in what it does not tell.
+    """
     reference = None if spec.named_reference is None else spec.named_reference.model
     return f"{spec.model} {reference} {spec.data.model_dump_json()}"

@@ -15,6 +15,7 @@ import mlx.core as mx
 from prefd.plugins.conformance.checks import CHECKS, Fault, Finding, Function, Subject
 from prefd.plugins.schema import LossDefinitionError, LossSchema, problems, schema_of
 from prefd.plugins.types import Loss
+from prefd.plugins.unpaired import adapt
 
 __all__ = ["CHECKS", "Finding", "assert_conforms", "check_loss"]
 
@@ -76,7 +77,8 @@ def _prepare(loss: Loss, name: str) -> Subject:
     settings = []
     for params in ({}, *_vary_parameters(schema)):
         try:
-            instance = loss(**params) if isinstance(loss, type) else _bind(loss, params)
+            bound: Callable[[Any], Any] = loss(**params) if isinstance(loss, type) else _bind(loss, params)
+            instance = adapt(bound) if schema.unpaired else bound
         except ValueError:
             if not params:
                 raise

@@ -53,7 +53,7 @@ class Subject:
 
     def input(self, pairs: Sequence[PairRows], padding: int = 0, dtype: mx.Dtype = mx.float32) -> LossInput:
         """Makes a batch of `pairs`, with the reference if the loss needs one."""
-        return loss_input(pairs, self.schema.needs_reference, padding, dtype)
+        return loss_input(pairs, self.schema.needs_reference, padding, dtype, self.schema.unpaired)
 
 
 def shapes(subject: Subject) -> str:
@@ -226,7 +226,9 @@ def reference(subject: Subject) -> str:
     pairs = random_pairs(4)
     if not subject.schema.needs_reference:
         for setting, loss in subject.settings:
-            without_reference, with_reference = loss(loss_input(pairs, False)), loss(loss_input(pairs, True))
+            without_reference, with_reference = (
+                loss(loss_input(pairs, has_one, unpaired=subject.schema.unpaired)) for has_one in (False, True)
+            )
             _require_same(
                 "losses", without_reference.losses, with_reference.losses, f"when a reference is given, with {setting}"
             )
@@ -242,14 +244,23 @@ def reference(subject: Subject) -> str:
                 raise Fault(
                     f"{name} are {_list(getattr(out, name))} where the policy is the reference, expected 0, with {setting}"
                 )
-        first = out.losses[:1]
-        if not _are_close(out.losses, mx.broadcast_to(first, out.losses.shape)):
-            raise Fault(
-                f"losses are {_list(out.losses)} where the policy is the reference, expected one value for every pair, with "
-                f"{setting}; if the loss has a term that is no log-ratio, say so in `unchecked`"
-            )
-        values.append(_numbers(first)[0])
+        for losses in _split_by_label(out.losses, subject.input(equal_pairs).desirable):
+            if not _are_close(losses, mx.broadcast_to(losses[:1], losses.shape)):
+                raise Fault(
+                    f"losses are {_list(out.losses)} where the policy is the reference, expected one value for every pair, with "
+                    f"{setting}; if the loss has a term that is no log-ratio, say so in `unchecked`"
+                )
+        values.append(_numbers(out.losses)[0])
     return f"the loss is {values[0]:.6g} where the policy is the reference"
+
+
+def _split_by_label(losses: mx.array, desirable: mx.array | None) -> list[mx.array]:
+    """Splits the losses of answers into those of good ones and of bad ones; losses of pairs are all of one kind."""
+    if desirable is None:
+        return [losses]
+    labels = cast("list[bool]", desirable.tolist())
+    numbers = _numbers(losses)
+    return [mx.array([n for n, each in zip(numbers, labels) if each is label]) for label in set(labels)]
 
 
 def rounding(subject: Subject) -> str:
@@ -257,7 +268,7 @@ def rounding(subject: Subject) -> str:
     if not subject.schema.needs_reference:
         return "it takes no reference"
     for setting, loss in subject.settings:
-        if jumps_at_reference(loss):
+        if jumps_at_reference(loss, subject.schema.unpaired):
             raise Fault(
                 "the gradient jumps where the policy is the reference, so rounding decides it there, with "
                 f"{setting}: count a log-ratio within `chosen_noise` and `rejected_noise` of LossInput as 0"

@@ -28,21 +28,24 @@ JUMP = 0.05
 Gradients = npt.NDArray[np.float64]
 
 
-def jumps_at_reference(loss: Callable[[LossInput], LossOutput]) -> bool:
+def jumps_at_reference(loss: Callable[[LossInput], LossOutput], unpaired: bool = False) -> bool:
     """Says whether the gradient of `loss`, which takes a reference, is another on each side of policy = reference.
 
     `LossInput.noise` says there that the difference is rounding.
     """
-    return all(_jumps_within(loss, distance) for distance in DISTANCES)
+    return all(_jumps_within(loss, distance, unpaired) for distance in DISTANCES)
 
 
-def _jumps_within(loss: Callable[[LossInput], LossOutput], distance: float) -> bool:
+def _jumps_within(loss: Callable[[LossInput], LossOutput], distance: float, unpaired: bool) -> bool:
     """Says whether the gradient jumps between policies that are `distance` off the reference, on either side of it."""
-    gradients = np.stack([_compute_gradients(loss, *moves) for moves in product((-distance, distance), repeat=2)])
+    moves = product((-distance, distance), repeat=2)
+    gradients = np.stack([_compute_gradients(loss, chosen, rejected, unpaired) for chosen, rejected in moves])
     return bool(np.ptp(gradients, axis=0).max() > JUMP * np.abs(gradients).max())
 
 
-def _compute_gradients(loss: Callable[[LossInput], LossOutput], chosen: float, rejected: float) -> Gradients:
+def _compute_gradients(
+    loss: Callable[[LossInput], LossOutput], chosen: float, rejected: float, unpaired: bool
+) -> Gradients:
     """Computes the derivative of the loss along each answer's tokens, (2, B).
 
     The policy is so many nats a token off its reference on either side.
@@ -51,7 +54,7 @@ def _compute_gradients(loss: Callable[[LossInput], LossOutput], chosen: float, r
         replace(pair, reference_chosen=pair.policy_chosen, reference_rejected=pair.policy_rejected)
         for pair in random_pairs(5)
     ]
-    x = replace(loss_input(equal_pairs, with_reference=True), noise=NOISE)
+    x = replace(loss_input(equal_pairs, with_reference=True, unpaired=unpaired), noise=NOISE)
 
     def total(*tokens: mx.array) -> mx.array:
         policy = [side._replace(tokens=each) for side, each in zip((x.policy_chosen, x.policy_rejected), tokens)]

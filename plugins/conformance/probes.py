@@ -63,19 +63,28 @@ def extreme_pairs() -> list[PairRows]:
 
 
 def loss_input(
-    pairs: Sequence[PairRows], with_reference: bool, padding: int = 0, dtype: mx.Dtype = mx.float32
+    pairs: Sequence[PairRows],
+    with_reference: bool,
+    padding: int = 0,
+    dtype: mx.Dtype = mx.float32,
+    unpaired: bool = False,
 ) -> LossInput:
-    """Turns `pairs` into a batch, with `padding` columns more than the longest answer needs."""
+    """Turns `pairs` into a batch, with `padding` columns more than the longest answer needs.
+
+    `unpaired`: their chosen sides are single answers, those of more than four tokens good ones, the others bad.
+    """
+    desirable = mx.array([len(pair.policy_chosen) > 4 for pair in pairs]) if unpaired else None
     chosen, rejected = (
         _side([getattr(pair, name) for pair in pairs], padding, dtype) for name in ("policy_chosen", "policy_rejected")
     )
     if not with_reference:
-        return LossInput(chosen, rejected)
+        return LossInput(chosen, rejected, desirable=desirable)
     return LossInput(
         chosen,
         rejected,
         _side([pair.reference_chosen for pair in pairs], padding, dtype),
         _side([pair.reference_rejected for pair in pairs], padding, dtype),
+        desirable=desirable,
     )
 
 

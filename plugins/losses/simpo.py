@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from prefd.plugins.losses.logits import Beta, LabelSmoothing, logistic_loss, output
+from prefd.plugins.losses.logits import Beta, LabelSmoothing, Weight, logistic_loss, nll, output
 from prefd.plugins.schema import Range
 from prefd.plugins.types import Loss, LossInput, LossOutput
 
@@ -20,12 +20,14 @@ class SimPO:
     pulling: 0.3 to 0.6 of β. Nothing anchors the policy: keep the learning rate small, and watch `logps/chosen`.
 
     `label_smoothing` ε is the share of labels believed to be the wrong way round, as in `sigmoid`, on β z − γ. Rewards
-    are β times the mean log-probability, without γ.
+    are β times the mean log-probability, without γ. `nll_weight` adds that multiple of the chosen answer's negative
+    log-likelihood per token, as in `cpo`, which anchors it: CPO-SimPO, where 1 is usual. 0 leaves it out.
     """
 
     beta: Annotated[Beta, "how hard a pair is pulled apart; of means per token, so 2 to 2.5 is usual"] = 2.0
     gamma: Annotated[float, Range(at_least=0), "the margin that is aimed at, in units of the reward"] = 1.0
     label_smoothing: LabelSmoothing = 0.0
+    nll_weight: Weight = 0.0
     purpose: ClassVar[str] = "when long answers win for their length"
     needs_reference: ClassVar[bool] = False
 
@@ -33,6 +35,7 @@ class SimPO:
         """Computes the losses and rewards of a batch, (B,) each."""
         chosen, rejected = x.policy_chosen.means, x.policy_rejected.means
         losses = logistic_loss(self.beta * (chosen - rejected) - self.gamma, self.label_smoothing)
+        losses = losses + self.nll_weight * nll(x.policy_chosen)
         return output(losses, self.beta, chosen, rejected)
 
 

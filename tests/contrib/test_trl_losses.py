@@ -18,11 +18,14 @@ import numpy as np
 import pytest
 
 from prefd.plugins.conformance import Finding, check_loss
+from prefd.plugins.manager import load_plugins
 from prefd.plugins.schema import schema_of
 from prefd.plugins.types import Logprobs, Loss, LossInput, LossOutput
+from prefd.plugins.unpaired import adapt
 from support import contrib_module
 from support.contrib_module import pip
 from support.loss_numbers import Array, Numbers, Tokens, assert_equals_float64, total
+from support.trl_numbers import TABLE, assert_equals_trl
 
 DIST = contrib_module.CONTRIB / "prefd-trl-losses"
 package = contrib_module.load_package("prefd-trl-losses/src/prefd_trl_losses")
@@ -104,11 +107,21 @@ BY_HAND: dict[str, tuple[dict[str, Any], Callable[[Ratios], Array]]] = {
     "apo_zero": ({"beta": 0.3}, lambda r: 1 - sigmoid(0.3 * r.chosen) + sigmoid(0.3 * r.rejected)),
     "apo_down": ({"beta": 0.3}, lambda r: sigmoid(0.3 * r.chosen) + 1 - sigmoid(0.3 * r.z)),
     "discopop": ({"beta": 0.3, "tau": 0.2}, lambda r: disco(r, 0.3, 0.2)),
+    "sigmoid_forward_kl": ({"beta": 0.3}, lambda r: minus_log_sigmoid(0.3 * (np.exp(-r.rejected) - np.exp(-r.chosen)))),
+    "sigmoid_js": (
+        {"beta": 0.3},
+        lambda r: minus_log_sigmoid(0.3 * (minus_log_sigmoid(r.rejected) - minus_log_sigmoid(r.chosen))),
+    ),
+    "sigmoid_alpha": (
+        {"beta": 0.3, "alpha": 0.7},
+        lambda r: minus_log_sigmoid(0.3 * (np.exp(-0.3 * r.chosen) - np.exp(-0.3 * r.rejected)) / -0.3),
+    ),
 }
 
 
 def test_every_loss_of_trl_is_there() -> None:
-    assert sorted(LOSSES) == sorted([*OF_TRL, "ld_sigmoid"])
+    more = ["ld_sigmoid", "sigmoid_forward_kl", "sigmoid_js", "sigmoid_alpha", "orpo", "alphapo", "apo_zero_unpaired"]
+    assert sorted(LOSSES) == sorted([*OF_TRL, *more])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -117,6 +130,54 @@ def test_values_and_gradients_equal_float64(name: str, seed: int) -> None:
     n = Numbers(seed)
     params, by_hand = BY_HAND[name]
     assert_equals_float64(LOSSES[name](**params), n, lambda tokens: by_hand(ratios(n, tokens)))
+
+
+def test_orpo_is_the_likelihood_and_the_odds_of_means() -> None:
+    n, beta = Numbers(0), 0.3
+
+    def by_hand(tokens: Tokens) -> Array:
+        chosen, rejected = (total(tokens["p" + side], n.mask[side], normalize=True) for side in "cr")
+        odds = [logp - np.log1p(-np.exp(logp)) for logp in (chosen, rejected)]
+        return -chosen + beta * minus_log_sigmoid(odds[0] - odds[1])
+
+    assert_equals_float64(LOSSES["orpo"](beta=beta), n, by_hand)
+
+
+@pytest.mark.parametrize("alpha", [-0.5, 0.25])
+def test_alphapo_bends_simpos_reward(alpha: float) -> None:
+    n, beta, gamma = Numbers(1), 2.0, 0.4
+
+    def by_hand(tokens: Tokens) -> Array:
+        means = (total(tokens["p" + side], n.mask[side], normalize=True) for side in "cr")
+        chosen, rejected = ((1 - np.exp(-alpha * mean)) / alpha for mean in means)
+        return minus_log_sigmoid(beta * (chosen - rejected) - gamma)
+
+    assert_equals_float64(LOSSES["alphapo"](beta=beta, gamma=gamma, alpha=alpha), n, by_hand)
+
+
+def test_alphapo_without_a_bend_is_simpo_and_alpha_1_is_the_reverse_kl() -> None:
+    x = Numbers(0).batch()
+    own = load_plugins().losses
+    for ours, theirs in (
+        (LOSSES["alphapo"](alpha=0.0), own["simpo"].create({})),
+        (LOSSES["sigmoid_alpha"](alpha=1.0), own["sigmoid"].create({})),
+    ):
+        np.testing.assert_allclose(np.array(ours(x).losses), np.array(theirs(x).losses), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*TABLE["losses"]])
+def test_it_is_what_trls_own_trainer_computes(name: str) -> None:
+    settings = dict(TABLE["losses"][name]["settings"])
+    plain = name.partition("_negative")[0]
+    if plain == "simpo":
+        settings.pop("alpha")
+    own = load_plugins().losses
+    if plain in own:
+        loss = own[plain].create(settings)
+    else:
+        schema = schema_of(plain, LOSSES[plain])
+        loss = adapt(LOSSES[plain](**settings)) if schema.unpaired else LOSSES[plain](**settings)
+    assert_equals_trl(name, loss)
 
 
 def test_sigmoid_norm_takes_the_mean_log_ratio_a_token() -> None:
@@ -222,7 +283,9 @@ def test_far_from_zero_it_stays_with_float64(name: str) -> None:
     tokens = mx.array(margins[:, None].astype(np.float32))
     with np.errstate(all="ignore"):
         expected = by_hand(Ratios(margins, np.zeros_like(margins)))
-    sound = np.isfinite(expected)  # where the formula as written does not overflow even in float64
+    sound = (
+        expected < np.finfo(np.float32).max
+    )  # where the formula as written overflows neither in float64 nor in float32
     assert sound.sum() >= 3
     np.testing.assert_allclose(np.array(losses(tokens))[sound], expected[sound], rtol=1e-4, atol=1e-6)
     assert np.isfinite(np.array(mx.grad(lambda t: losses(t).sum())(tokens))).all()

@@ -16,7 +16,7 @@ from prefd.plugins.types import Pair, UnusableRow
 from support.jobs_on_disk import make_job, run_precompute, run_training
 from support.pages import Block, blocks
 
-TRIED = {"docs/live.md": 1, "docs/python.md": 3, "docs/writing-a-loss.md": 4, "docs/from-trl.md": 1}
+TRIED = {"docs/live.md": 1, "docs/python.md": 3, "docs/writing-a-loss.md": 5, "docs/from-trl.md": 1}
 """Blocks of each page that a test here, tests/docs/test_tutorial.py or tests/daemon/live/test_client.py, tries. One that is added needs a test too."""
 
 
@@ -38,7 +38,7 @@ def test_every_block_is_tried() -> None:
 
 
 def test_the_loss_trains_a_policy_with_its_extra_metric(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    source = block_with("register_losses", "docs/writing-a-loss.md").text
+    source = block_with("class Squared", "docs/writing-a-loss.md").text
     settings = next(block.text for block in blocks("toml", "docs/writing-a-loss.md") if "plugins" in block.text)
     job = make_job(
         home,
@@ -57,8 +57,13 @@ def test_the_loss_trains_a_policy_with_its_extra_metric(home: Path, tiny_model: 
 
 
 def test_the_loss_conforms() -> None:
-    names = run(block_with("register_losses", "docs/writing-a-loss.md"))
+    names = run(block_with("class Squared", "docs/writing-a-loss.md"))
     assert_conforms(names["Squared"], "squared")
+
+
+def test_the_loss_of_single_answers_conforms() -> None:
+    names = run(block_with("class Thumbs", "docs/writing-a-loss.md"))
+    assert_conforms(names["Thumbs"], "thumbs")
 
 
 def test_the_row_format_reads_its_rows(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_sft_is_the_chosen_answers_nll_a_token() -> None:
 def test_label_smoothing_and_nll_weight_are_taken_where_they_are_defined_and_off_by_default(name: str) -> None:
     params = LOSSES[name].schema.params
     assert ("label_smoothing" in params) is (name in ("sigmoid", "cpo", "simpo"))
-    assert ("nll_weight" in params) is name.startswith("cpo")
+    assert ("nll_weight" in params) is (name == "simpo" or name.startswith("cpo"))
     assert all(params[each]["default"] == 0 for each in ("label_smoothing", "nll_weight") if each in params)
 
 

@@ -19,7 +19,7 @@ from prefd.plugins.formats.scored import is_low, is_order, low_is_better
 from prefd.plugins.formats.verdicts import LOSERS, is_verdict
 from prefd.plugins.types import ReadOptions, UnusableRow
 
-ROLES = ("prompt", "chosen", "rejected", "system")
+ROLES = ("prompt", "chosen", "rejected", "completion", "label", "system")
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,13 @@ SHOWN = 3
 
 
 def digest_pair(pair: Pair) -> str:
-    """Returns 32 hexadecimal digits that are the same for pairs of the same prompt, sides and tools."""
+    """Returns 32 hexadecimal digits that are the same for pairs of the same prompt, sides and tools.
+
+    Of a single answer they are of that and its label, whatever it is compared with.
+    """
+    other = pair.rejected if pair.desirable is None else [pair.desirable]
     text = json.dumps(
-        [pair.prompt, pair.chosen, pair.rejected, pair.tools, pair.chat_template_kwargs], sort_keys=True, default=str
+        [pair.prompt, pair.chosen, other, pair.tools, pair.chat_template_kwargs], sort_keys=True, default=str
     )
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 

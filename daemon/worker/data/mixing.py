@@ -15,33 +15,52 @@ from pathlib import PurePath
 
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.feedback import read_feedback
 from prefd.daemon.worker.data.pairs import LoadedPairs, list_row_places, load_source
+from prefd.daemon.worker.data.reading import read_dataset
 from prefd.daemon.worker.data.repeated import note_repeats_across
-from prefd.daemon.worker.data.rows import Place
+from prefd.daemon.worker.data.rows import DataError, Place
 from prefd.plugins.types import Pair, RowFormat
 
 
 def load_pairs(
-    spec: DataSpec, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
+    spec: DataSpec,
+    formats: Mapping[str, RowFormat],
+    commits: Mapping[str, str] | None = None,
+    unpaired: bool = False,
 ) -> LoadedPairs:
-    """Loads the pairs to train on. Raises `DataError` where one of the datasets has none."""
-    return _load(spec.sources, spec, formats, commits)
+    """Loads the pairs to train on, or single answers with a label. Raises `DataError` where one of the datasets has none."""
+    return _load(spec.sources, spec, formats, commits, unpaired)
 
 
 def load_held_out(
-    spec: DataSpec, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
+    spec: DataSpec,
+    formats: Mapping[str, RowFormat],
+    commits: Mapping[str, str] | None = None,
+    unpaired: bool = False,
 ) -> LoadedPairs | None:
-    """Loads all pairs of the held-out datasets; None where the held-out pairs are a fraction of the others."""
+    """Loads all pairs, or answers, of the held-out datasets; None where the held-out pairs are a fraction of the others."""
     sources = spec.held_out_sources
-    return _load(sources, spec, formats, commits) if sources else None
+    return _load(sources, spec, formats, commits, unpaired) if sources else None
 
 
 def _load(
-    sources: Sequence[Source], spec: DataSpec, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None
+    sources: Sequence[Source],
+    spec: DataSpec,
+    formats: Mapping[str, RowFormat],
+    commits: Mapping[str, str] | None,
+    unpaired: bool,
 ) -> LoadedPairs:
-    names = _name_sources(sources)
+    if spec.split_pairs and not unpaired:
+        raise DataError(
+            "data.split_pairs: the loss compares pairs; leave it out, or take a loss of single answers, as kto"
+        )
+    names, read = _name_sources(sources), read_feedback if unpaired else read_dataset
     return join_pairs(
-        [_take_share(load_source(source, spec, formats, commits, names[source]), source.weight) for source in sources]
+        [
+            _take_share(load_source(source, spec, formats, commits, names[source], read), source.weight)
+            for source in sources
+        ]
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -12,7 +12,7 @@ from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.text.wording import list_places
 from prefd.daemon.worker.data.certainty import MANY
-from prefd.daemon.worker.data.dataset import SHOWN_ROWS
+from prefd.daemon.worker.data.dataset import SHOWN_ROWS, Dataset
 from prefd.daemon.worker.data.nulls import read_with_nulls_settled
 from prefd.daemon.worker.data.reading import read_dataset
 from prefd.daemon.worker.data.rows import DataError, Place, Row, read_rows
@@ -99,8 +99,11 @@ def load_source(
     formats: Mapping[str, RowFormat],
     commits: Mapping[str, str] | None = None,
     name: str = "",
+    read: Callable[..., Dataset] = read_dataset,
 ) -> LoadedPairs:
     """Loads the pairs of one source, read with the spec's columns. `name`: what its rows are named by, among several.
+
+    `read`: as `read_dataset`, which reads pairs.
 
     Raises `DataError` where there is not one.
     """
@@ -115,7 +118,7 @@ def load_source(
         decoded,
         spec,
         partial(
-            read_dataset,
+            read,
             spec=spec,
             formats=formats,
             source=source.path,

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from prefd.daemon.runs.data_summary import DataSummary, HeldOutSummary, SourceSummary
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.text.wording import pluralize
 from prefd.daemon.worker.data.exclusions import describe_unmet, digest_pair, leave_out, read_exclusions
+from prefd.daemon.worker.data.feedback import place_mismatched
 from prefd.daemon.worker.data.mixing import load_held_out, load_pairs
 from prefd.daemon.worker.data.pairs import LoadedPairs, Unusable, no_usable_rows_error, refuse_unclear
 from prefd.daemon.worker.data.prompts import ChatTokenizer, Settings
@@ -49,12 +51,18 @@ class SourceReport:
     """Usable pairs that a weight leaves out."""
     notes: Sequence[str] = ()
     """What else the data's owner should know, a line each."""
+    unit: str = "pair"
+    """What a job trains on: pairs, or single answers."""
 
     @property
     def usable(self) -> int:
         """Says how many rows give a pair, or share in one."""
         unusable_rows = {number for numbers in self.unusable.rows.values() for number in numbers}
         return self.rows - len(unusable_rows - self.used_rows)
+
+    def count(self, number: int) -> str:
+        """Writes so many pairs, or answers, in words."""
+        return pluralize(number, self.unit)
 
     def summarize(self) -> SourceSummary:
         """Gives the counts as they stand in the job's summary."""
@@ -74,7 +82,7 @@ class SourceReport:
 
     def lines(self, max_length: int) -> list[str]:
         """Writes the report in words, a line for each thing a user should know."""
-        pairs = "" if self.pairs == self.usable else f", {_count_pairs(self.pairs)}"
+        pairs = "" if self.pairs == self.usable else f", {self.count(self.pairs)}"
         rows = "1 row" if self.rows == 1 else f"{self.rows} rows"
         lines = [f"{self.source}: {rows} in format {self.format}, {self.usable} usable{pairs}", *self.notes]
         if not CONTRACT.issuperset(self.columns):
@@ -83,10 +91,10 @@ class SourceReport:
             lines.append(f"columns not read: {_list_columns(self.unread)}")
         lines += [f"unusable: {line}" for line in self.unusable.lines()]
         if self.truncated:
-            lines.append(f"{_count_pairs(self.truncated)} cut at max_length {max_length}")
+            lines.append(f"{self.count(self.truncated)} cut at max_length {max_length}")
         if self.merged:
             lines.append(
-                f"{_count_pairs(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
+                f"{self.count(self.merged)} with the answer set behind the prompt's own tokens, as they do not join"
             )
         return lines
 
@@ -123,9 +131,9 @@ class DataReport:
         lines = self.train.lines(self.max_length)
         if self.validation is not None:
             lines += [f"held out: {line}" for line in self.validation.lines(self.max_length) if line not in lines]
-        lines.append(f"{_count_pairs(self.used)} to train on, {self.held_out} held out")
+        lines.append(f"{self.train.count(self.used)} to train on, {self.held_out} held out")
         if self.overlap:
-            lines.append(f"{_count_pairs(self.overlap)} held out with a prompt that is trained on too")
+            lines.append(f"{self.train.count(self.overlap)} held out with a prompt that is trained on too")
         return lines
 
 
@@ -144,14 +152,18 @@ class PreparedData:
 
 
 def prepare(
-    spec: DataSpec, tokenizer: ChatTokenizer, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None = None
+    spec: DataSpec,
+    tokenizer: ChatTokenizer,
+    formats: Mapping[str, RowFormat],
+    commits: Mapping[str, str] | None = None,
+    unpaired: bool = False,
 ) -> PreparedData:
     """Loads, tokenizes and splits a job's data. The same spec, files and tokenizer give the same examples and split.
 
-    `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on,
+    `unpaired`: for a loss of single answers with a label. `commits`: of hub datasets, instead of the revision in the spec. Raises `DataError` where nothing can be trained on,
     also for a tokenizer without EOS.
     """
-    pairs, held_out_pairs = _load(spec, formats, commits)
+    pairs, held_out_pairs = _load(spec, formats, commits, unpaired)
     examples, report = _encode(pairs, tokenizer, spec, "data.path")
     if held_out_pairs is not None:
         held_out, validation = _encode(held_out_pairs, tokenizer, spec, "data.validation")
@@ -167,14 +179,19 @@ def prepare(
 
 
 def _load(
-    spec: DataSpec, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None
+    spec: DataSpec, formats: Mapping[str, RowFormat], commits: Mapping[str, str] | None, unpaired: bool
 ) -> tuple[LoadedPairs, LoadedPairs | None]:
     """Loads the pairs to train on and those of a held-out source, without what `data.exclude` names."""
-    pairs, held_out = load_pairs(spec, formats, commits), load_held_out(spec, formats, commits)
+    pairs, held_out = (load(spec, formats, commits, unpaired) for load in (load_pairs, load_held_out))
+    assert pairs is not None
     if spec.exclude is not None:
         names = read_exclusions(Path(spec.exclude))
         met = [leave_out(each, names) for each in (pairs, held_out) if each is not None]
         pairs.notes += describe_unmet(names, frozenset().union(*met))
+    if unpaired:
+        place_mismatched(pairs, "data.path")
+        if held_out is not None:
+            place_mismatched(held_out, "data.validation")
     return pairs, held_out
 
 
@@ -235,15 +252,12 @@ def _encode(
         encoder.merged,
         loaded.left_out,
         [*loaded.notes, *encoder.notes()],
+        "pair" if examples[0].desirable is None else "answer",
     )
 
 
 def _prompt_key(example: Example) -> bytes:
     return hashlib.sha256(example.chosen.prompt.tobytes()).digest()
-
-
-def _count_pairs(count: int) -> str:
-    return f"{count} pair" if count == 1 else f"{count} pairs"
 
 
 def _list_columns(columns: Sequence[str]) -> str:

@@ -124,6 +124,8 @@ class Example:
     """Where its row stands, as `pairs.jsonl:4`."""
     digest: str = field(default="", compare=False)
     """The digest of its texts, by which `data.exclude` names it."""
+    desirable: bool | None = None
+    """The label of a single answer, which stands as `chosen`; `rejected` is then an answer to another prompt. None of a pair."""
 
     def __str__(self) -> str:
         return self.place or f"row {self.row}"
@@ -172,7 +174,7 @@ class Encoder:
         self.boundary += chosen.apart or rejected.apart
         self.merged += any(side.merged for side in sides)
         self._remarks.update(remarks)
-        return Example(row, chosen, rejected)
+        return Example(row, chosen, rejected, desirable=pair.desirable)
 
     def completion(self, prompt: Text, answer: Text) -> Completion:
         """Tokenizes one answer as a pair's side is. Raises `UnusableRow`, and counts nothing."""

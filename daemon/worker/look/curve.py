@@ -1,7 +1,8 @@
 """Computes the curve of a loss, a plugin's too: what it gives, and how it pulls, for each z.
 
 The answers have one token each, so that a sum over tokens and a mean per token are the same z. Against a reference the chosen
-answer is z/2 more likely than under it and the rejected one z/2 less; without one they are z apart.
+answer is z/2 more likely than under it and the rejected one z/2 less; without one they are z apart. A loss of single answers gets a
+good one that is z more likely than under the reference, while answers to other prompts are as likely as they were.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from prefd.daemon.text.unknown_losses import suggest_loss
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker_tasks.looks import CurveQuestion, LossCurve
 from prefd.plugins.manager import Plugins, RegisteredLoss
+from prefd.plugins.schema import LossSchema
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
 ANSWER_NATS = -21.0
@@ -75,7 +77,7 @@ def _trace(loss: Callable[[LossInput], LossOutput], z: Numbers, registered: Regi
     points = [z] if registered.schema.batch_independent else [z[index : index + 1] for index in range(len(z))]
 
     def total(z: mx.array) -> tuple[mx.array, mx.array]:
-        output = loss(_make_input(z, registered.schema.needs_reference))
+        output = loss(_make_input(z, registered.schema))
         if not isinstance(output, LossOutput) or getattr(output.losses, "shape", None) != z.shape:
             raise JobError(
                 f"loss {registered.name!r} gives no loss for each pair: `prefd check-loss {registered.name}`"
@@ -88,17 +90,18 @@ def _trace(loss: Callable[[LossInput], LossOutput], z: Numbers, registered: Regi
     return values, slopes
 
 
-def _make_input(z: mx.array, with_reference: bool) -> LossInput:
-    """Make the batch of pairs with these z, an answer of one token on each side."""
+def _make_input(z: mx.array, schema: LossSchema) -> LossInput:
+    """Make the batch of pairs with these z, an answer of one token on each side; or of good answers this far above the reference."""
     mask = mx.ones((len(z), 1))
 
     def side(shift: mx.array) -> Logprobs:
         return Logprobs((ANSWER_NATS + shift)[:, None], mask)
 
-    policy = side(z / 2), side(-z / 2)
-    if not with_reference:
-        return LossInput(*policy)
-    return LossInput(*policy, side(0 * z), side(0 * z))
+    policy = (side(z), side(0 * z)) if schema.unpaired else (side(z / 2), side(-z / 2))
+    desirable = mx.ones(z.shape, mx.bool_) if schema.unpaired else None
+    if not schema.needs_reference:
+        return LossInput(*policy, desirable=desirable)
+    return LossInput(*policy, side(0 * z), side(0 * z), desirable=desirable)
 
 
 def _round(value: float) -> float | None:

@@ -52,7 +52,12 @@ class KeptData:
         vars(job)["plugins"] = self.plugins
         models = (job.spec.model, job.spec.adapter, str(job.spec.reference), *_list_model_stamps(job.spec))
         _lend(job, "tokenizer", self._tokenizers, models)
-        _lend(job, "data", self._data, (compute_tokens_key(job.spec), models, *_list_data_stamps(job.spec)))
+        _lend(
+            job,
+            "data",
+            self._data,
+            (job.loss.unpaired, compute_tokens_key(job.spec), models, *_list_data_stamps(job.spec)),
+        )
         return job
 
 

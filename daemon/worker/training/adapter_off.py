@@ -21,7 +21,7 @@ from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.models.resting_adapters import RestingAdapters
-from prefd.daemon.worker.reference.scoring_pass import Scores, score
+from prefd.daemon.worker.reference.scoring_pass import Scores, batch_by_key, score
 from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.daemon.worker.training.trainer import pad_rows
 from prefd.plugins.types import Logprobs
@@ -55,6 +55,22 @@ class AdapterOffReference:
 
     def __call__(self, completions: Sequence[Completion]) -> Logprobs:
         """Return the reference's log-probabilities of `completions`: cached ones, and those that it scores now."""
+        needed, values = self._find(completions)
+        if missing := {key: completion for key, completion in needed.items() if key not in values}:
+            values |= self._score(missing)
+        return pad_rows([values[self.job.key(completion)] for completion in completions])
+
+    def score_all(self, completions: Sequence[Completion]) -> list[npt.NDArray[np.float32]]:
+        """Return the (length,) log-probabilities of each of all completions: for ranks, which are given them before the first step."""
+        needed, values = self._find(completions)
+        missing = {key: completion for key, completion in needed.items() if key not in values}
+        for batch in batch_by_key(missing):
+            values |= self._score(dict(batch))
+        self.commit()
+        return [values[self.job.key(completion)] for completion in completions]
+
+    def _find(self, completions: Sequence[Completion]) -> tuple[dict[bytes, Completion], Scores]:
+        """Find what is known already of `completions`: these by their keys, and the scores of those that are."""
         needed = {self.job.key(completion): completion for completion in completions}
         values: Scores = {key: self.pending[key] for key in needed if key in self.pending}
         sought = [key for key in needed if key not in values]
@@ -63,9 +79,7 @@ class AdapterOffReference:
                 values[key] = value
                 self.cached += key not in self.met
         self.met |= needed.keys()
-        if missing := {key: completion for key, completion in needed.items() if key not in values}:
-            values |= self._score(missing)
-        return pad_rows([values[self.job.key(completion)] for completion in completions])
+        return needed, values
 
     def _score(self, missing: dict[bytes, Completion]) -> Scores:
         began = time.monotonic()

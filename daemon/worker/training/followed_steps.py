@@ -127,4 +127,4 @@ class Follower:
 
     def answer_metrics(self, mean: Mean) -> None:
         """Answer with sums of metrics."""
-        self.channel.answer({"sums": mean.sums, "pairs": mean.pairs, "peak_memory": mx.get_peak_memory()})
+        self.channel.answer({"sums": mean.sums, "counts": mean.counts, "peak_memory": mx.get_peak_memory()})

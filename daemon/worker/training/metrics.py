@@ -14,6 +14,8 @@ from prefd.plugins.metrics import METRICS, TRAINERS_METRICS
 from prefd.plugins.types import LossInput, LossOutput
 
 Sums = dict[str, mx.array]
+"""Metric → (2,): the sum over the pairs, or answers, that it is a metric of, and how many those are."""
+CHOSEN, REJECTED, MARGINS = "rewards/chosen", "rewards/rejected", "rewards/margins"
 REMEDY = "that is its author's to mend, by `prefd check-loss NAME`"
 
 
@@ -25,16 +27,28 @@ def sum_pair_metrics(x: LossInput, output: LossOutput) -> Sums:
     """
     trainer_metrics = {
         "loss": output.losses,
-        "rewards/chosen": output.chosen_rewards,
-        "rewards/rejected": output.rejected_rewards,
+        CHOSEN: output.chosen_rewards,
+        REJECTED: output.rejected_rewards,
     }
     _check_shapes(trainer_metrics | output.metrics, len(x.policy_chosen.tokens))
     if reserved_names := sorted(TRAINERS_METRICS & output.metrics.keys()):
         raise JobError(f"the loss brings a metric {reserved_names[0]!r}, which is the trainer's own; {REMEDY}")
-    per_pair = {
-        metric.name: metric.of_pairs(x, output) for metric in METRICS.values() if metric.of_pairs
-    } | output.metrics
-    return {name: mx.stop_gradient(values).astype(mx.float32).sum() for name, values in per_pair.items()}
+    per_pair = {metric.name: metric.of_pairs(x, output) for metric in METRICS.values() if metric.of_pairs}
+    counted: dict[str, mx.array] = {}
+    if x.desirable is not None:
+        answered = [metric for metric in METRICS.values() if metric.of_answers]
+        per_pair = {metric.name: metric.of_answers(x, output) for metric in answered if metric.of_answers}
+        counted = {m.name: x.desirable == m.of_label for m in answered if m.of_label is not None}
+    every = mx.ones(output.losses.shape, mx.bool_)
+    return {
+        name: _sum_counted(values, counted.get(name, every)) for name, values in (per_pair | output.metrics).items()
+    }
+
+
+def _sum_counted(values: mx.array, counted: mx.array) -> mx.array:
+    """Sum the values that count, (2,): with how many those are."""
+    numbers = mx.stop_gradient(values).astype(mx.float32)
+    return mx.stack([mx.where(counted, numbers, 0).sum(), counted.sum().astype(mx.float32)])
 
 
 def _check_shapes(metrics: Mapping[str, Any], pairs: int) -> None:
@@ -48,21 +62,29 @@ def _check_shapes(metrics: Mapping[str, Any], pairs: int) -> None:
 class Mean:
     """Sums of several batches, and the mean over all their pairs."""
 
-    pairs: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
 
-    def add(self, sums: Sums, pairs: int) -> None:
-        """Add the sums of a batch of `pairs` pairs, and wait for their numbers."""
-        self.pairs += pairs
-        for name, value in sums.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(np.array(value))
+    def add(self, sums: Sums) -> None:
+        """Add the sums of a batch, and wait for their numbers."""
+        for name, values in sums.items():
+            value, count = np.array(values).tolist()
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0.0) + count
 
-    def merge(self, sums: Mapping[str, float], pairs: int) -> None:
-        """Add the sums that another process has of `pairs` other pairs."""
-        self.pairs += pairs
+    def merge(self, sums: Mapping[str, float], counts: Mapping[str, float]) -> None:
+        """Add the sums that another process has of other pairs, and of how many each is."""
         for name, value in sums.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0.0) + counts[name]
 
     def means(self, prefix: str = "") -> dict[str, float]:
-        """Return each metric's mean over every pair so far, by its name behind `prefix`."""
-        return {prefix + name: value / self.pairs for name, value in self.sums.items()}
+        """Return each metric's mean over every pair so far that it is a metric of, by its name behind `prefix`.
+
+        Of answers with a label the margin is the mean reward of good ones less that of bad ones; it and the means of a label
+        that no answer has are left out.
+        """
+        means = {name: value / self.counts[name] for name, value in self.sums.items() if self.counts[name]}
+        if MARGINS not in self.sums and CHOSEN in means and REJECTED in means:
+            means[MARGINS] = means[CHOSEN] - means[REJECTED]
+        return {prefix + name: value for name, value in means.items()}

@@ -51,6 +51,6 @@ def plan_training(job: SpecifiedJob) -> tuple[TrainingSpec, Schedule]:
 
 def _try_loss(job: SpecifiedJob, training: TrainingSpec) -> None:
     """Try the loss on random pairs. Raises `JobError` where it gives no loss for each pair, or lacks a selecting metric."""
-    x = loss_input(random_pairs(0), job.loss.needs_reference)
+    x = loss_input(random_pairs(0), job.loss.needs_reference, unpaired=job.loss.unpaired)
     names = sum_pair_metrics(x, job.loss(x))
     Selection.from_spec(training).record(0, {EVAL + name: 0.0 for name in names})

@@ -49,7 +49,7 @@ class SharedSteps:
         """Add the others' sums of metrics to this rank's. Raises LostRank."""
         for mate in self.crew.mates:
             head = mate.hear().head
-            mean.merge(head["sums"], head["pairs"])
+            mean.merge(head["sums"], head["counts"])
             self.peak_memory = max(self.peak_memory, head["peak_memory"])
 
 

@@ -151,7 +151,9 @@ def share_steps(crew: Crew, job: RunningJob, run: Run, settings: BatchSettings) 
     rows: dict[Completion, Any] = {}
     if job.loss.needs_reference:
         sides = list(dict.fromkeys(side for example in examples for side in (example.chosen, example.rejected)))
-        rows = dict(zip(sides, job.store.get([job.key(side) for side in sides]), strict=True))
+        live = trainer.reference if isinstance(trainer.reference, AdapterOffReference) else None
+        scores = job.store.get([job.key(side) for side in sides]) if live is None else live.score_all(sides)
+        rows = dict(zip(sides, scores, strict=True))
     # at the start, a seed gives every rank the same weights; each sum makes sure of that
     weights = list_arrays(trainer.model.trainable_parameters()) if run.step else []
     optimizer = list_arrays(trainer.optimizer.state) if run.step else []
@@ -198,7 +200,7 @@ def _compare_start_with_reference(job: SpecifiedJob, run: Run, policy: Policy) -
     elif not run.knows_noise:
         trainer.measure_noise(short_pairs, same=False)
     run.warn(describe_noise(trainer.start.noise, run.schedule.examples))
-    if jumps_at_reference(job.loss):
+    if jumps_at_reference(job.loss, job.loss.unpaired):
         trainer.start.shielded = True
         run.warn(
             "the loss's gradient jumps where policy and reference are equal, and it takes no notice of rounding: a "

@@ -122,7 +122,7 @@ class Trainer:
         total: Any = None
 
         def finish(batch: Sequence[Example], sums: Sums, seconds: float) -> None:
-            mean.add(sums, len(batch))
+            mean.add(sums)
             self._note_pass(batch, seconds, stop)
 
         running = RunningBatches(finish, 1 if self.builds_ahead else 0)
@@ -174,7 +174,7 @@ class Trainer:
         def finite(example: Example) -> bool:
             reference = self._score_reference(list_sides([example]))
             sums, gradients = self._compute_gradients([example], 1, reference)
-            return math.isfinite(float(np.array(sums["loss"]))) and math.isfinite(measure_global_norm(gradients))
+            return math.isfinite(np.array(sums["loss"]).tolist()[0]) and math.isfinite(measure_global_norm(gradients))
 
         return list_places([example for example in examples if not finite(example)] or examples)
 
@@ -198,7 +198,7 @@ class Trainer:
         sides = list_sides(batch)
 
         def share(policy: Logprobs) -> tuple[mx.array, Sums]:
-            x = self._make_loss_input(drop_uncounted(policy, sides), reference)
+            x = self._make_loss_input(batch, drop_uncounted(policy, sides), reference)
             out = self.loss(x)
             return out.losses.sum() / pairs, sum_pair_metrics(x, out)
 
@@ -209,17 +209,21 @@ class Trainer:
         """Score the tokens of `sides` that count under the reference; None where the loss takes none."""
         return None if self.reference is None else drop_uncounted(self.reference(sides), sides)
 
-    def _make_loss_input(self, policy: Logprobs, reference: Logprobs | None) -> LossInput:
-        """Make what the loss sees: log-probabilities of both sides, of the tokens that count."""
+    def _make_loss_input(self, batch: Sequence[Example], policy: Logprobs, reference: Logprobs | None) -> LossInput:
+        """Make what the loss sees: log-probabilities of both sides, of the tokens that count, and labels where there are some."""
+        desirable = list_labels(batch)
         if reference is None:
-            return LossInput(*split_sides(policy))
+            return LossInput(*split_sides(policy), desirable=desirable)
         loss_reference = self.start.reference_for(policy, reference)
-        return LossInput(*split_sides(policy), *split_sides(loss_reference), noise=self.start.noise)
+        return LossInput(
+            *split_sides(policy), *split_sides(loss_reference), noise=self.start.noise, desirable=desirable
+        )
 
     def compare(self, batch: Sequence[Example]) -> tuple[LossInput, LossOutput]:
         """Compute what the loss sees of a batch of pairs, and what it gives; nothing is trained."""
         sides = list_sides(batch)
-        x = self._make_loss_input(drop_uncounted(self.scorer.logprobs(sides), sides), self._score_reference(sides))
+        policy = drop_uncounted(self.scorer.logprobs(sides), sides)
+        x = self._make_loss_input(batch, policy, self._score_reference(sides))
         return x, self.loss(x)
 
     def evaluate(self, examples: Sequence[Example], stop: StopEvent | None = None) -> dict[str, float]:
@@ -244,7 +248,7 @@ class Trainer:
             batch_began = time.monotonic()
             sums = sum_pair_metrics(*self.compare(batch))
             mx.eval(sums)
-            mean.add(sums, len(batch))
+            mean.add(sums)
             self._note_pass(batch, time.monotonic() - batch_began, stop)
         self.model.train()
         return mean
@@ -281,6 +285,12 @@ class Trainer:
 def list_sides(batch: Sequence[Example]) -> list[Completion]:
     """List the completions of a batch: all chosen, then all rejected."""
     return [example.chosen for example in batch] + [example.rejected for example in batch]
+
+
+def list_labels(batch: Sequence[Example]) -> mx.array | None:
+    """List the labels of a batch of single answers, (B,); None of a batch of pairs."""
+    labels = [example.desirable for example in batch if example.desirable is not None]
+    return mx.array(labels) if labels else None
 
 
 def split_sides(both: Logprobs) -> tuple[Logprobs, Logprobs]:

@@ -14,6 +14,7 @@ from prefd.daemon.home.settings import Config
 from prefd.daemon.worker.data.decoding import decode_side
 from prefd.daemon.worker.data.remarks import find_alike, find_cut
 from prefd.daemon.worker.data.tokens import Example
+from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.xray.counts import count_source_tokens, measure_length_bias, view_reference
 from prefd.daemon.worker.xray.neighbours import Ranks, rank_margins
@@ -39,6 +40,8 @@ KINDS: tuple[FindingKind, ...] = ("suspects", "against-reference", "contradictio
 def examine(home: Home, request: XRayInput) -> XRay:
     """Examine the pairs of a spec. Raises what loading a job's data and identifying its reference raise."""
     job = SpecifiedJob(home, request.spec)
+    if job.loss.unpaired:
+        raise JobError("xray examines pairs, and the loss of this spec learns from single answers")
     examination = Examination(job)
     wanted = request.only or KINDS
     return XRay(

@@ -326,7 +326,7 @@ def test_valid_jsonl_beside_the_training_rows_is_held_out(tmp_path: Path) -> Non
         ({"learning_rate": "5e-6"}, 'learning_rate: expected a number, got "5e-6" (take the quotes away)'),
         ({"iters": 0}, "iters: must be greater than or equal to 1, got 0"),
         ({"grad_accumulation": "many"}, 'grad_accumulation: expected a whole number, got "many"'),
-        ({"train_mode": "orpo"}, 'train_mode: must be dpo or cpo; got "orpo": ORPO is not one of '),
+        ({"train_mode": "rrhf"}, 'train_mode: must be dpo or cpo; got "rrhf": RRHF is not one of '),
         ({"train_mode": None}, "train_mode: must be dpo or cpo; the default there is sft"),
         ({"dpo_cpo_loss_type": "kto"}, 'dpo_cpo_loss_type: must be sigmoid, hinge, ipo, dpop, got "kto"'),
         (

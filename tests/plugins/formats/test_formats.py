@@ -76,8 +76,8 @@ def test_no_two_formats_have_the_same_precedence() -> None:
 
 def test_each_format_says_which_columns_it_reads() -> None:
     shapes = {module.__name__.rpartition(".")[2]: module.ROW_SHAPES for module in formats.list_modules()}
-    assert [name for name, each in shapes.items() if not each] == ["unpaired"], "whose rows are all refused"
     for each in shapes.values():
+        assert each
         for shape in each:
             assert "`" in shape.columns
             assert shape.reading

@@ -6,12 +6,15 @@ Both losses level off on either side, so that pairs which are settled, or hopele
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import mlx.core as mx
 
 from prefd.plugins.losses.dpo import logratios
+from prefd.plugins.losses.kto import UndesirableWeight, Weight
+from prefd.plugins.losses.kto import logratios as answer_logratios
 from prefd.plugins.losses.logits import Beta, output
-from prefd.plugins.types import Loss, LossInput, LossOutput
+from prefd.plugins.types import Loss, LossInput, LossOutput, UnpairedInput, UnpairedOutput
 
 
 @dataclass(frozen=True)
@@ -48,4 +51,25 @@ class APODown:
         return output(losses, self.beta, chosen, rejected)
 
 
-LOSSES: dict[str, Loss] = {"apo_zero": APOZero, "apo_down": APODown}
+@dataclass(frozen=True)
+class APOZeroUnpaired:
+    """APO-zero of single answers: 1 − σ(r) of good ones, σ(r) of bad ones, r = β (log π(y|x) − log ref(y|x)).
+
+    `apo_zero` for answers with a label, in place of pairs (D'Oosterlinck et al. 2024, eq. 7): KTO without its KL term, so that an
+    answer's loss is its own. For data whose good answers are better than what the model writes itself. A larger β is more
+    aggressive.
+    """
+
+    beta: Beta = 0.1
+    desirable_weight: Weight = 1.0
+    undesirable_weight: UndesirableWeight = 1.0
+    unpaired: ClassVar[bool] = True
+
+    def __call__(self, x: UnpairedInput) -> UnpairedOutput:
+        answers, _ = answer_logratios(x)
+        rewards = self.beta * answers
+        good, bad = self.desirable_weight * mx.sigmoid(-rewards), self.undesirable_weight * mx.sigmoid(rewards)
+        return UnpairedOutput(mx.where(x.desirable, good, bad), mx.stop_gradient(rewards))
+
+
+LOSSES: dict[str, Loss] = {"apo_zero": APOZero, "apo_down": APODown, "apo_zero_unpaired": APOZeroUnpaired}

@@ -223,8 +223,9 @@ def test_unpaired_rows_say_so() -> None:
     assert made.pairs == []
     assert {str(reason) for _, reason in made.unusable} == {
         (
-            "unpaired: one answer (completion) and a label; prefd's losses compare two answers to one prompt, "
-            "a chosen and a rejected one; where other rows have answers to it, give each a 'score', the better one the higher"
+            "unpaired: one answer (completion) and a label; this loss compares two answers to one prompt, a chosen and a "
+            "rejected one: take kto, which learns from single answers with a label; or where other rows have answers to it, "
+            "give each a 'score', the better one the higher"
         )
     }
 

@@ -17,6 +17,7 @@ from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.resting_adapters import RestingAdapters
+from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.training import adapter_off
 from prefd.daemon.worker.training.plan import plan_training
 from prefd.daemon.worker.training.policy import Policy
@@ -93,6 +94,22 @@ def test_resumed_after_a_kill_it_ends_bit_identical(
     run_training(again(broken))
     assert adapter_digest(broken) == adapter_digest(unbroken)
     assert losses(broken) == losses(unbroken)
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_ranks_are_given_the_numbers_of_all_pairs_before_the_first_step(
+    home: Path, tiny_model: Path, pairs_file: Path, store: bool
+) -> None:
+    made = job(home, tiny_model, pairs_file, reference=LIVE | {"store": store})
+    training, schedule = plan_training(made)
+    model = Policy.build(made, training, schedule.total_steps).model
+    scorer = fastest_scorer(model)
+    reference = adapter_off.open_adapter_off(made, model, lambda: scorer)
+    sides = [side for each in made.examples for side in (each.chosen, each.rejected)]
+    rows, expected = reference.score_all(sides), np.array(live(made)(sides).tokens)
+    assert (count_entries(made) > 0) == store
+    for row, values, side in zip(rows, expected, sides):
+        np.testing.assert_allclose(row, values[: len(side.ids) - side.start], atol=1e-5)
 
 
 def test_what_the_cache_has_is_not_scored(
