@@ -142,7 +142,10 @@ class Supervisor:
         with self.requests.listening():
             while True:
                 self._try_again_in = None
-                job = await self._run_phases(provide)
+                try:
+                    job = await self._run_phases(provide)
+                finally:
+                    await self.phases.dismiss()
                 if self._try_again_in is None:
                     return job
                 await self._rest(self._try_again_in)
@@ -181,11 +184,13 @@ class Supervisor:
                 self._move(STATE_OF[phase], reason, phase_seconds)
                 provision = await self._renew(provision, provide, spec)
             if self.requests.to_stop:
+                await self.phases.dismiss()  # a job that is paused holds no memory
                 return self._put_back(self._why_stopped())
-            end = await self.phases.run(phase, run, provision.settings)
+            end = await self.phases.run(phase, run, provision)
             reason, phase_seconds = end.reason, {phase: end.seconds}
             if end.kind != "ok":
                 return await self._end_planned(phase, run, end, provision.catalog)
+        await self.phases.dismiss()
         return self._move("done", reason, phase_seconds)
 
     async def _renew(self, provision: Provision, provide: Provide, spec: JobSpec) -> Provision:

@@ -132,7 +132,9 @@ class StepMemory:
         """Let go of the memory; it stays while another process has it."""
         if self._mapping is not None:
             self._mapping.close()
-        os.close(self.descriptor)
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        self.descriptor = -1
 
     def environment(self) -> dict[str, str]:
         """Return the variables that tell a child of this memory; its descriptor is to be passed on besides."""

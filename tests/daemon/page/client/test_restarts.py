@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,13 @@ def read_drawn(page: Page, metric: str) -> list[str]:
     return [drawn[f"step {step}"] for step in range(1, len(drawn) + 1)]
 
 
+def kill_worker(place: Place) -> None:
+    """Kills the worker that the last daemon left behind."""
+    *_, last = (place.home.job(1) / "starts.txt").read_text().splitlines()
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(int(last.split()[1])).kill()
+
+
 def test_three_restarts_of_daemon_and_page_lose_no_point_and_neither_takes_much_memory(
     place: Place, static: Path, browser: Browser
 ) -> None:
@@ -77,6 +84,7 @@ def test_three_restarts_of_daemon_and_page_lose_no_point_and_neither_takes_much_
             file.write(json.dumps({"step": step, "loss": step / 8}) + "\n")
 
     with ExitStack() as window:
+        window.callback(kill_worker, place)
         port, page = 0, None
         for _ in range(ROUNDS):
             with process(place) as daemon:
