@@ -36,7 +36,10 @@ NOTES = (
         "Drawn is the last change of the picture of the window, for all alike; requests and kB are those until then. What a page asks for "
         "afterwards to hear of news stands by itself: prefd keeps one stream open for it."
     ),
-    "The time is one of this machine while others used it too; its ratio to prefd's of the same round is not.",
+    (
+        "The time is one of this machine while others used it too, and of taking its picture, which costs most where a page animates as it "
+        "loads, as TensorBoard's does. Its ratio to prefd's of the same round is what can be compared."
+    ),
     (
         "Of prefd, the words in its loss card are told; of the others, what is among the points that their servers sent of the loss. trackio sends "
         "each 64th row and the last, TensorBoard a random sample of 1,000."

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import zarr
-
 from prefd.cache.agreement import find_tolerance
 from prefd.cache.errors import CacheError
 from prefd.cache.fingerprint import ReferenceFingerprint
@@ -200,6 +198,8 @@ def _read_attributes(marker: Path) -> dict[str, Any]:
 
 def _publish_group(folder: Path, attributes: Mapping[str, Any], staging: Path) -> None:
     """Makes `folder` a zarr group with `attributes`: written in `staging`, then `zarr.json` renamed into place."""
+    import zarr  # as in prefd.cache.segments.layout
+
     staged = staging / uuid.uuid4().hex
     try:
         zarr.create_group(staged, attributes=dict(attributes), zarr_format=3)

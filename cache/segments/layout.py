@@ -14,9 +14,6 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
-import zarr
-from zarr.codecs import BytesCodec, Crc32cCodec
-from zarr.storage import MemoryStore
 
 CHECKSUM_BYTES = 4  # the crc32c codec puts them behind a chunk
 ARRAYS: dict[str, tuple[str, float]] = {
@@ -69,6 +66,10 @@ def document_crc(document: Mapping[str, Any]) -> int:
 @cache
 def _templates() -> dict[str, bytes]:
     """Makes, for each array, its `zarr.json` for another shape; under "" the group's."""
+    import zarr  # not with this module: it takes a tenth of a second, and whoever only reads a segment does without it
+    from zarr.codecs import BytesCodec, Crc32cCodec
+    from zarr.storage import MemoryStore
+
     documents: dict[str, Any] = {}
     group = zarr.create_group(MemoryStore(documents), zarr_format=3)
     for name, (dtype, fill) in ARRAYS.items():

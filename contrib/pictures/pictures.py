@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,8 +39,8 @@ ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-COLORS = 200
-"""Colours of a picture: a page has few, and its file is a third as large."""
+COLORS = 256
+"""Colours of a picture: a page has few, and its file is a third as large. The palette covers all that occur, so that a small mark keeps its own."""
 WAIT_MS = 90_000
 DONE_SECONDS = 7200.0
 NOT_RUNNING = 4
@@ -111,13 +112,16 @@ def list_views(ids: Mapping[str, int], live: int | None) -> Sequence[View]:
         View("compare", f"/compare?ids={compared}", (".compare-table", ".charts canvas"), ("light",)),
         View("cache", "/cache", (".reference",), ("light",)),
         View("losses", "/losses/dpop", (".curve .line",), ("dark",)),
-        View("daemon", "/daemon", (".findings li",), ("dark",)),
+        View(
+            "daemon", "/daemon", (".findings li",)
+        ),  # its findings name the paths of the machine: not for the documentation
     ]
     return views if live is None else [*views, View("run-live", f"/jobs/{live}/charts", (".tile",))]
 
 
 def main() -> int:
     """Takes the pictures, and says where they are."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemon and the page end with it
     given = read_arguments()
     if not (given.model / "config.json").exists():
         print(f"there is no model at {given.model}: run `make model`", file=sys.stderr)
@@ -195,7 +199,9 @@ def settle(page: Page) -> None:
 def shrink(file: Path) -> None:
     """Write a picture with few colours in place of one with all."""
     with Image.open(file) as image:
-        image.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(file, optimize=True)
+        image.convert("RGB").quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            file, optimize=True
+        )
 
 
 def queue_jobs(home: Path, given: argparse.Namespace) -> None:
@@ -254,7 +260,10 @@ def running_page(home: Path) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            address = process.stdout.readline().strip()
+            if not address:
+                raise SystemExit("`prefd web` did not start; it says above why")
+            yield address
         finally:
             process.terminate()
 

@@ -29,10 +29,10 @@ def is_wanted() -> bool:
     """Return whether this is Linux with MLX's CPU backend alone."""
     if sys.platform != "linux":
         return False
-    from importlib import metadata  # it takes 15 ms to import, which `prefd --help` needs for nothing
-
-    installed = {(dist.name or "").lower() for dist in metadata.distributions()}
-    return not any(name.startswith("mlx-cuda") for name in installed)
+    folders = [
+        Path(folder) for folder in sys.path if folder
+    ]  # asked for their names, distributions read their whole texts
+    return not any(any(folder.glob("mlx_cuda*.dist-info")) for folder in folders)
 
 
 def list_candidates() -> Iterator[Path | str]:

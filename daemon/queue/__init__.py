@@ -1,1 +1,1 @@
-"""The running of queued jobs: whose turn it is, and one worker process at a time, watched until it ends."""
+"""The running of queued jobs: whose turn it is, and one worker process a job, watched until it ends."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from prefd.daemon.jobs.table import Job, JobTable
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.outage import Outage, list_hub_names
+from prefd.daemon.queue.supervisor import explain_missing_plugin
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.timing import USUAL, Timing
 
@@ -72,6 +73,8 @@ class Holds:
 
     def find(self, job: Job) -> str | None:
         """Return what the job waits for that others need not; None where it may start."""
+        if self._missing_plugins:
+            self._hold_fellow(job.id)
         if job.id in self._missing_plugins:
             return self._missing_plugins[job.id][1]
         if (reason := self.device.let_try(job.id, DEVICE)) is not None or self.outage.reason is None:
@@ -82,8 +85,30 @@ class Holds:
 
     def note_missing_plugin(self, job_id: int, error: Exception) -> None:
         """Hold a job until other plugins can be loaded than now."""
-        self._missing_plugins[job_id] = self.conditions.losses.latest, f"{error}; the job waits"
         log.warning("job %d waits: %s", job_id, error, extra={"job": job_id})
+        latest = self.conditions.losses.latest
+        if (
+            latest is not None and self._explain_missing_plugin(job_id, latest) is None
+        ):  # it was planned before that came
+            self.queued.set()
+            return
+        self._missing_plugins[job_id] = latest, f"{error}; the job waits"
+
+    def _hold_fellow(self, job_id: int) -> None:
+        """Hold a job that lacks a plugin as another does, without trying it: then both may start at once, in their order."""
+        latest = self.conditions.losses.latest
+        if latest is None or job_id in self._missing_plugins:
+            return
+        if (missing := self._explain_missing_plugin(job_id, latest)) is not None:
+            self._missing_plugins[job_id] = latest, f"{missing}; the job waits"
+
+    def _explain_missing_plugin(self, job_id: int, catalog: Catalog) -> str | None:
+        """Say what the job lacks of plugins; None for nothing, or where its spec cannot be read."""
+        try:
+            spec = self.table.spec(job_id)
+        except ValueError:  # of another version of prefd: its supervisor says so
+            return None
+        return None if spec.live is not None else explain_missing_plugin(spec, catalog)
 
     def note_outage(self, job_id: int, reason: str) -> None:
         """Hold a job, and others that need the same of the hub, until it can be reached."""

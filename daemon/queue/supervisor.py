@@ -59,14 +59,22 @@ def plan_phases(spec: JobSpec, catalog: Catalog) -> list[Phase]:
     """
     if spec.live is not None:  # its loss is the client's
         return ["live"]
-    if (missing := sorted(spec.loss_names - catalog.losses.keys())) and catalog.failures:
-        plugins = "; ".join(f"plugin {plugin.name} cannot be loaded: {plugin.error}" for plugin in catalog.failed)
-        raise PluginMissing(f"loss {missing[0]} is not there, and {plugins}")
+    if (missing := explain_missing_plugin(spec, catalog)) is not None:
+        raise PluginMissing(missing)
     check_loss(spec, catalog)
     if spec.training is None:
         return ["precompute"]
     scores_first = catalog.need_reference(spec.loss_names) and not spec.has_live_reference
     return ["precompute", "training"] if scores_first else ["training"]
+
+
+def explain_missing_plugin(spec: JobSpec, catalog: Catalog) -> str | None:
+    """Say which of the spec's losses is not there while a plugin cannot be loaded, which may bring it; None for neither."""
+    missing = sorted(spec.loss_names - catalog.losses.keys())
+    if not missing or not catalog.failures:
+        return None
+    plugins = "; ".join(f"plugin {plugin.name} cannot be loaded: {plugin.error}" for plugin in catalog.failed)
+    return f"loss {missing[0]} is not there, and {plugins}"
 
 
 class Supervisor:
@@ -132,7 +140,10 @@ class Supervisor:
         with self.requests.listening():
             while True:
                 self._try_again_in = None
-                job = await self._run_phases(provide)
+                try:
+                    job = await self._run_phases(provide)
+                finally:
+                    await self.phases.dismiss()
                 if self._try_again_in is None:
                     return job
                 await self._rest(self._try_again_in)
@@ -171,11 +182,13 @@ class Supervisor:
                 self._move(STATE_OF[phase], reason, phase_seconds)
                 provision = await self._renew(provision, provide, spec)
             if self.requests.to_stop:
+                await self.phases.dismiss()  # a job that is paused holds no memory
                 return self._put_back(self._why_stopped())
-            end = await self.phases.run(phase, run, provision.settings)
+            end = await self.phases.run(phase, run, provision)
             reason, phase_seconds = end.reason, {phase: end.seconds}
             if end.kind != "ok":
                 return await self._end_planned(phase, run, end, provision.catalog)
+        await self.phases.dismiss()
         return self._move("done", reason, phase_seconds)
 
     async def _renew(self, provision: Provision, provide: Provide, spec: JobSpec) -> Provision:

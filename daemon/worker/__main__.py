@@ -1,6 +1,7 @@
 """Runs a worker process: `python -m prefd.daemon.worker TASK --home HOME [--job ID]`.
 
-Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with a `WorkerExit`. The other tasks read
+Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with a `WorkerExit`; where the daemon has given
+them a line, they wait for the phase that follows (prefd.daemon.runs.next_phase). The other tasks read
 their input (worker_tasks/inputs.py) as JSON from stdin and print one JSON document (worker_tasks/answers.py); with exit
 code 1 it is {"error": what is wrong, in words}. `catalog` prints a line before it imports a plugin, too. `look` stays, and answers
 the questions of worker_tasks/looks.py.
@@ -22,6 +23,7 @@ from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas, cpus, mlx_environment, open_files
+from prefd.daemon.runs.next_phase import NextPhase
 from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec
@@ -47,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("task", choices=[*PHASES, "rank", "catalog", "look", *ANSWERS])
     parser.add_argument("--home", type=Path, default=NO_HOME)
     parser.add_argument("--job", type=int, default=0)
+    parser.add_argument("--next-phase", type=int, metavar="DESCRIPTOR")
     parser.add_argument("--idle", type=float, default=300.0, metavar="SECONDS")
     options = parser.parse_args(arguments)
     rank = f"[rank {os.environ.get(RANK)}] " if options.task == "rank" else ""
@@ -62,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.task in PHASES:
         try:
             choose_device(options.home)
-            from prefd.daemon.worker.phases import run_phase
+            from prefd.daemon.worker.phases import run_phases
         except EXPECTED as error:
             log.error("%s", error)
             return WorkerExit.NO_DEVICE
@@ -71,7 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
             log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
             return WorkerExit.NOT_READY
 
-        return run_phase(options.task, options.home, options.job)
+        line = None if options.next_phase is None else NextPhase(options.next_phase)
+        return run_phases(options.task, options.home, options.job, line)
     if options.task == "rank":
         choose_device(options.home)
         from prefd.daemon.worker.rank_process import run_rank

@@ -160,6 +160,19 @@ class RunningJob(SpecifiedJob):
         commits = {} if stock is None else stock.commits
         return cls(home, read_frozen_spec(run), commits, run=run, stock=stock, is_of_earlier_version=identity is None)
 
+    def load_again(self) -> RunningJob:
+        """Load the job for its next phase, with the plugins, the tokenizer and the pairs that this phase has read.
+
+        All else is looked at anew: the models, the cache, and what has changed since the job was claimed. Where that is not what
+        this phase found, the next one reads everything itself.
+        """
+        following = RunningJob.load(self.home, int(self.run.root.name))
+        if (following.spec, following.stock, following.changes) == (self.spec, self.stock, self.changes):
+            following.__dict__.update(
+                {name: self.__dict__[name] for name in ("plugins", "tokenizer", "data") if name in self.__dict__}
+            )
+        return following
+
     @cached_property
     def changes(self) -> list[str]:
         """Say what is not as it was when the job was claimed, in words."""

@@ -1,4 +1,7 @@
-"""Runs one phase of one job, and writes its outcome to the job's folder, whatever happens inside."""
+"""Runs the phases of one job, and writes the outcome of each to the job's folder, whatever happens inside.
+
+Between two phases nothing of the first one's model is left in memory; the modules and the job's tokenized pairs stay.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ from pathlib import Path
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import DISK_TROUBLE
-from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, Outcome, PrecomputeOutcome
+from prefd.daemon.runs.next_phase import NextPhase
+from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, LiveOutcome, Outcome, PrecomputeOutcome
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.live.serving import serve_session
 from prefd.daemon.worker.models import memory
 from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
 from prefd.daemon.worker.ranks.crew import LostRank
@@ -35,6 +38,13 @@ def plan_and_precompute(job: RunningJob, stop: stopping.StopEvent) -> Precompute
     return precompute(job, stop, began)
 
 
+def serve_session(job: RunningJob, stop: stopping.StopEvent) -> LiveOutcome:
+    """Do what the client of a live session asks for, until the session ends. Raises as `serving.serve_session` does."""
+    from prefd.daemon.worker.live import serving  # no other phase needs its room
+
+    return serving.serve_session(job, stop)
+
+
 PHASES: dict[Phase, Callable[[RunningJob, stopping.StopEvent], Outcome]] = {
     "precompute": plan_and_precompute,
     "training": train,
@@ -42,11 +52,24 @@ PHASES: dict[Phase, Callable[[RunningJob, stopping.StopEvent], Outcome]] = {
 }
 
 
-def run_phase(phase: Phase, root: Path, job_id: int) -> WorkerExit:
-    """Run `phase`, write its outcome, and return the process's exit code."""
+def run_phases(phase: Phase, root: Path, job_id: int, line: NextPhase | None = None) -> WorkerExit:
+    """Run `phase`, and while it has ended well, the phase that `line` names then. Returns the process's exit code."""
     stop = stopping.watch_signals()
     stopping.watch_parent(stop)
     job = RunningJob.load(Home(root), job_id)
+    while True:
+        code = _run(phase, job, stop)
+        if code != WorkerExit.DONE or line is None or stop.is_set():
+            return code
+        memory.release_arrays()
+        following = line.wait()
+        if following is None:
+            return code
+        phase, job = following, job.load_again()
+
+
+def _run(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> WorkerExit:
+    """Run one phase to its outcome, and return the exit code of a process that runs no other."""
     job.run.forget_outcome(phase)
     for change in job.changes:
         log.warning("%s", change)

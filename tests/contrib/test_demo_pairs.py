@@ -23,8 +23,13 @@ def test_there_are_enough_pairs() -> None:
     assert len({pair["prompt"] for pair in PAIRS}) >= 64
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair["prompt"][:40])
-def test_every_pair_is_whole_and_clean(pair: dict[str, str]) -> None:
+def test_every_pair_is_whole_and_clean(subtests: pytest.Subtests) -> None:
+    for pair in PAIRS:
+        with subtests.test(pair["prompt"][:40]):
+            check_pair(pair)
+
+
+def check_pair(pair: dict[str, str]) -> None:
     assert list(pair) == ["prompt", "chosen", "rejected"]
     assert pair["chosen"] != pair["rejected"]
     for text in pair.values():

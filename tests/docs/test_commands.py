@@ -100,8 +100,14 @@ def check_api(words: list[str], tmp_path: Path) -> None:
     assert {name for name, _ in parse_qsl(url.query)} <= known
 
 
-@pytest.mark.parametrize(("place", "line"), lines(), ids=[place for place, _ in lines()])
-def test_every_command_line_is_one(place: str, line: str, tmp_path: Path) -> None:
+def test_every_command_line_is_one(subtests: pytest.Subtests, tmp_path: Path) -> None:
+    assert len(lines()) > 50
+    for place, line in lines():
+        with subtests.test(place):
+            check_line(line, tmp_path)
+
+
+def check_line(line: str, tmp_path: Path) -> None:
     if not (words := words_of(line)):
         return
     match words:
@@ -127,8 +133,14 @@ def in_sentences() -> list[tuple[str, str]]:
     return sorted(found | inner)
 
 
-@pytest.mark.parametrize(("page", "text"), in_sentences(), ids=[f"{page}: {text}" for page, text in in_sentences()])
-def test_every_command_in_a_sentence_is_one(page: str, text: str) -> None:
+def test_every_command_in_a_sentence_is_one(subtests: pytest.Subtests) -> None:
+    assert len(in_sentences()) > 50
+    for page, text in in_sentences():
+        with subtests.test(f"{page}: {text}"):
+            check_span(text)
+
+
+def check_span(text: str) -> None:
     match words_of(text):
         case ["prefd", *rest]:
             check_prefd(rest, whole=False)

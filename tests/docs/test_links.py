@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pkgutil
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,22 @@ def anchor_of(heading: str) -> str:
     return re.sub(r"[^\w\s-]", "", heading).strip().lower().replace(" ", "-")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_headings_are_plain_enough_to_be_linked(page: Path) -> None:
-    anchors = [anchor_of(heading) for heading in headings(page)]
-    assert all(anchor.isascii() and "--" not in anchor for anchor in anchors)
-    assert len(set(anchors)) == len(anchors)
+def test_headings_are_plain_enough_to_be_linked(subtests: pytest.Subtests) -> None:
+    for page in PAGES:
+        with subtests.test(name_of(page)):
+            anchors = [anchor_of(heading) for heading in headings(page)]
+            assert all(anchor.isascii() and "--" not in anchor for anchor in anchors)
+            assert len(set(anchors)) == len(anchors)
 
 
-@pytest.mark.parametrize("link", links(), ids=str)
-def test_every_link_leads_somewhere(link: Link) -> None:
+def test_every_link_leads_somewhere(subtests: pytest.Subtests) -> None:
+    assert len(links()) > 100
+    for link in links():
+        with subtests.test(str(link)):
+            check_link(link)
+
+
+def check_link(link: Link) -> None:
     if link.file is None:
         assert re.fullmatch(r"(https://|mailto:)\S+", link.target)
         return
@@ -40,6 +48,7 @@ def test_every_link_leads_somewhere(link: Link) -> None:
     assert link.file.is_file() or not link.page.startswith("docs/"), "the site has no page for a folder"
 
 
+@cache
 def definitions(file: Path) -> set[str]:
     """The classes, functions and constants of a module, and `Class.method`."""
     found = set()
@@ -57,27 +66,32 @@ def definitions(file: Path) -> set[str]:
     return found
 
 
-NAMED = [link for link in links() if re.fullmatch(r"[A-Za-z_][\w.]*", link.label) and link.target.endswith(".py")
-         and not link.label.endswith(".py")]  # fmt: skip
+def named() -> list[Link]:
+    """The links whose label is that of a definition."""
+    return [link for link in links() if re.fullmatch(r"[A-Za-z_][\w.]*", link.label) and link.target.endswith(".py")
+            and not link.label.endswith(".py")]  # fmt: skip
 
 
-@pytest.mark.parametrize("link", NAMED, ids=lambda link: f"{link.label} in {link.target}")
-def test_every_definition_is_where_the_page_says(link: Link) -> None:
-    assert link.file is not None
-    assert link.label in definitions(link.file)
+def test_every_definition_is_where_the_page_says(subtests: pytest.Subtests) -> None:
+    assert len(named()) > 30
+    for link in named():
+        with subtests.test(f"{link.page}: {link.label} in {link.target}"):
+            assert link.file is not None
+            assert link.label in definitions(link.file)
 
 
-@pytest.mark.parametrize(("page", "text"), sorted({each for each in spans() if PATH.fullmatch(each[1])}))
-def test_every_path_is_there(page: str, text: str) -> None:
-    assert (ROOT / text).exists()
+def test_every_path_is_there(subtests: pytest.Subtests) -> None:
+    for page, text in sorted({each for each in spans() if PATH.fullmatch(each[1])}):
+        with subtests.test(f"{page}: {text}"):
+            assert (ROOT / text).exists()
 
 
-@pytest.mark.parametrize("name", sorted({text for _, text in spans() if re.fullmatch(r"prefd(\.\w+)+", text)}))
-def test_every_module_is_there(name: str) -> None:
-    if name in ("prefd.sqlite3", "prefd.service", "prefd.plist", "prefd.sock"):
-        return  # files
-    if name not in ("prefd.daemon", "prefd.cache", "prefd.plugins"):
-        assert pkgutil.resolve_name(name)
+def test_every_module_is_there(subtests: pytest.Subtests) -> None:
+    files = {"prefd.sqlite3", "prefd.service", "prefd.plist", "prefd.sock"}
+    folders = {"prefd.daemon", "prefd.cache", "prefd.plugins"}
+    for name in sorted({text for _, text in spans() if re.fullmatch(r"prefd(\.\w+)+", text)} - files - folders):
+        with subtests.test(name):
+            assert pkgutil.resolve_name(name)
 
 
 def test_the_layers_are_those_that_make_lint_checks() -> None:

@@ -223,4 +223,4 @@ class Never:
 
 
 def run(phase: Phase, made: RunningJob) -> int:
-    return phases.run_phase(phase, made.home.root, 1)
+    return phases.run_phases(phase, made.home.root, 1)

@@ -126,7 +126,7 @@ def test_a_phase_that_finds_no_room_says_so_by_its_exit_code(
     monkeypatch.setitem(phases.PHASES, "training", work)
     monkeypatch.setattr(stopping, "watch_signals", lambda: None)
     monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
-    assert phases.run_phase("training", tmp_path, 1) == WorkerExit.NO_ROOM
+    assert phases.run_phases("training", tmp_path, 1) == WorkerExit.NO_ROOM
     assert job.run.outcome("training") is None
 
 

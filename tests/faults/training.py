@@ -32,7 +32,7 @@ blas.preload()  # before anything imports mlx
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.phases import run_phase
+from prefd.daemon.worker.phases import run_phases
 from support.jobs_on_disk import make_job
 from support.programs import program, program_environment
 from support.sample_pairs import PAIRS
@@ -166,7 +166,7 @@ def work(phase: Phase, home: str, job_id: int, die_at: int) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     if die_at:
         sys.addaudithook(dying(str(Home(Path(home)).job(job_id) / "checkpoints"), die_at))
-    os._exit(run_phase(phase, Path(home), job_id))
+    os._exit(run_phases(phase, Path(home), job_id))
 
 
 def dying(folder: str, at: int) -> Callable[[str, tuple[Any, ...]], None]:

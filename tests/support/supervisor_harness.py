@@ -85,6 +85,8 @@ def after_start(bench: Bench, job: Job, act: Callable[[], object]) -> Callable[[
 def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:  # it went between the opening of the file and its reading
+        return False
     except FileNotFoundError:
         try:
             os.kill(pid, 0)

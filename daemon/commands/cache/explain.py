@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.page_asking import ask_page
 from prefd.daemon.commands.shared.references import ask_worker
 from prefd.daemon.commands.validate import check_spec
 from prefd.daemon.home.layout import Home
@@ -57,8 +58,10 @@ def explain(home: Home, spec_path: Path, as_json: bool) -> None:
     from prefd.daemon.worker_tasks.inputs import ExplainInput
 
     spec = check_spec(home, spec_path)
-    # a worker is asked, for the pairs take the tokenizer and the plugins
-    needs = ask_worker(home, "explain", ExplainInput(spec=spec), Explanation)
+    # the page's worker has loaded what the pairs take, the tokenizer and the plugins; else one is started that does
+    needs = ask_page(home, "/v1/explain", spec, Explanation)
+    if needs is None:
+        needs = ask_worker(home, "explain", ExplainInput(spec=spec), Explanation)
     if as_json:
         render.emit_json(needs.to_json())
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import itertools
 import sys
 from contextlib import suppress
@@ -63,6 +65,16 @@ def bound_device_memory(parallel: int = 1) -> None:
     mx.set_memory_limit(int(0.9 * total / parallel))
     if mx.metal.is_available():
         mx.set_wired_limit(int(0.8 * total / parallel))
+
+
+def release_arrays() -> None:
+    """Give back the memory of all arrays that nothing uses any more, and count the peak from here on."""
+    gc.collect()  # a model's modules refer to each other in circles
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # a C library without it, such as musl
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def list_container_limits(root: Path = ROOT, own: Path = OWN) -> list[int]:

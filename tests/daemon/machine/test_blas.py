@@ -7,9 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -32,7 +30,9 @@ def fresh() -> Iterator[None]:
 @pytest.fixture
 def on_linux(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(metadata, "distributions", lambda: [SimpleNamespace(name="mlx-cpu")])
+    monkeypatch.setattr(
+        sys, "path", [str(Path(folder)) for folder in sys.path if not any(Path(folder).glob("mlx_cuda*"))]
+    )
 
 
 @pytest.mark.usefixtures("on_linux")
@@ -100,12 +100,12 @@ def test_nothing_is_done_on_macos(monkeypatch: pytest.MonkeyPatch, caplog: pytes
 
 
 @pytest.mark.usefixtures("on_linux")
-@pytest.mark.parametrize("name", ["mlx-cuda", "mlx-cuda-12", "mlx-cuda-13"])
+@pytest.mark.parametrize("name", ["mlx_cuda", "mlx_cuda_12", "mlx_cuda_13"])
 def test_nothing_is_done_with_cuda(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, name: str
 ) -> None:
-    installed = [SimpleNamespace(name=None), SimpleNamespace(name="mlx"), SimpleNamespace(name=name)]
-    monkeypatch.setattr(metadata, "distributions", lambda: installed)
+    (tmp_path / f"{name}-0.32.0.dist-info").mkdir()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "none"), str(tmp_path)])
     monkeypatch.setattr(blas, "list_candidates", lambda: pytest.fail("looked for a BLAS"))
     assert blas.preload() is None
     assert not caplog.records

@@ -6,6 +6,8 @@ import logging
 
 import pytest
 
+from faults.daemon_machine import with_mine
+from prefd.daemon.jobs.table import JobTable
 from support import fake_worker
 from support.running_daemon import Place
 
@@ -27,3 +29,21 @@ def test_a_job_whose_own_passes_fail_on_the_gpu_holds_nobody_up_and_waits_longer
         assert place.jobs()[0].state in ("queued", "precomputing")
         display.unlink()
         place.wait_for("done", "done", "done")
+
+
+def test_jobs_that_lack_a_plugin_wait_for_it_without_being_tried_and_start_in_their_order(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalog = place.folder / "catalog.json"
+    catalog.write_text(with_mine(place, "it raises SyntaxError"))
+    with JobTable.open(place.home.database) as table:
+        for number in range(4):
+            table.add(place.spec(loss={"name": "mine"}, training={"iters": number + 2}), f"{number}.yaml")
+    with caplog.at_level(logging.WARNING), place.daemon():
+        fake_worker.wait_for(lambda: all("plugin mine cannot be loaded" in job.waiting for job in place.jobs()))
+        catalog.write_text(with_mine(place))
+        jobs = place.wait_for("done", "done", "done", "done")
+    starts = [job.started_at or 0.0 for job in jobs]
+    assert starts == sorted(starts)
+    told = [record.getMessage() for record in caplog.records if "waits: loss mine is not there" in record.getMessage()]
+    assert len(told) == 1, "the others were not tried"

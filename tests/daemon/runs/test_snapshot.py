@@ -243,7 +243,7 @@ def test_a_change_since_the_claim_is_a_warning_in_the_jobs_report(
     monkeypatch.setattr(phases.stopping, "watch_signals", lambda: None)
     monkeypatch.setattr(phases.stopping, "watch_parent", lambda _: None)
     monkeypatch.setitem(phases.PHASES, "training", lambda *_: another)
-    assert phases.run_phase("training", tmp_path, 1) == 0
+    assert phases.run_phases("training", tmp_path, 1) == 0
     outcome = job.run.outcome("training")
     assert outcome is not None
     changed, last = outcome.summary.warnings

@@ -92,16 +92,21 @@ OUT_OF_RANGE = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, values in OUT_OF_RANGE.items() for value in values], ids=repr
-)
-def test_a_value_out_of_range_is_refused_at_its_field(tmp_path: Path, name: str, value: Any) -> None:
-    [line] = refused(tmp_path, {name: value})
-    assert line.startswith(f"{name}: "), line
+def test_a_value_out_of_range_is_refused_at_its_field(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    for name, values in OUT_OF_RANGE.items():
+        for value in values:
+            with subtests.test(f"{name} {value!r}"):
+                [line] = refused(tmp_path, {name: value})
+                assert line.startswith(f"{name}: "), line
 
 
-@pytest.mark.parametrize("name", list(list_fields(JobSpec)))
-def test_a_value_of_another_kind_is_refused_at_its_field(tmp_path: Path, name: str) -> None:
+def test_a_value_of_another_kind_is_refused_at_its_field(tmp_path: Path, subtests: pytest.Subtests) -> None:
+    for name in list_fields(JobSpec):
+        with subtests.test(name):
+            check_kind(tmp_path, name)
+
+
+def check_kind(tmp_path: Path, name: str) -> None:
     above = {each: None for each in BASE if each.startswith(f"{name}.")}
     extra = {"reference.model": "org/other"} if name in ("reference.adapter", "reference.window") else {}
     extra |= {SCHEDULE + ".name": "constant"} if name.startswith(SCHEDULE + ".") else {}

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import psutil
 import pytest
 
+from prefd.daemon.runs.next_phase import ENDED, NextPhase
+from prefd.daemon.runs.phases import Phase
+from prefd.daemon.runs.snapshot import freeze
+from prefd.daemon.worker import job as job_module
+from prefd.daemon.worker import stopping
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.phases import run_phases
 from prefd.daemon.worker.reference import scoring_pass
 from support.jobs_on_disk import again, make_job, run_precompute
 
@@ -70,19 +81,98 @@ def job_of(home: Path, tiny_model: Path, pairs_file: Path) -> Callable[[int], Ru
     return lambda steps: make_job(home, **spec, training=training | {"iters": steps})
 
 
-def test_a_job_runs_through_both_phases(job_of: Callable[[int], RunningJob]) -> None:
+def test_one_process_runs_both_phases_as_it_is_told(job_of: Callable[[int], RunningJob]) -> None:
     job = job_of(40)
-    assert run("precompute", job) == 0
-    assert run("training", job) == 0
-    outcome = job.run.outcome("training")
+    ours, theirs = socket.socketpair()
+    with job.run.log.open("ab") as log, ours:
+        with theirs:
+            arguments = ["--home", str(job.home.root), "--job", "1", "--next-phase", str(theirs.fileno())]
+            worker = subprocess.Popen([*WORKER, "precompute", *arguments], stderr=log, pass_fds=[theirs.fileno()])
+        assert ours.recv(64) == ENDED
+        first = job.run.outcome("precompute")
+        assert first is not None
+        assert (first.ok, job.run.adapter.exists()) == (True, False), "it waits"
+        ours.sendall(b"training\n")
+        assert ours.recv(64) == ENDED
+        outcome = job.run.outcome("training")
+        ours.close()  # there is no third phase
+        assert worker.wait(timeout=120) == 0
     assert outcome is not None
     assert (outcome.ok, outcome.summary.steps) == (True, 40)
     progress = job.run.progress()
     assert progress is not None
     assert (progress.done, progress.total, progress.unit) == (40, 40, "steps")
-    log = job.run.log.read_text()
-    assert "completions/s" in log
-    assert "s to go" in log
+    log_text = job.run.log.read_text()
+    assert "completions/s" in log_text
+    assert "s to go" in log_text
+
+
+@dataclass(frozen=True)
+class ArrayMemory:
+    """Bytes of MLX's arrays: those alive, the most since the phase began, and freed buffers that it keeps."""
+
+    active: int
+    peak: int
+    kept: int
+
+
+class Line(NextPhase):
+    """A supervisor that has the job trained, and looks at the memory of the worker that waits for it."""
+
+    def __init__(self) -> None:
+        self.looks = list[ArrayMemory]()
+
+    def wait(self) -> Phase | None:
+        peak = mx.get_peak_memory()
+        self.looks.append(ArrayMemory(mx.get_active_memory(), peak, mx.get_cache_memory()))
+        return "training" if len(self.looks) == 1 else None
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No signal of this process is watched, nor its parent."""
+    monkeypatch.setattr(stopping, "watch_signals", threading.Event)
+    monkeypatch.setattr(stopping, "watch_parent", lambda _: None)
+
+
+def run_both(job: RunningJob) -> list[ArrayMemory]:
+    line = Line()
+    assert run_phases("precompute", job.home.root, 1, line) == 0
+    return line.looks
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_no_model_is_in_memory_between_the_phases_and_training_counts_its_own_peak(
+    job_of: Callable[[int], RunningJob], tiny_model: Path
+) -> None:
+    """One model in memory at a time: all that the reference took is given back before training begins."""
+    weights = sum(path.stat().st_size for path in tiny_model.glob("*.safetensors"))
+    gc.collect()
+    before = mx.get_active_memory()
+    between, after = run_both(job_of(2))
+    assert max(between.active, after.active) - before < 0.01 * weights
+    assert between.peak < 0.01 * weights
+    assert (between.kept, after.kept) == (0, 0)
+
+
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_the_pairs_are_tokenized_once_a_job_unless_their_file_changes_meanwhile(
+    job_of: Callable[[int], RunningJob], monkeypatch: pytest.MonkeyPatch, pairs_file: Path, is_changed: bool
+) -> None:
+    prepared, real = list[int](), job_module.prepare
+
+    def prepare(*arguments: Any) -> Any:
+        prepared.append(1)
+        if is_changed:
+            pairs_file.write_text(pairs_file.read_text() + "\n")
+        return real(*arguments)
+
+    monkeypatch.setattr(job_module, "prepare", prepare)
+    job = job_of(2)
+    freeze(job.home, 1, job.spec, anew=True)
+    assert len(run_both(job)) == 2
+    assert len(prepared) == 1 + is_changed
 
 
 def test_a_failure_is_an_outcome_with_a_sentence(home: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
+from prefd.daemon.specs import catalog_listing
 from support import browser as browsers
 from support.browser import Visit, build_client, find_chromium, serving, visiting
+from support.once import make_once
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -31,6 +35,20 @@ def browser() -> Iterator[Browser]:
         found = playwright.chromium.launch(executable_path=find_chromium(), args=list(browsers.FLAGS))
         yield found
         found.close()
+
+
+@pytest.fixture(autouse=True)
+def listed_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The child that lists the losses takes seconds, and is asked once for the homes of all these tests, not once for each."""
+    list_plugins = catalog_listing.list_plugins
+
+    def list_once(command: Sequence[str], settings: HandedSettings, *more: Any) -> Any:
+        key = repr((command[:-1], settings)).encode()
+        return make_once(
+            tmp_path_factory, f"losses-{zlib.crc32(key):x}", lambda: list_plugins(command, settings, *more)
+        )
+
+    monkeypatch.setattr(catalog_listing, "list_plugins", list_once)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Every screen, in both themes, is looked at by axe (WCAG A and AA)."""
+"""Every screen, in both themes, is looked at by axe (WCAG A and AA), and walked through with the Tab key alone."""
 
 from __future__ import annotations
 
@@ -35,6 +35,38 @@ COLOURS = "{type: 'rule', values: ['color-contrast']}"
 """All that a theme changes."""
 
 
+MOST_TABS = 300
+NOTE_FOCUS = """() => {
+    const walk = window.walk = {reached: new Set(), unseen: [], back: false};
+    const describe = (each) => (each.outerHTML.match(/^<[^>]*>/)?.[0] ?? each.tagName).slice(0, 160);
+    const isShown = (each) => each.checkVisibility({visibilityProperty: true}) && each.getClientRects().length > 0;
+    walk.list = () => [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex], [contenteditable=true]")]
+        .filter((each) => each.tabIndex >= 0 && !each.disabled && isShown(each));
+    walk.missed = () => walk.list().filter((each) => !walk.reached.has(each)).map(describe);
+    document.activeElement?.blur();
+    document.addEventListener("focusin", ({target}) => {
+        if (walk.reached.has(target)) walk.back = true;
+        walk.reached.add(target);
+        target.closest(".cm-editor")?.classList.add("cm-focused");  // as it does a moment later
+        const marks = [target, target.parentElement, target.closest(".cm-editor") ?? target].map((each) => getComputedStyle(each));
+        if (!marks.some((style) => (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none"))
+            walk.unseen.push(describe(target));
+    });
+}"""
+"""Notes each element that the focus comes to, and those at which it cannot be seen."""
+
+
+def walk(page: Page) -> dict[str, Any]:
+    """Goes through the page by the Tab key until it is back at its beginning: what was not reached, and where no focus was seen."""
+    page.evaluate(NOTE_FOCUS)
+    for pressed in range(MOST_TABS):
+        page.keyboard.press("Tab")
+        if pressed % 10 == 9 and page.evaluate("walk.back || document.activeElement === document.body"):
+            break
+    found = page.evaluate("({missed: walk.missed(), unseen: walk.unseen})")
+    return {name: elements for name, elements in found.items() if elements}
+
+
 def look(page: Page, rules: str) -> list[Any]:
     """What axe finds on the page as it is."""
     violations = page.evaluate(f"axe.run(document, {{runOnly: {rules}, resultTypes: ['violations']}})")["violations"]
@@ -43,7 +75,9 @@ def look(page: Page, rules: str) -> list[Any]:
     ]
 
 
-def test_axe_finds_nothing_on_any_screen_in_either_theme(made: Home, visit: Callable[..., Visit]) -> None:
+def test_axe_finds_nothing_in_either_theme_and_the_tab_key_leads_through_every_screen(
+    made: Home, visit: Callable[..., Visit]
+) -> None:
     source = (CLIENT / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
     homes.add_done(made, name="over", group="sweep", priority=2)
     homes.add_failed(made, name="failed")
@@ -59,4 +93,6 @@ def test_axe_finds_nothing_on_any_screen_in_either_theme(made: Home, visit: Call
         light = look(there.page, RULES)
         there.page.evaluate("document.documentElement.dataset.theme = 'dark'")
         found[screen] = light + look(there.page, COLOURS)
+        if left_out := walk(there.page):
+            found[screen].append(left_out)
     assert {screen: problems for screen, problems in found.items() if problems} == {}

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.table import JobTable
 from support import homes
 from support.browser import Visit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import CDPSession
+    from playwright.sync_api import CDPSession, Page
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Visit]
 HOUR = 3_600
 """Steps, one a second."""
 MOST_GROWTH = 10_000_000
-JOBS = 200
+JOBS, MANY = 200, 10_000
+MOST_SECONDS = 0.5
 
 
 def measure_heap(session: CDPSession) -> int:
@@ -66,28 +66,54 @@ def test_an_hour_of_reports_grows_an_open_page_by_less_than_10_mb(made: Home, vi
     assert measure_heap(session) - before < MOST_GROWTH
 
 
-def test_two_hundred_jobs_of_twelve_metrics_are_listed_in_half_a_second(made: Home, visit: Open) -> None:
+def add_like(home: Home, job_id: int, count: int) -> None:
+    """Adds rows of jobs that are as this one; no folders."""
+    with sqlite3.connect(home.database) as database:
+        columns = [
+            row[1] for row in database.execute("PRAGMA table_info(jobs)") if row[1] not in ("id", "ulid", "part")
+        ]
+        names = ", ".join(columns)
+        database.execute(
+            f"INSERT INTO jobs ({names}, part) WITH RECURSIVE numbers (number) AS "
+            "(SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < ?) "
+            f"SELECT {names}, number FROM jobs, numbers WHERE id = ?",
+            (count, job_id),
+        )
+    database.close()
+
+
+def measure_listing(page: Page) -> float:
+    """Loads the page until the list is answered in time, 20 times at most, for the machine does other things too; the least of the seconds."""
+    least = float("inf")
+    for _ in range(20):
+        page.reload()
+        page.locator(".job-row").nth(JOBS - 1).wait_for()
+        took = page.evaluate(
+            "performance.getEntriesByType('resource').find((each) => each.name.includes('with=summary')).duration / 1000"
+        )
+        least = min(least, float(took))
+        if least < MOST_SECONDS:
+            break
+    return least
+
+
+def test_two_hundred_jobs_of_twelve_metrics_are_listed_in_half_a_second_also_of_ten_thousand(
+    made: Home, visit: Open
+) -> None:
     first = homes.add_done(made, name="job")
     homes.write_metrics(homes.run_folder(made, first), [make_row(step) for step in range(1, 201)])
-    with JobTable.open(made.database) as table:
-        others = table.add_all([table.spec(first.id)] * (JOBS - 1), f"{'0' * 26}-past.yaml")
-    with sqlite3.connect(made.database) as database:
-        database.execute("UPDATE jobs SET state = 'done', started_at = created_at, finished_at = created_at + 60")
-    database.close()
-    for job in others:
-        shutil.copytree(made.job(first.id), made.job(job.id), dirs_exist_ok=True)
+    add_like(made, first.id, MANY - 1)
+    for job_id in range(MANY - JOBS + 1, MANY + 1):
+        shutil.copytree(made.job(first.id), made.job(job_id))
     there = visit()
-    there.page.locator(".job-row").nth(JOBS - 1).wait_for()
-    seconds = []
-    for _ in range(5):  # the best of them: the machine does other things too
-        there.page.reload()
-        there.page.locator(".job-row").nth(JOBS - 1).wait_for()
-        seconds.append(
-            there.page.evaluate(
-                "performance.getEntriesByType('resource').find((each) => each.name.includes('with=summary')).duration / 1000"
-            )
-        )
-    assert min(seconds) < 0.5
+    page = there.page
+    assert measure_listing(page) < MOST_SECONDS
+    page.get_by_role("button", name="Older jobs").click()
+    page.locator(".job-row").nth(2 * JOBS - 1).wait_for()
+    page.get_by_label("Filter by name").fill("no such job")
+    page.get_by_text("No job fits").wait_for()
+    there.open("/jobs/2/history")
+    page.get_by_role("columnheader", name="why").wait_for()
 
 
 def test_the_first_visit_is_compressed_and_below_100_kb(visit: Open) -> None:

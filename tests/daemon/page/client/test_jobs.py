@@ -51,13 +51,21 @@ def test_what_is_chosen_and_filtered_is_in_the_address(made: Home, visit: Open) 
     assert there.page.get_by_role("row").count() == 2  # the head's and beta's
 
 
-def test_jobs_are_changed_where_their_state_lets_them_and_deleting_asks_first(made: Home, visit: Open) -> None:
+def test_jobs_are_changed_where_their_state_lets_them_deleting_asks_first_and_an_open_page_tells(
+    made: Home, visit: Open
+) -> None:
     homes.add_queued(made, name="late")
     homes.add_queued(made, name="soon")
     homes.add_done(made, name="over")
     homes.add_done(made, name="older")
-    with control_server.serving(made):
-        there = visit("/?sel=2")
+    homes.add_done(made, name="looked-at")
+    with control_server.serving(made), control_server.talking(made) as http:
+        there = visit("/jobs/5/charts")
+        there.page.get_by_role("heading", name="looked-at").wait_for()
+        assert http.post("/v1/jobs/remove", json={"jobs": [5]}).status_code == 202
+        there.page.get_by_text("There is no job 5").wait_for()
+        there.page.get_by_role("link", name="To the jobs").click()
+        there.open("/?sel=2")
         there.page.get_by_role("button", name="First in the queue").click()
         there.page.get_by_role("row", name="soon").get_by_text("priority 1").wait_for()
         there.open("/?sel=3")

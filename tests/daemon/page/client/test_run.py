@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -15,10 +14,10 @@ import pytest
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
 from support import control_server, homes
-from support.browser import Visit, serving, visiting
+from support.browser import Visit
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, CDPSession, Page
+    from playwright.sync_api import CDPSession, Page
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Visit]
@@ -116,52 +115,6 @@ def test_a_report_is_drawn_at_once_and_values_stand_in_the_cards_head(made: Home
     card.get_by_text("0.1234").wait_for()
     card.get_by_text("0.4321").wait_for()
     there.page.locator(".tile").get_by_text("87.5 %").wait_for()
-
-
-def read_drawn(page: Page, metric: str) -> list[str]:
-    """What the card's head tells of a curve at each of its steps, as the cursor goes over the plot from left to right."""
-    card = page.locator("section.chart").filter(has=page.get_by_role("heading", name=metric, exact=True))
-    box = card.locator(".u-over").bounding_box()
-    assert box is not None
-    drawn: dict[str, str] = {}
-    for place in range(0, 101, 4):
-        page.mouse.move(box["x"] + 1 + (box["width"] - 2) * place / 100, box["y"] + box["height"] / 2)
-        drawn[card.locator(".unit").inner_text()] = card.locator(".value b").first.inner_text()
-    return [drawn[f"step {step}"] for step in range(1, len(drawn) + 1)]
-
-
-def test_restarts_of_page_and_daemon_under_an_open_page_lose_no_point(
-    made: Home, static: Path, browser: Browser
-) -> None:
-    metrics = homes.run_folder(made, homes.add_running(made)).metrics
-    metrics.write_text("")
-    step = 0
-
-    def report() -> None:
-        nonlocal step
-        step += 1
-        with metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "loss": step / 8}) + "\n")
-
-    with ExitStack() as window:
-        port = 0
-        for _ in range(3):
-            with serving(made, static, port) as address:
-                if not port:
-                    port = int(address.rpartition(":")[2])
-                    page = window.enter_context(visiting(browser, address)).page
-                    page.goto(f"{address}/jobs/1/charts?smooth=0")
-                report()
-                with control_server.serving(made):
-                    report()
-                report()
-                page.get_by_role("img", name=f"Loss, {step} points").wait_for()
-            page.get_by_text("prefd web does not answer").wait_for()
-            report()  # while nobody listens
-        with serving(made, static, port):
-            page.get_by_role("img", name=f"Loss, {step} points").wait_for()
-            rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-            assert [float(value) for value in read_drawn(page, "Loss")] == [row["loss"] for row in rows]
 
 
 def test_the_tabs_tell_what_was_run_and_what_became_of_the_rows(made: Home, visit: Open) -> None:

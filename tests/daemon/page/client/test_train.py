@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -14,6 +15,8 @@ from prefd.daemon.home.layout import Home
 from support import homes
 from support.browser import Visit, serving, visiting
 from support.daemon_process import Daemon
+from support.fake_worker import spec_text
+from support.running_daemon import Place
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, Route
@@ -136,6 +139,18 @@ def test_a_spec_that_is_started_from_asks_before_it_replaces_another(made: Home,
     page.goto(page.url + "?from=1")
     page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
     assert read_text(page) == "model: another\n"
+
+
+def test_a_sweep_is_queued_as_its_jobs(place: Place, visit: Open) -> None:
+    spec = json.loads(spec_text(place.folder, ""))
+    with place.daemon():
+        page = visit("/train").page
+        sweep = {"name": "betas", "loss": {"name": "sigmoid"}, "sweep": {"loss.beta": [0.1, 0.2, 0.3]}}
+        write_text(page, json.dumps(spec | sweep) + "\n")
+        page.get_by_role("button", name="Queue 3 jobs").click()
+        page.get_by_role("status").get_by_text("Queued 3 jobs").wait_for()
+        for number in (1, 2, 3):
+            page.get_by_role("row", name=f"betas-{number}").get_by_text("done", exact=True).wait_for()
 
 
 def test_a_new_user_gets_from_an_empty_home_to_an_adapter_without_a_terminal(

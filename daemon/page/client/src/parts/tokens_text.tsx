@@ -18,6 +18,13 @@ export function TokensText({ text }: { text: string }) {
   );
 }
 
+const USER = /<\|im_start\|>user\n|<\|start_header_id\|>user<\|end_header_id\|>\n*/;
+
+/** The question of a prompt on one line: what a template puts before it is the same in every row. */
+export function shortenPrompt(text: string): string {
+  return shortenText(text.split(USER).at(-1) ?? text);
+}
+
 /** The words of a text on one line, without its special tokens and the roles behind them. */
 export function shortenText(text: string): string {
   return text

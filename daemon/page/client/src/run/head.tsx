@@ -7,6 +7,7 @@ import { Loss } from "../jobs/loss";
 import { formatPercent, readPace } from "../jobs/pace";
 import { PaceBar, PaceNumbers } from "../jobs/pace_parts";
 import { Button } from "../parts/button";
+import { Command } from "../parts/command";
 import { StateMark } from "../parts/state";
 import { SCREENS } from "../screens";
 import { now } from "../stores/clock";
@@ -80,8 +81,15 @@ function RunLine({ run }: { run: JobDocument }) {
       </div>
     );
   const text = job.state === "queued" && job.waiting ? job.waiting : job.reason;
-  if (!text) return null;
-  if (job.state !== "failed") return <p class="soft run-reason">{text}</p>;
+  const adapter = job.state === "done" && !run.run_gone ? run.training?.summary["adapter"] : null;
+  if (!text && !adapter) return null;
+  if (job.state !== "failed")
+    return (
+      <>
+        {text && <p class="soft run-reason">{text}</p>}
+        {typeof adapter === "string" && adapter && <Command text={adapter} what="its adapter" />}
+      </>
+    );
   return (
     <div class="notice error">
       <pre>{text}</pre>

@@ -1,6 +1,6 @@
 /** One pair in the list: its margin to either side of zero, and the beginning of its texts. */
 import type { ScoredPair } from "../api/shapes";
-import { shortenText } from "../parts/tokens_text";
+import { shortenPrompt, shortenText } from "../parts/tokens_text";
 import { formatShort } from "../text/numbers";
 
 interface RowProps {
@@ -20,7 +20,7 @@ export function PairRow({ pair, largest, onOpen }: RowProps) {
         <MarginBar share={(pair.margin ?? 0) / largest} />
         {formatShort(pair.margin)}
       </span>
-      <span role="cell" class="pair-text cut">{shortenText(pair.prompt)}</span>
+      <span role="cell" class="pair-text cut">{shortenPrompt(pair.prompt)}</span>
       <span role="cell" class="pair-text cut">{shortenText(pair.chosen_text)}</span>
       <span role="cell" class="pair-text cut">{shortenText(pair.rejected_text)}</span>
       <span role="cell" class="pair-delta number">{formatShort(difference(pair, "chosen"))}</span>

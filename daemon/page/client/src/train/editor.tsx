@@ -1,6 +1,6 @@
 /** The spec as text. While it is shown, the editor holds the text; the form's changes are made in it. */
 import { autocompletion } from "@codemirror/autocomplete";
-import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
+import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { yaml } from "@codemirror/lang-yaml";
 import { HighlightStyle, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { lintGutter, setDiagnostics, type Diagnostic } from "@codemirror/lint";
@@ -71,7 +71,7 @@ function makeState(readFields: () => readonly Field[]): EditorState {
       yaml(),
       syntaxHighlighting(COLORS),
       autocompletion({ override: [completeKeys(readFields)], icons: false }),
-      keymap.of([{ key: "Mod-Enter", run: () => true }, ...defaultKeymap, ...historyKeymap, indentWithTab]),
+      keymap.of([{ key: "Mod-Enter", run: () => true }, ...defaultKeymap, ...historyKeymap]), // Tab leads on, as everywhere: Mod-] indents
       EditorView.updateListener.of((update) => update.docChanged && noteText(update.state.doc.toString())),
     ],
   });

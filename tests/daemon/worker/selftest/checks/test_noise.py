@@ -29,7 +29,7 @@ def test_a_way_that_is_off_fails_in_the_types_whose_limit_it_passes(monkeypatch:
     def off(scorer: Scorer, completions: Sequence[Completion]) -> noise.Scores:
         return noise._score(scorer, completions) + 0.06
 
-    monkeypatch.setattr(noise, "WAYS", noise.WAYS | {"off": off})
+    monkeypatch.setattr(noise, "WAYS", {"all at once": noise._score, "off": off})
     result = noise.check(None)
     assert result.outcome == "failed"
     assert "float32 0.06 (limit 0.001)" in result.finding
