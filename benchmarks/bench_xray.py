@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from prefd.daemon.machine import blas
 
 blas.preload()
+
+import numpy as np  # noqa: E402
+import numpy.typing as npt  # noqa: E402
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.job_spec import JobSpec
