@@ -21,8 +21,8 @@ from prefd.daemon.machine import blas
 
 blas.preload()
 
-import numpy as np  # noqa: E402
-import numpy.typing as npt  # noqa: E402
+import numpy as np
+import numpy.typing as npt
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.job_spec import JobSpec
