@@ -56,7 +56,7 @@ def follow_training(job: RunningJob, channel: Channel, opening: Frame) -> None:
                 follower.answer_metrics(follower.trainer.sum_metrics(follower.select(command.head["mine"])))
 
 
-def _open(job: RunningJob, channel: Channel, opening: Frame) -> Follower:
+def _open(job: RunningJob, channel: Channel, opening: Frame) -> FollowingRank:
     """Build the policy as the first rank has it. Raises as `Policy.build`."""
     head = opening.head
     training = job.spec.training
@@ -91,11 +91,11 @@ def _open(job: RunningJob, channel: Channel, opening: Frame) -> Follower:
     )
     trainer.start.restore(head["start"])
     trainer.start.shielded = head["shielded"]
-    return Follower(trainer, policy, examples, channel)
+    return FollowingRank(trainer, policy, examples, channel)
 
 
-class Follower:
-    """Follower is a rank with its pairs and its policy."""
+class FollowingRank:
+    """FollowingRank is a rank with its pairs and its policy."""
 
     def __init__(self, trainer: Trainer, policy: Policy, examples: Sequence[Example], channel: Channel) -> None:
         self.trainer = trainer
