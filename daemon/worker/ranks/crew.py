@@ -24,7 +24,7 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.machine.processes import describe_exit
 from prefd.daemon.worker.ranks.count import read_ranks, read_shares
 from prefd.daemon.worker.ranks.frames import Array, BrokenFrame, Frame, read_frame, write_frame
-from prefd.daemon.worker.ranks.ring import LostRing, Place, Ring
+from prefd.daemon.worker.ranks.ring import LostRing, RingPlace, Ring
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ class Crew:
 
     def join_ring(self) -> None:
         """Make a ring of all ranks. Raises LostRank."""
-        place = Place(0, tuple(find_addresses(self.size)), secrets.token_hex(16))
+        place = RingPlace(0, tuple(find_addresses(self.size)), secrets.token_hex(16))
         for mate in self.mates:
             mate.tell({"do": "join", "rank": mate.rank, "addresses": place.addresses, "nonce": place.nonce})
         log.info(

@@ -39,8 +39,8 @@ class LostRing(Exception):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Place says which rank of a ring a process is, and where they all listen."""
+class RingPlace:
+    """RingPlace says which rank of a ring a process is, and where they all listen."""
 
     rank: int
     addresses: tuple[str, ...]
@@ -75,7 +75,7 @@ class Ring:
         self.size = size
 
     @classmethod
-    def join(cls, place: Place, seconds: int) -> Ring:
+    def join(cls, place: RingPlace, seconds: int) -> Ring:
         """Join the ring and wait for the others. Raises LostRing for a ring of others.
 
         MLX waits for them without an end, and holds Python up meanwhile: after so many seconds the system ends this process
@@ -101,7 +101,7 @@ class Ring:
         ring._shake_hands(place)
         return ring
 
-    def _shake_hands(self, place: Place) -> None:
+    def _shake_hands(self, place: RingPlace) -> None:
         """Make sure that the group is this ring, whole and in its order. Raises LostRing."""
         digest = hashlib.sha256(place.nonce.encode()).digest()
         own = np.array([*np.frombuffer(digest[:12], np.int32) & 0x7FFFFFFF, place.rank, place.size], np.int32)

@@ -21,7 +21,7 @@ from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.ranks.channel import Channel
 from prefd.daemon.worker.ranks.frames import Frame, unpack_arrays
 from prefd.daemon.worker.ranks.pairs import unpack_pairs
-from prefd.daemon.worker.ranks.ring import Place, Ring, Stamp, digest_arrays
+from prefd.daemon.worker.ranks.ring import RingPlace, Ring, Stamp, digest_arrays
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training.metrics import Mean
@@ -47,7 +47,7 @@ def follow_training(job: RunningJob, channel: Channel, opening: Frame) -> None:
         command = channel.wait()
         match command.head["do"]:
             case "join":
-                place = Place(command.head["rank"], tuple(command.head["addresses"]), command.head["nonce"])
+                place = RingPlace(command.head["rank"], tuple(command.head["addresses"]), command.head["nonce"])
                 follower.ring, follower.rank = Ring.join(place, JOIN_SECONDS), place.rank
                 channel.answer({"joined": place.rank})
             case "step":
@@ -56,7 +56,7 @@ def follow_training(job: RunningJob, channel: Channel, opening: Frame) -> None:
                 follower.answer_metrics(follower.trainer.sum_metrics(follower.select(command.head["mine"])))
 
 
-def _open(job: RunningJob, channel: Channel, opening: Frame) -> Follower:
+def _open(job: RunningJob, channel: Channel, opening: Frame) -> FollowingRank:
     """Build the policy as the first rank has it. Raises as `Policy.build`."""
     head = opening.head
     training = job.spec.training
@@ -91,11 +91,11 @@ def _open(job: RunningJob, channel: Channel, opening: Frame) -> Follower:
     )
     trainer.start.restore(head["start"])
     trainer.start.shielded = head["shielded"]
-    return Follower(trainer, policy, examples, channel)
+    return FollowingRank(trainer, policy, examples, channel)
 
 
-class Follower:
-    """Follower is a rank with its pairs and its policy."""
+class FollowingRank:
+    """FollowingRank is a rank with its pairs and its policy."""
 
     def __init__(self, trainer: Trainer, policy: Policy, examples: Sequence[Example], channel: Channel) -> None:
         self.trainer = trainer
