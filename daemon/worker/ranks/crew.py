@@ -24,7 +24,7 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.machine.processes import describe_exit
 from prefd.daemon.worker.ranks.count import read_ranks, read_shares
 from prefd.daemon.worker.ranks.frames import Array, BrokenFrame, Frame, read_frame, write_frame
-from prefd.daemon.worker.ranks.ring import LostRing, RingPlace, Ring
+from prefd.daemon.worker.ranks.ring import LostRing, Ring, RingPlace
 
 log = logging.getLogger(__name__)
 

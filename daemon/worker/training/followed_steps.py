@@ -21,7 +21,7 @@ from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.ranks.channel import Channel
 from prefd.daemon.worker.ranks.frames import Frame, unpack_arrays
 from prefd.daemon.worker.ranks.pairs import unpack_pairs
-from prefd.daemon.worker.ranks.ring import RingPlace, Ring, Stamp, digest_arrays
+from prefd.daemon.worker.ranks.ring import Ring, RingPlace, Stamp, digest_arrays
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training.metrics import Mean
