@@ -17,6 +17,7 @@ from prefd.daemon.machine.processes import signal_group
 from prefd.daemon.runs.next_phase import MOST_BYTES
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.step_memory import StepMemory
 from prefd.daemon.specs.losses import Provision
 
 LEAVE_SECONDS = 10.0
@@ -26,8 +27,11 @@ LEAVE_SECONDS = 10.0
 class JobWorker:
     """JobWorker holds a worker's process, this end of its line, and what it was started with."""
 
-    def __init__(self, process: asyncio.subprocess.Process, line: socket.socket, provision: Provision) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, line: socket.socket, provision: Provision, steps: StepMemory
+    ) -> None:
         self.process = process
+        self.steps = steps
         self.provision = provision
         self._line = line
         self._exit = asyncio.ensure_future(process.wait())
@@ -46,6 +50,7 @@ class JobWorker:
 
         It inherits the descriptor `lock`, and is handed the settings of `provision` besides the variables in `environment`.
         """
+        steps = StepMemory.open()
         ours, theirs = socket.socketpair()
         try:
             ours.setblocking(False)
@@ -57,13 +62,14 @@ class JobWorker:
                     stdout=log,
                     stderr=asyncio.subprocess.STDOUT,
                     start_new_session=True,
-                    pass_fds=(lock, theirs.fileno()),
-                    env=os.environ | environment | provision.settings.environment(),
+                    pass_fds=(lock, theirs.fileno(), steps.descriptor),
+                    env=os.environ | environment | provision.settings.environment() | steps.environment(),
                 )
         except BaseException:
             ours.close()
+            steps.close()
             raise
-        return cls(process, ours, provision)
+        return cls(process, ours, provision, steps)
 
     @property
     def pid(self) -> int:
@@ -110,6 +116,7 @@ class JobWorker:
             await asyncio.wait([self._exit], timeout=LEAVE_SECONDS)
         finally:
             await self.end()
+            self.steps.close()
 
     async def end(self) -> None:
         """Kill what is left of the process and its children, if any."""

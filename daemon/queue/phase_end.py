@@ -6,6 +6,7 @@ and its log decide.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from prefd.daemon.machine.device_trouble import has_device_trouble
 from prefd.daemon.queue.memory_watch import SWAPPED, MemoryWatch
 from prefd.daemon.queue.worker_process import describe_end
 from prefd.daemon.runs.phase_outcomes import Outcome
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.worker_log import read_last_words, read_tail
 from prefd.daemon.specs.memory_advice import suggest_savings
 
@@ -122,11 +124,18 @@ class EndedWorker:
         return f"this Mac was short of memory{swap}, most of which its worker held ({held}): it was stopped before macOS would end it"
 
     def _advise_smaller(self, message: str) -> str:
-        """Add to the cause of an end for want of memory the settings that make the job smaller, and the log's end."""
-        ways = suggest_savings(self.table.spec(self.job_id).training)
-        if self.limits.memory:
-            ways += f"; or a larger worker.memory in {self.config}"
-        message = f"{message}. Make the job smaller and submit it again: {ways}"
+        """Add to the cause of an end for want of memory what helps, and the log's end."""
+        larger_limit = f"; or a larger worker.memory in {self.config}" if self.limits.memory else ""
+        run = RunDir(self.log.parent)
+        if run.is_writing_outputs():
+            message = (
+                f"while the outputs were written, {message}. What was trained is whole in {run.adapter}, and smaller batches "
+                "would not help: take output.fuse out of the spec, and fuse where there is more memory, by "
+                f"`mlx_lm.fuse --adapter-path {shlex.quote(str(run.adapter))}`{larger_limit}"
+            )
+        else:
+            ways = suggest_savings(self.table.spec(self.job_id).training)
+            message = f"{message}. Make the job smaller and submit it again: {ways}{larger_limit}"
         last = read_tail(self.log, since=self.since)
         return f"{message}\nits log ends:\n{last}" if last else message
 

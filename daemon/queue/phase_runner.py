@@ -14,6 +14,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.worker_limits import WorkerLimits
@@ -21,6 +22,7 @@ from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.memory import count_kills
 from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, ProcessId, signal_group
+from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.queue.job_worker import JobWorker
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.queue.phase_end import EndedWorker, PhaseEnd
@@ -29,6 +31,7 @@ from prefd.daemon.queue.wakefulness import keep_awake
 from prefd.daemon.queue.worker_process import describe_busy_folder, lock_worker
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.runs.step_memory import rescue_step
 from prefd.daemon.runs.worker_log import bound_log
 from prefd.daemon.specs.losses import Provision
 from prefd.daemon.timing import Timing
@@ -79,7 +82,7 @@ class PhaseRunner:
         Raises HomeUnusable where the home went away before the worker could be started. Where it did so meanwhile, the outcome
         that lies at its path may be another home's, and the phase counts as stopped.
 
-        `provision`: what the phase was planned with.
+        `provision`: what the phase was planned with. What a worker had kept of its last step outlives it.
         """
         began = time.monotonic()
         self._rest = None
@@ -96,6 +99,19 @@ class PhaseRunner:
             if isinstance(started, PhaseEnd):
                 return started
             worker = started
+        try:
+            end = await self._see_through(worker, phase, run, kills_before, since)
+            if end.kind not in ("ok", "failed") and self.find_loss() is None:
+                await run_in_thread(rescue_step, worker.steps, run)
+        finally:
+            if self._waiting is not worker:
+                worker.steps.close()
+        return replace(end, seconds=time.monotonic() - began)
+
+    async def _see_through(
+        self, worker: JobWorker, phase: Phase, run: RunDir, kills_before: int, since: int
+    ) -> PhaseEnd:
+        """Wait until the worker has ended its phase, and say how; what it logs of it begins at byte `since`."""
         memory = MemoryWatch(worker.pid, self.limits.memory_bytes, kills_before=kills_before, timing=self.timing)
         async with keep_awake(worker.pid, self.limits.prevent_sleep):
             stop_requested = await self._attend(worker, run, memory)
@@ -116,7 +132,7 @@ class PhaseRunner:
             kind, reason = "stopped", ""
         if kind == "stopped" and self._rest is not None:
             reason = f"{self._rest}; it goes on from where it stood"
-        return PhaseEnd(kind, reason, time.monotonic() - began)
+        return PhaseEnd(kind, reason)
 
     def _refuse_lost_home(self) -> None:
         """Raise HomeUnusable where the home went away, so that no phase begins in another one's."""

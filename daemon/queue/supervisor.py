@@ -34,8 +34,10 @@ CRASHES = 3
 """How often a worker may crash without having got any further before its job counts as failed."""
 
 HALVINGS = 3
-"""How often a job's batches are halved for want of memory before that counts as its end; and how often, besides, for passes that a
-GPU ended, which never does."""
+"""How often a job's batches are halved for want of memory before that counts as its end, and as often again after each retry; and how
+often, besides, for passes that a GPU ended, which never does."""
+SHORTAGE = "memory ran out"
+"""How the reason begins for which a job was put back whose batches were halved."""
 
 PLANNED_ANEW = "a plugin has changed since it began, so it is planned anew"
 REPLANS = 3
@@ -241,7 +243,7 @@ class Supervisor:
             await self.explain_crash()
             return self._put_back(f"{end.reason}; it goes on when that is mended", phase_seconds)
         if end.kind == "no memory":
-            return await self._handle_shortage(run, end, phase_seconds)
+            return await self._handle_shortage(phase, run, end)
         if end.kind == "device trouble":
             return self._handle_device_trouble(phase, run, end)
         if end.kind == "no room":
@@ -261,16 +263,25 @@ class Supervisor:
         self._outages += 1
         return self._try_again(wait, f"{end.reason}; tried again in {wait:g} s", phase_seconds)
 
-    async def _handle_shortage(self, run: RunDir, end: PhaseEnd, phase_seconds: dict[str, float]) -> Job:
+    async def _handle_shortage(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
         """Put the job back, to be tried again with half the batch, or let it fail where that has not helped."""
-        if run.batches.count_halvings("memory") >= HALVINGS:
+        if run.is_writing_outputs():  # for which smaller batches are no help
+            return self._handle_crash(phase, run, end)
+        phase_seconds: dict[str, float] = {phase: end.seconds}
+        count = 1 + self._count_shortages()
+        if count > HALVINGS:
             reason = f"though its batches were halved {HALVINGS} times, {end.reason}"
             return self._move("failed", reason, phase_seconds)
-        count = await run_in_thread(run.batches.add_halving, "memory")
-        reason = (
-            f"memory ran out: it goes on from where it stood with half the batch ({count} of {HALVINGS}): {end.reason}"
-        )
+        await run_in_thread(run.batches.add_halving, "memory")
+        reason = f"{SHORTAGE}: it goes on from where it stood with half the batch ({count} of {HALVINGS}): {end.reason}"
         return self._try_again(self.timing.crash_waits[0], reason, phase_seconds)
+
+    def _count_shortages(self) -> int:
+        """Count how often memory has run out since the job was handed in or retried; its batches stay halved over a retry."""
+        count = 0
+        for event in self.table.history(self.job_id):
+            count = 0 if event.state in ENDED else count + event.reason.startswith(SHORTAGE)
+        return count
 
     def _handle_device_trouble(self, phase: Phase, run: RunDir, end: PhaseEnd) -> Job:
         """Put the job back, to be tried again with shorter passes; where that has not helped, everything waits for the device."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's num
 
 SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS = "spec.json", "job.json", "worker.log", ".worker.lock", "attempts"
 PROGRESS = "progress.json"
+OUTPUTS = "outputs"
+"""The unit of a phase's progress that has trained, and writes what the spec's `output:` asks for."""
 CARRIED_OVER = (SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS)
 """The files that a run that begins from nothing keeps of the earlier one: the log goes on."""
 
@@ -100,6 +102,11 @@ class RunDir:
         return self.root / "checkpoints"
 
     @property
+    def rescued_step(self) -> Path:
+        """Return the file with the state after the last step of a worker that died without a checkpoint of it."""
+        return self.checkpoints / "rescued_step.safetensors"
+
+    @property
     def adapter(self) -> Path:
         """Return the folder of the trained adapter, in mlx-lm's format."""
         return self.root / "adapter"
@@ -150,6 +157,11 @@ class RunDir:
         since = self.live.read_silence()
         return "" if since is None else f"no client since {format_clock(since)}"
 
+    def is_writing_outputs(self) -> bool:
+        """Say whether the phase that runs, or ran last, had trained to its end and was writing its outputs."""
+        progress = self.progress()
+        return progress is not None and progress.unit == OUTPUTS
+
     def write_progress(self, progress: Progress) -> None:
         """Write the progress of the running phase, with the time."""
         write_json(self.root / PROGRESS, asdict(progress) | {"updated_at": time.time()}, flush=False)
@@ -157,6 +169,11 @@ class RunDir:
     def forget_progress(self) -> None:
         """Delete the progress before a phase starts, so that an old phase's is never shown as the new one's."""
         (self.root / PROGRESS).unlink(missing_ok=True)
+
+    def find_saved_step(self) -> int:
+        """Find the step of the newest checkpoint, 0 without one."""
+        names = (path.name.removeprefix("step-") for path in self.checkpoints.glob("step-*"))
+        return max((int(name) for name in names if name.isdecimal()), default=0)
 
     def mark(self, phase: Phase) -> str:
         """Describe how far the phase has got for good: its newest checkpoint, and the total that its worker began with."""

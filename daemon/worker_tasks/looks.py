@@ -91,6 +91,8 @@ class MemoryNeeds(DocumentModel):
     gradients: int
     activations: int
     """Kept for the backward pass of the largest micro-batch."""
+    kept: int = 0
+    """The states of a step and of the one before, in case the worker dies."""
     total: int
     tokens: int
     """Tokens of that micro-batch, not bytes."""

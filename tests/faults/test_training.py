@@ -14,6 +14,7 @@ def test_killed_while_training_and_writing_or_damaged_it_ends_as_its_unbroken_tw
     settings = next(name for name in SETTINGS if name.startswith("dora, muon"))
     counts = run("kills+writes+damage", tmp_path / "run", settings, 1)
     assert counts["kills"] >= 2
+    assert counts["steps repeated that were over"] == 0
     assert counts["damaged"] == 1
     assert (counts["did not end"], counts["another adapter"], counts["other losses"]) == (0, 0, 0)
     assert (counts["left over"], counts["not said"]) == (0, 0)

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -31,6 +32,7 @@ blas.preload()  # before anything imports mlx
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.phases import Phase
+from prefd.daemon.runs.step_memory import StepMemory, rescue_step, verify_rescued
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.phases import run_phases
 from support.jobs_on_disk import make_job
@@ -113,9 +115,9 @@ class Twins:
         self.jobs += 1
         return make_job(self.home, self.jobs, **self.spec)
 
-    def start(self, phase: Phase, job: RunningJob, die_at: int = 0) -> Worker:
-        """`die_at`: the worker kills itself before its n-th operation on a file among the checkpoints."""
-        return Worker(phase, job, die_at)
+    def start(self, phase: Phase, job: RunningJob, die_at: int = 0, keeps: bool = False) -> Worker:
+        """`die_at`: the worker kills itself before its n-th operation on a file among the checkpoints. `keeps`: as a daemon's does."""
+        return Worker(phase, job, die_at, StepMemory.open() if keeps else None)
 
     def compare(self, job: RunningJob, counts: Counts) -> None:
         """Let `job` go on to its end, and count whether it came to the same."""
@@ -130,13 +132,23 @@ class Twins:
 class Worker:
     """A phase of a job in a process of its own."""
 
-    def __init__(self, phase: Phase, job: RunningJob, die_at: int) -> None:
-        self.process = start_child(work, phase, str(job.home.root), int(job.run.root.name), die_at)
+    def __init__(self, phase: Phase, job: RunningJob, die_at: int, memory: StepMemory | None = None) -> None:
+        self.memory, self.run = memory, job.run
+        given = {} if memory is None else memory.environment()
+        if memory is not None:
+            os.set_inheritable(memory.descriptor, True)
+        self.process = start_child(work, phase, str(job.home.root), int(job.run.root.name), die_at, given)
 
-    def kill(self) -> bool:
-        """Whether it was still running."""
-        self.process.kill()
-        return self.wait() == -signal.SIGKILL
+    def kill(self, number: int = signal.SIGKILL) -> bool:
+        """Whether it was still running. What it had kept in memory is in its job's folder then."""
+        assert self.process.pid is not None
+        with suppress(ProcessLookupError):
+            os.kill(self.process.pid, number)
+        died = self.wait() == -number
+        if self.memory is not None:
+            with self.memory as memory:
+                rescue_step(memory, self.run)
+        return died
 
     def wait(self) -> int:
         self.process.join()
@@ -160,7 +172,8 @@ def in_child(target: Callable[..., object], *arguments: object) -> None:
     assert process.exitcode == 0
 
 
-def work(phase: Phase, home: str, job_id: int, die_at: int) -> None:
+def work(phase: Phase, home: str, job_id: int, die_at: int, given: dict[str, str]) -> None:
+    os.environ.update(given)
     log = os.open(Home(Path(home)).job(job_id) / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
@@ -198,22 +211,33 @@ def adapter_digest(job: RunningJob) -> str:
     return hashlib.sha256((job.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
 
 
+def last_step(job: RunningJob) -> int:
+    return max((int(line["step"]) for line in job.run.read_metrics()), default=0)
+
+
+def kept_step(job: RunningJob) -> int:
+    """The step from which the next worker goes on."""
+    rescued = job.run.rescued_step
+    return max(job.run.find_saved_step(), verify_rescued(rescued) if rescued.exists() else 0)
+
+
 def zeros() -> Counts:
     return {"did not end": 0, "another adapter": 0, "other losses": 0, "left over": 0}
 
 
 def kills(twins: Twins, count: int, rng: random.Random) -> Counts:
-    """SIGKILL a run at a random step, half of the runs a second time, and let it go on."""
-    counts = {"kills": 0, "before the first checkpoint": 0} | zeros()
+    """Kill a run at a random step, half of the runs a second time, and let it go on. Every second kill is a GPU's: an abort."""
+    counts = {"kills": 0, "before the first checkpoint": 0, "steps repeated that were over": 0} | zeros()
     while counts["kills"] < count:
         job = twins.job()
         for _ in range(rng.randint(1, 2)):
-            worker = twins.start("training", job)
+            worker = twins.start("training", job, keeps=True)
             step = rng.randrange(twins.ends["steps"])
             while steps_done(job) < step and worker.process.is_alive():
                 time.sleep(0.002)
             time.sleep(rng.uniform(0, 0.05))
-            counts["kills"] += worker.kill()
+            counts["kills"] += worker.kill(rng.choice([signal.SIGKILL, signal.SIGABRT]))
+            counts["steps repeated that were over"] += max(0, last_step(job) - kept_step(job))
             counts["before the first checkpoint"] += not any(job.run.checkpoints.glob("step-*"))
         twins.compare(job, counts)
     return counts

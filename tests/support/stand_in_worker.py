@@ -188,6 +188,14 @@ def short_of_memory(_: str) -> None:
         sys.exit(NO_MEMORY)
 
 
+def too_large_to_fuse(_: str) -> None:
+    """It has trained, and finds no memory for its outputs."""
+    with open("progress.json", "w") as file:
+        json.dump({"phase": "training", "done": 0, "total": 1, "unit": "outputs"}, file)
+    print("std::bad_alloc", flush=True)
+    sys.exit(NO_MEMORY)
+
+
 def interrupted(_: str) -> None:
     """Its passes are ended by the GPU while there is a file `display` in the home, however short they are."""
     if os.path.exists("../../display"):
@@ -300,6 +308,7 @@ BEHAVIOURS: dict[str, Callable[[str], None]] = {
         greedy,
         full,
         short_of_memory,
+        too_large_to_fuse,
         interrupted,
         refused_when_short,
         aborted,

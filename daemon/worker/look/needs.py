@@ -30,6 +30,7 @@ def _describe_memory(sizing: Sizing) -> MemoryNeeds:
         optimizer=estimate.optimizer,
         gradients=estimate.gradients,
         activations=estimate.activations,
+        kept=estimate.kept,
         total=estimate.total,
         tokens=estimate.tokens,
         machine=total,

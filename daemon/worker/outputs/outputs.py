@@ -11,6 +11,7 @@ from mlx import nn
 
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.runs.phase_summaries import FusedCheck
+from prefd.daemon.runs.run_folder import OUTPUTS, Progress
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models.quantized_modules import QUANTIZED
@@ -63,6 +64,8 @@ def write(job: RunningJob) -> Outputs:
     output, run = job.spec.output, job.run
     outputs = Outputs()
     mx.clear_cache()  # the trained model's memory
+    if output.fuse or output.peft:  # the daemon tells by it that memory which runs out now is not the batches'
+        run.write_progress(Progress("training", 0, output.fuse + output.peft, OUTPUTS))
     if output.fuse:
         log.info("fusing the adapter into the model")
         outputs = _write_fused_model(job)

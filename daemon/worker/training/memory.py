@@ -34,11 +34,13 @@ class Estimate:
     """Kept for the backward pass of the largest micro-batch."""
     tokens: int
     """Tokens in that micro-batch, not bytes."""
+    kept: int = 0
+    """Kept outside the worker, for the case that it dies: the states of a step and of the one before."""
 
     @property
     def counted_bytes(self) -> int:
         """Return the bytes that are counted exactly: all but the activations."""
-        return self.weights + self.optimizer + self.gradients
+        return self.weights + self.optimizer + self.gradients + self.kept
 
     @property
     def total(self) -> int:
@@ -52,6 +54,8 @@ class Estimate:
             "gradients": self.gradients,
             f"a batch of {self.tokens} tokens": self.activations,
         }
+        if self.kept:
+            parts["the last step, kept twice"] = self.kept
         listed = ", ".join(f"{name} {format_gib(size)}" for name, size in parts.items())
         return f"about {format_gib(self.total)}: {listed}"
 
@@ -63,8 +67,12 @@ def estimate(
     batching: Batching,
     options: Options,
     copies: int = 0,
+    kept: int = 0,
 ) -> Estimate:
-    """Estimate what training `model` on `examples` takes. Its weights need not be in memory yet; `copies` are bytes besides."""
+    """Estimate what training `model` on `examples` takes. Its weights need not be in memory yet.
+
+    `copies` are bytes of weights besides, `kept` those in which the last step is kept.
+    """
     gradients = 4 * count_numbers(model.trainable_parameters())  # float32, whatever the model computes in
     largest = LargestBatch.of(examples, batching, options.slack)
     return Estimate(
@@ -73,6 +81,7 @@ def estimate(
         2 * gradients,  # a step's sum, and what is being added to it
         estimate_activations(model, largest, options),
         largest.tokens,
+        kept,
     )
 
 

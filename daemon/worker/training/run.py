@@ -9,7 +9,8 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import metadata
 from typing import Any
 
@@ -36,6 +37,7 @@ from prefd.daemon.worker.training.metrics_log import MetricsLog
 from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.daemon.worker.training.selection import Selection
+from prefd.daemon.worker.training.step_keeper import SCORE_BYTES, StepKeeper, count_score_bytes, restore_rescued
 from prefd.daemon.worker.training.trainer import Trainer
 from prefd.daemon.worker.training.zero_gradient import describe_zero_gradients
 from prefd.plugins.metrics import LABELS
@@ -58,6 +60,7 @@ class Run:
     config: dict[str, Any]
     selection: Selection
     qat: QAT
+    keeper: StepKeeper = field(default_factory=StepKeeper)
 
     def __post_init__(self) -> None:
         self.metrics = MetricsLog(self.job.run.metrics)
@@ -78,12 +81,15 @@ class Run:
             log.warning("%s", warning)
 
     def restore(self) -> int:
-        """Go on from the newest checkpoint, and return the step it was saved after, 0 without one.
+        """Go on from the newest checkpoint, or what outlived a worker since, and return the step after which that was; 0 without any.
 
         Raises `JobError` when it is another job's, or the pairs or the model's weights are not those it was saved with.
         """
-        checkpoint = self.checkpoints.restore(self.trainer.model, self.trainer.optimizer)
-        if checkpoint is not None:
+        model, optimizer, run = self.trainer.model, self.trainer.optimizer, self.job.run
+        checkpoint = self.checkpoints.restore(model, optimizer)
+        after = 0 if checkpoint is None else checkpoint.step
+        rescued = restore_rescued(run.rescued_step, model, optimizer, after, run.job)
+        if (checkpoint := rescued or checkpoint) is not None:
             self._require_own(checkpoint)
             if checkpoint.state["data_sha256"] != self.data_sha256:
                 raise self._make_change_error(
@@ -99,8 +105,17 @@ class Run:
             self.knows_noise = "start" in checkpoint.state
             if self.knows_noise:
                 self.trainer.start.restore(checkpoint.state["start"])
-            log.info("going on from the checkpoint of step %d", checkpoint.step)
-        self.warn(self.metrics.resume_after(self.step))
+            origin = "checkpoint" if rescued is None else "state, which outlived its worker,"
+            log.info("going on from the %s of step %d", origin, checkpoint.step)
+        # what a worker wrote of a step before it died in the midst of it is written again
+        self.warn(self.metrics.resume_after(self.step if self.unfinished is None else self.step - 1))
+        if rescued is not None:
+            if isinstance(self.trainer.reference, AdapterOffReference):
+                self.trainer.reference.pending |= rescued.scores
+            self._save()
+        # with what a daemon that was killed had begun to write
+        for path in run.checkpoints.glob(f"*{run.rescued_step.name}*"):
+            path.unlink()
         return self.step
 
     def _require_own(self, checkpoint: RestoredCheckpoint) -> None:
@@ -123,7 +138,7 @@ class Run:
 
     def _explain_other_tokens(self, tokens_of: Mapping[str, str]) -> str:
         """Explain why the pairs have other tokens than the checkpoint's, and what to do."""
-        current_tokens_of = self._describe_token_sources()
+        current_tokens_of = self._token_sources
         changes = [
             f"{name} was {value_then} and is {current_tokens_of[name]}"
             if name in TOKENIZING_LIBRARIES
@@ -146,8 +161,9 @@ class Run:
             return f"put {self.job.spec.data.where} back as it was"
         return "the same rows and the same tokenizer give others now, so another prefd made them: go on with that one"
 
-    def _describe_token_sources(self) -> dict[str, str]:
-        """Describe what decides the tokens besides the data: digests of files, and versions."""
+    @cached_property
+    def _token_sources(self) -> dict[str, str]:
+        """What decides the tokens besides the data: digests of files, and versions."""
         identity = self.job.identify(self.job.policy).identity
         files = {"tokenizer": identity["tokenizer"], "chat template": identity["chat_template"]}
         return files | {name: metadata.version(name) for name in TOKENIZING_LIBRARIES}
@@ -170,7 +186,7 @@ class Run:
 
     def _run_steps(self, stop: StopEvent) -> None:
         total = self.schedule.total_steps
-        report = Reporter(self.job.run, "training", total, "steps", self.step)
+        report = Reporter(self.job.run, "training", total, "steps", self.step - (self.unfinished is not None))
         passes = self.trainer.passes
         if passes is not None:
             self._size_passes(passes.follow_record(self.step))
@@ -187,6 +203,8 @@ class Run:
             stop_requested = stop.is_set()  # once: set between two looks, it would end the run without the checkpoint
             if is_last or is_best or stop_requested or self._is_save_due():
                 self._save()
+            if evaluation is not None:
+                self._keep()
             report.advance(1, {name: line[name] for name in LABELS})
             if stop_requested and not is_last:
                 raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
@@ -202,10 +220,12 @@ class Run:
         try:
             if self.unfinished is None:
                 self.step += 1
+                began = time.monotonic()
                 line = self._stamp() | self._step(stop)
                 if self.step == 1 and line["grad_norm"] == 0:
                     log.warning("%s", describe_zero_gradients([line], self.schedule.total_steps))
                 self.unfinished, self.taken_step = line, self.step
+                self._keep(time.monotonic() - began)
             evaluation = self._evaluate(stop)
         except Interrupted as interrupted:
             if self.unfinished is None:
@@ -279,27 +299,39 @@ class Run:
         checkpoint = self.checkpoints.last_before(self.step - 1)
         return "" if checkpoint is None else f"; the last good checkpoint is kept: {checkpoint}"
 
-    def _save(self) -> None:
+    def _describe_state(self) -> dict[str, Any]:
+        """Describe what the rest of the run depends on besides the spec and the tensors."""
         epoch, steps_into_epoch = divmod(self.step, self.schedule.steps_per_epoch)
         owner = {"job": self.job.run.job} if self.job.run.job else {}
-        state = owner | {
+        return owner | {
             "seed": self.training.seed,  # with the step, all of the random state: dropout and order derive from both
             "epoch": epoch,
             "steps_into_epoch": steps_into_epoch,
             "data_sha256": self.data_sha256,
-            "tokens_of": self._describe_token_sources(),
+            "tokens_of": self._token_sources,
             "weights_sha256": self.weights_sha256,
             "selection": self.selection.state(),
             "start": self.trainer.start.state(),
             "unfinished": self.unfinished,
         }
+
+    def _keep(self, step_seconds: float = 0.0) -> None:
+        """Keep the state in memory, where that is due after a step that took `step_seconds`; 0 where no step was taken since."""
+        state = self._describe_state()
+        scores = self.trainer.reference.pending if isinstance(self.trainer.reference, AdapterOffReference) else {}
+        if count_score_bytes(scores) > SCORE_BYTES:
+            self._commit_reference()
+            scores = {}
+        self.keeper.keep(self.step, self.trainer.model, self.trainer.optimizer, state, step_seconds, scores)
+
+    def _save(self) -> None:
         model, optimizer, best = self.trainer.model, self.trainer.optimizer, self.selection.best_step
         self._commit_reference()
         with report_write_errors(
             f"the checkpoint of step {self.step}", self.checkpoints.folder, self._name_last_good_checkpoint()
         ):
             self.metrics.flush()
-            self.checkpoints.save(self.step, model, optimizer, self.config, state, best)
+            self.checkpoints.save(self.step, model, optimizer, self.config, self._describe_state(), best)
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
     def _commit_reference(self) -> None:
@@ -324,6 +356,7 @@ class Run:
         lines = list(self.job.run.read_metrics())
         steps = [line for line in lines if "loss" in line]
         evaluations = [line for line in lines if "eval_loss" in line]
+        self.warn(self.keeper.describe())
         reference = self.trainer.reference
         self.warn(describe_falling_chosen(lines))
         self.warn(describe_zero_gradients(steps, self.step))

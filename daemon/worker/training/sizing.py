@@ -21,6 +21,7 @@ from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.plan import plan_training
 from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.schedule import Batching, Schedule
+from prefd.daemon.worker.training.step_keeper import count_kept_bytes, is_small
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,14 @@ def size_training(job: SpecifiedJob) -> Sizing:
 
 def make_estimator(job: SpecifiedJob, training: TrainingSpec, policy: Policy, optimizer: Optimizer) -> EstimateFor:
     """Make the function that estimates what training takes with given batch settings."""
+    kept = count_kept_bytes(policy.model, optimizer.state)
+    if not is_small(kept, job.parallel):
+        kept = 0  # such a state is kept where there is room besides, and never makes batches smaller
 
     def estimate_for(settings: BatchSettings) -> memory.Estimate:
         batching = make_batching(training, job.loss, settings)
         options = Options.from_spec(job.spec, settings)
-        return memory.estimate(policy.model, optimizer.state, job.examples, batching, options, policy.qat.nbytes)
+        return memory.estimate(policy.model, optimizer.state, job.examples, batching, options, policy.qat.nbytes, kept)
 
     return estimate_for
 

@@ -18,6 +18,7 @@ import mlx.core as mx
 from prefd.cache.reference import MissingEntry
 from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
+from prefd.daemon.runs.step_memory import StepMemory
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
@@ -36,7 +37,7 @@ from prefd.daemon.worker.scoring.trunk import list_arrays
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.adapter_off import AdapterOffReference, open_adapter_off
-from prefd.daemon.worker.training.batch_settings import choose_batches
+from prefd.daemon.worker.training.batch_settings import choose_batches, count_room
 from prefd.daemon.worker.training.checkpoint import Checkpoints
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.pass_sizes import PassSizes
@@ -48,6 +49,7 @@ from prefd.daemon.worker.training.selection import Selection
 from prefd.daemon.worker.training.shared_steps import SharedSteps
 from prefd.daemon.worker.training.sizing import make_batching, make_estimator
 from prefd.daemon.worker.training.start_check import StartDrift
+from prefd.daemon.worker.training.step_keeper import choose_keeper, count_kept_bytes
 from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer, pad_rows
 from prefd.daemon.worker.training.weight_update import decide_compiling
 from prefd.plugins.conformance.kinks import jumps_at_reference
@@ -100,6 +102,12 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
     batching = make_batching(training, job.loss, batches.settings)
     options = Options.from_spec(job.spec, batches.settings)
     estimate = estimate_for(batches.settings)
+    keeper, keeper_note = choose_keeper(
+        StepMemory.inherit(),
+        count_kept_bytes(model, optimizer.state),
+        count_room(job.parallel * read_ranks()) - estimate.total,
+        job.parallel,
+    )
     log.info("memory: %s", estimate)
     memory_warning = memory.check(estimate, training)
     mx.eval(model.parameters(), optimizer.state)
@@ -128,8 +136,10 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
         policy.fine_tune.adapter_config(job.policy),
         Selection.from_spec(training),
         policy.qat,
+        keeper,
     )
     run.warn(batches.note)
+    run.warn(keeper_note)
     run.warn(memory_warning)
     run.warn(None if scorer.parts else f"slower and larger than need be: {scorer.describe()}")
     run.restore()

@@ -260,6 +260,29 @@ def test_an_allocation_that_failed_is_named_and_tried_again_with_less(bench: Ben
     assert bench.starts(job) == HALVED
 
 
+def test_a_retry_keeps_the_smaller_batches_and_may_halve_them_three_times_more(bench: Bench) -> None:
+    """They are what fits; to begin with whole ones again would run out of memory three times first."""
+    job = bench.add("starved")
+    for attempt in (1, 2):
+        assert bench.run(job).reason.startswith(IN_VAIN)
+        assert bench.batches(job).count_halvings("memory") == 3 * attempt
+        assert bench.starts(job) == HALVED * attempt
+        reasons = [event.reason for event in bench.table.history(job.id) if "half the batch (3 of 3)" in event.reason]
+        assert len(reasons) == attempt
+        bench.table.retry(job.id)
+
+
+def test_memory_that_runs_out_for_the_outputs_halves_nothing_and_names_the_adapter(bench: Bench) -> None:
+    job = bench.add("too_large_to_fuse@training")
+    failed = bench.run(job)
+    assert (failed.state, bench.batches(job).halvings) == ("failed", 0)
+    assert failed.reason.startswith(
+        "crashed 3 times without getting any further: while the outputs were written, the worker ran"
+    )
+    assert f"What was trained is whole in {bench.home.job(job.id) / 'adapter'}" in failed.reason
+    assert "grad_checkpoint" not in failed.reason
+
+
 def test_a_kill_that_the_system_counted_is_named_and_tried_again_with_less(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict, replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def test_no_worker_is_started_where_the_home_is_another_folder_by_now(bench: Ben
 
 
 def test_what_ends_well_at_the_path_of_a_home_that_went_away_meanwhile_is_not_this_homes_end(bench: Bench) -> None:
-    answers = iter([None, "the home is another folder now"])
+    answers = chain([None], repeat("the home is another folder now"))
     back = bench.run(bench.add("ok"), find_loss=lambda: next(answers))
     assert back.state == "queued"
     assert [event.state for event in bench.table.history(back.id)] == ["queued", "precomputing", "queued"]

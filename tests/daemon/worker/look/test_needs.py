@@ -20,7 +20,9 @@ def test_the_batches_are_those_that_the_job_then_chooses(home: Path, tiny_model:
     assert (needs.missing, needs.cached, needs.needs_reference) == (16, 0, True)
     assert needs.memory is not None
     memory = needs.memory
-    assert memory.total == memory.weights + memory.optimizer + memory.gradients + memory.activations
+    parts = (memory.weights, memory.optimizer, memory.gradients, memory.activations, memory.kept)
+    assert memory.total == sum(parts)
+    assert memory.kept > 2 * memory.optimizer  # the adapter and its optimizer's state, of two steps
     assert memory.weights > 4 * 95_000  # the model, and an adapter
     assert memory.warning is None
     assert needs.batches is not None

@@ -226,7 +226,7 @@ def test_a_checkpoint_of_an_earlier_version_names_the_version_where_the_data_is_
 ) -> None:
     made = job(home, tiny_model, pairs_file, "cpo", training={"iters": 3, "save_every": 2})
     freeze(made.home, 1, made.spec, anew=True)  # with the digests of its data
-    monkeypatch.setattr(Run, "_describe_token_sources", lambda run: {})
+    monkeypatch.setattr(Run, "_token_sources", {})
     monkeypatch.setattr(training_run, "digest_examples", lambda examples: "as before")
     finished(RunningJob.load(made.home, 1))
     monkeypatch.undo()
