@@ -65,6 +65,9 @@ def check_prefd(words: list[str], whole: bool) -> None:
 
 def check_make(words: list[str]) -> None:
     for target in [word for word in words if "=" not in word]:
+        if target.startswith("bench-"):
+            assert (ROOT / "benchmarks" / f"bench_{target.removeprefix('bench-')}.py").exists(), target
+            continue
         assert re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE), f"there is no target {target}"
     which = next((word.partition("=")[2] for word in words if word.startswith("WHICH=")), None)
     assert which is None or (ROOT / "benchmarks" / f"bench_{which}.py").exists(), which

@@ -12,6 +12,9 @@ from prefd.daemon.worker.ranks.frames import Array, Frame
 Rows = Mapping[Completion, Array]
 """The reference's log-probabilities of each completion, (length,) float32; empty where the loss takes no reference."""
 
+LABELS = (None, False, True)
+"""Of a pair, of a bad answer and of a good one: what a loss of single answers reads."""
+
 
 def pack_completions(completions: Sequence[Completion]) -> list[Array]:
     """Make arrays of completions: their lengths, starts and whether they have a mask; all tokens; all masks."""
@@ -42,7 +45,8 @@ def pack_pairs(examples: Sequence[Example], rows: Rows) -> list[Array]:
     numbers: dict[Completion, int] = {}
     sides = [[numbers.setdefault(side, len(numbers)) for side in (each.chosen, each.rejected)] for each in examples]
     completions = list(numbers)
-    places = np.array([(each.row, *pair) for each, pair in zip(examples, sides)], np.int64).reshape(-1, 3)
+    facts = [(each.row, *pair, LABELS.index(each.desirable)) for each, pair in zip(examples, sides)]
+    places = np.array(facts, np.int64).reshape(-1, 4)
     values = np.concatenate([rows[each] for each in completions]) if rows else np.zeros(0, np.float32)
     return [places, *pack_completions(completions), values]
 
@@ -58,5 +62,8 @@ def unpack_pairs(frame: Frame) -> tuple[list[Example], dict[Completion, Array]]:
             length = len(each.ids) - each.start
             rows[each] = values[at : at + length]
             at += length
-    examples = [Example(row, completions[chosen], completions[rejected]) for row, chosen, rejected in places.tolist()]
+    examples = [
+        Example(row, completions[chosen], completions[rejected], desirable=LABELS[label])
+        for row, chosen, rejected, label in places.tolist()
+    ]
     return examples, rows

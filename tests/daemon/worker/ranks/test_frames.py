@@ -56,10 +56,10 @@ def test_pairs_arrive_with_masks_rows_and_the_references_numbers() -> None:
     mask = np.array([True, False, True])
     shared = Completion(np.array([1, 2, 3, 4], np.uint32), 1, own_mask=mask)
     other, last = (Completion(np.array(ids, np.uint32), 2) for ids in ([1, 2, 9], [1, 2, 8, 8]))
-    examples = [Example(3, shared, other), Example(7, last, shared)]
+    examples = [Example(3, shared, other), Example(7, last, shared), Example(9, other, last, desirable=False)]
     rows = {side: np.arange(len(side.ids) - side.start, dtype=np.float32) - 5 for side in (shared, other, last)}
     arrived, numbers = unpack_pairs(Frame({}, pack_pairs(examples, rows)))
     assert arrived == examples
-    assert [each.row for each in arrived] == [3, 7]
+    assert [each.row for each in arrived] == [3, 7, 9]
     assert all(np.array_equal(numbers[side], values) for side, values in rows.items())
     assert unpack_pairs(Frame({}, pack_pairs(examples, {}))) == (examples, {})
