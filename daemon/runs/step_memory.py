@@ -38,7 +38,7 @@ PIECE_BYTES = 2**20
 
 
 class BadSeal(ValueError):
-    """What follows is not the state of a step, or not what was written."""
+    """BadSeal is raised for a slot that holds no step's state, or not what was written."""
 
 
 class StateTooLarge(Exception):

@@ -17,6 +17,8 @@ from prefd.daemon.errors import EXPECTED, Exit, PrefdError
 
 PARTS = {
     "AdapterError": "goes on behind the folder's name",
+    "BadSeal": "is logged, and an earlier state taken",
+    "StateTooLarge": "is logged, and the state is not kept",
     "BrokenFrame": "is logged, and the rank that sent it counts as lost",
     "LostRing": "becomes a LostRank that says whose end it was",
     "BadHeader": "goes on behind the file's name",

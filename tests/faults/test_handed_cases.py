@@ -41,7 +41,7 @@ NO_TOKEN = "data.jsonl:1: token '<|turn|>' (id 361) is not in the model's vocabu
 DOCUMENT = "d.jsonl: a JSON document, where its name promises an object a line; it was read as such"
 DATED = "the chat template prints the date; prompts are rendered as of 2024-07-26 (data.date)"
 TURNS = "1 pair whose answer has several turns: only the assistant's own tokens count"
-ORPO = "no loss is called 'orpo'; ORPO is not one of prefd's losses"
+ORPO = "no loss is called 'orpo'; contrib/prefd-trl-losses, a plugin, brings orpo"
 
 READ: dict[str, tuple[int, list[str]]] = {
     "01-orca-question/job.yaml": (3, ["columns read: system, question, chosen, rejected"]),
@@ -107,7 +107,7 @@ REFUSED = {
     "41-specs/alpha.yaml": "training.lora.alpha: unknown key; mlx-lm has a scale in its place, alpha / rank: training.lora.scale",
     "41-specs/colmissing.yaml": "pairs.jsonl has no column 'question'; its columns: prompt, chosen, rejected.",
     "41-specs/dpo.yaml": "no loss is called 'dpo'; DPO's loss is `sigmoid`",
-    "41-specs/flat-orpo.yaml": 'train_mode: must be dpo or cpo; got "orpo": ORPO is not one of prefd\'s losses',
+    "41-specs/flat-orpo.yaml": 'train_mode: must be dpo or cpo; got "orpo"',
     "41-specs/list.yaml": "data.path[1]: it is data.path[0] already; training.epochs repeats pairs",
     "41-specs/lrstr.yaml": 'training.learning_rate: expected a number, got "5e-6" (take the quotes away)',
     "41-specs/maxprompt.yaml": "data.max_prompt_length: unknown key; data.max_length bounds prompt and answer together",

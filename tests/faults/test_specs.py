@@ -35,8 +35,8 @@ CATALOG = Catalog.from_json(load_plugins().to_json())
     ("name", "line"),
     [
         ("dpo.yaml", "loss.name: no loss is called 'dpo'; DPO's loss is `sigmoid`; known: "),
-        ("orpo.yaml", "loss.name: no loss is called 'orpo'; ORPO is not one of prefd's losses; known: "),
-        ("flat-orpo.yaml", "line 3: train_mode: must be dpo or cpo; got \"orpo\": ORPO is not one of prefd's losses"),
+        ("orpo.yaml", "loss.name: no loss is called 'orpo'; contrib/prefd-trl-losses, a plugin, brings orpo; known: "),
+        ("flat-orpo.yaml", "line 3: train_mode: must be dpo or cpo; got \"orpo\""),
         ("alpha.yaml", "training.lora.alpha: unknown key; mlx-lm has a scale in its place, alpha / rank: training.lora.scale"),
         ("maxprompt.yaml", "data.max_prompt_length: unknown key; data.max_length bounds prompt and answer together"),
         ("lrstr.yaml", 'training.learning_rate: expected a number, got "5e-6" (take the quotes away)'),

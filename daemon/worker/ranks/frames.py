@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 
 
 class BrokenFrame(Exception):
-    """What came over a pipe is no frame, or not a whole one: the other process ended while it wrote, or something else wrote too."""
+    """BrokenFrame is raised for what comes over a pipe and is no whole frame: its writer has ended, or something else has written too."""
 
 
 @dataclass(frozen=True)

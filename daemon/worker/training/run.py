@@ -163,7 +163,7 @@ class Run:
 
     @cached_property
     def _token_sources(self) -> dict[str, str]:
-        """What decides the tokens besides the data: digests of files, and versions."""
+        """Return what decides the tokens besides the data: digests of files, and versions."""
         identity = self.job.identify(self.job.policy).identity
         files = {"tokenizer": identity["tokenizer"], "chat template": identity["chat_template"]}
         return files | {name: metadata.version(name) for name in TOKENIZING_LIBRARIES}
