@@ -98,7 +98,7 @@ def test_on_a_low_battery_a_job_stops_waits_and_goes_on_when_it_is_plugged_in(
     monkeypatch.setattr(psutil, "sensors_battery", lambda: battery[0], raising=False)
     config = QUICK.model_copy(update={"worker": WorkerLimits(on_battery=40)})
     with place.daemon(config) as client:
-        place.drop("slow.yaml", name="slow")
+        place.drop("slow.yaml", name="sleep")
         wait_for(lambda: [job.state for job in place.jobs()] in (["precomputing"], ["training"]))
         battery[0] = SimpleNamespace(percent=39.0, power_plugged=False)
         wait_for(lambda: place.jobs()[0].state == "queued")
@@ -117,7 +117,7 @@ def test_a_mac_that_is_too_hot_stops_a_job_and_lets_it_go_on_when_it_has_cooled(
     monkeypatch.setattr(heat, "read_thermal_level", lambda: level[0])
     config = QUICK.model_copy(update={"worker": WorkerLimits(pause_on_heat=True)})
     with place.daemon(config) as client:
-        place.drop("slow.yaml", name="slow")
+        place.drop("slow.yaml", name="sleep")
         wait_for(lambda: [job.state for job in place.jobs()] == ["queued"])
         assert "thermal pressure moderate" in str(client.status().queue.waits_for)
         level[0] = 0
