@@ -75,28 +75,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Puts the slow tests first, and of several processes each has a share of them.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the slow tests first.
 
-    pytest-xdist gives each process a stretch of the list, and has one that is done take tests from the end of another's. The slow
-    tests wait for processes, most of them: where each stretch begins with some, others compute meanwhile, and none is begun last,
-    when nobody has anything left to do. The tests of a file stay together, for what they share.
+    They wait for processes, most of them, and are in one part of the list, which one of pytest-xdist's processes begins with,
+    while the others have the cores; and none of them is begun last, when the other processes have nothing left to do.
     """
-    processes: int = getattr(config, "workerinput", {}).get("workercount", 1)
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        if item.get_closest_marker("slow") is not None:
-            files.setdefault(item.path, []).append(item)
-    stretches: list[list[pytest.Item]] = [[] for _ in range(processes)]
-    for tests in sorted(files.values(), key=len, reverse=True):
-        min(stretches, key=len).extend(tests)
-    others = [item for item in items if item.get_closest_marker("slow") is None]
-    for index, stretch in enumerate(stretches):
-        wanted = (index + 1) * len(items) // processes - index * len(items) // processes
-        room = max(0, wanted - len(stretch)) if index + 1 < processes else len(others)
-        stretch += others[:room]
-        del others[:room]
-    items[:] = [item for stretch in stretches for item in stretch]
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session")
