@@ -278,7 +278,8 @@ def test_a_clock_that_is_set_while_files_settle_does_not_matter(
             path = place.folder / f"{name}.yaml"
             path.write_text(fake_worker.spec_text(place.folder, name=""))
             os.utime(path, (real() + (age - 1) * 86_400,) * 2)
-            path.rename(place.home.jobs / path.name)  # one that is seen before it has its time settles later than the others
+            # one that is seen before it has its time would settle later than the others
+            path.rename(place.home.jobs / path.name)
         monkeypatch.setattr(time, "time", lambda: real() + day)
         jobs = place.wait_for("done", "done", "done")
         assert [job.name for job in jobs] == ["a", "b", "c"]
