@@ -40,19 +40,20 @@ def listening(home: Home) -> Iterator[socket.socket]:
     path = home.socket
     private: Path | None = None
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    bound: tuple[int, int] | None = None
+    lock_file = read_folder_id(home.lock)
     try:
         if (refusal := _refuse_bind(listener, path)) is not None:
             private = _make_private_folder(home.socket.name)
             path = private / home.socket.name
             log.warning("no socket can be at %s: %s; listening on %s", home.socket, refusal, path)
             listener.bind(os.fspath(path))
-        bound = read_folder_id(path)
         path.chmod(0o600)
         yield listener
     finally:
         listener.close()
-        if read_folder_id(path) == bound:  # and not the socket of another home, which has got this one's name
+        # Not the socket of another home that has got this one's name. The lock tells, for it is still open: the number of a
+        # socket that is closed may be the next one's.
+        if private is not None or read_folder_id(home.lock) == lock_file:
             path.unlink(missing_ok=True)
         if private is not None:
             private.rmdir()

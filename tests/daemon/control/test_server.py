@@ -14,9 +14,11 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from prefd.daemon.control import server
 from prefd.daemon.control.client import Client, DaemonNotRunning
 from prefd.daemon.control.control_error import ControlError
 from prefd.daemon.control.server import listening, serve_app
+from prefd.daemon.home.identity import read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.lock import find_holder, hold_lock
 from prefd.daemon.jobs.actions import QUEUE_ACTIONS
@@ -102,6 +104,22 @@ def test_only_this_user_can_reach_the_socket(short_home: Home) -> None:
         assert stat.S_IMODE(short_home.socket.stat().st_mode) == 0o600
         assert stat.S_IMODE(short_home.run.stat().st_mode) == 0o700
     assert not short_home.socket.exists()
+
+
+def test_an_ending_daemon_leaves_the_socket_of_the_home_that_is_in_its_homes_place(
+    short_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of its own socket is free once that is closed, and many file systems give it to the next file."""
+    monkeypatch.setattr(
+        server, "read_folder_id", lambda path: (1, 1) if path == short_home.socket else read_folder_id(path)
+    )
+    with hold_lock(short_home), listening(short_home) as listener:
+        listener.close()
+        short_home.root.rename(short_home.root.with_name("away"))
+        short_home.create()
+        short_home.lock.touch()
+        short_home.socket.touch()
+    assert short_home.socket.exists()
 
 
 def test_a_home_that_others_could_enter_is_closed_to_them_again(home: Path) -> None:
