@@ -103,6 +103,8 @@ class Serving:
                 elif closed:
                     return
                 else:
+                    if wait == LONGEST_WAIT_S:
+                        self.requests.require_no_gap()
                     time.sleep(wait)
                     wait = min(2 * wait, LONGEST_WAIT_S)
                 if self.loaded.state.is_due():
