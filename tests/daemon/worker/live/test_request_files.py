@@ -27,7 +27,7 @@ def test_a_session_whose_state_was_deleted_fails_instead_of_waiting_for_requests
     files = RequestFiles(folder, done=1)
     files.require_no_gap()
     folder.request(5).write_text("{}")
-    with pytest.raises(JobError, match="request 2 is not in .* and request 5 is: .*begin anew"):
+    with pytest.raises(JobError, match=r"request 2 is not in .* and request 5 is: .*begin anew"):
         Serving(loaded, files, threading.Event()).run()
     folder.request(2).write_text("{}")
     files.require_no_gap()
