@@ -16,7 +16,7 @@ from prefd.plugins.types import Pair, UnusableRow
 from support.jobs_on_disk import make_job, run_precompute, run_training
 from support.pages import Block, blocks
 
-TRIED = {"docs/live.md": 1, "docs/python.md": 3, "docs/writing-a-loss.md": 5, "docs/from-trl.md": 1}
+TRIED = {"docs/live.md": 1, "docs/python.md": 4, "docs/writing-a-loss.md": 5, "docs/from-trl.md": 1}
 """Blocks of each page that a test here, tests/docs/test_tutorial.py or tests/daemon/live/test_client.py, tries. One that is added needs a test too."""
 
 
@@ -89,6 +89,13 @@ def test_the_notebook_example_draws_the_cache(
     monkeypatch.setenv("MPLBACKEND", "agg")
     run(block_with("ReferenceLogprobs", "docs/python.md"))
     assert (tmp_path / "reference-logprobs.png").stat().st_size > 1000
+
+
+def test_the_loss_in_a_notebook_falls(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "SmolLM2-135M-Instruct").symlink_to(tiny_model)
+    monkeypatch.chdir(tmp_path)
+    losses = run(block_with("PolicyLogprobs", "docs/python.md"))["losses"]
+    assert losses[0] > losses[1] > losses[2]
 
 
 def test_the_zarr_example_reads_a_segment(home: Path, tiny_model: Path, pairs_file: Path) -> None:
