@@ -27,7 +27,7 @@ from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.outputs.adapter import save_adapter
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.progress import Reporter
-from prefd.daemon.worker.ranks.crew import LostRank
+from prefd.daemon.worker.ranks.mate import LostRank
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.adapter_off import AdapterOffReference
 from prefd.daemon.worker.training.checkpoint import Checkpoints, RestoredCheckpoint
@@ -381,7 +381,7 @@ class Run:
         )
         reason = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"
         if self.trainer.ranks is not None:
-            reason += f" by {self.trainer.ranks.crew.size} ranks"
+            reason += f" by {self.trainer.ranks.crew.describe_size()}"
         if self.adapter_step != self.step:
             reason += f"; the adapter is the best one, of step {self.adapter_step}"
         if self.selection.stop:
