@@ -64,6 +64,8 @@ class Timing:
     """Between two looks at whether a call on the folder has returned, or the daemon is to stop."""
     slow_folder_call: float = 5.0
     """After which a call on the folder counts as one that hangs."""
+    unseen_writer_settle: float = 1.0
+    """The settle time where the system cannot tell that a file is still open for writing, as macOS cannot."""
     network_settle: float = 3.0
     """The settle time on a network mount, which may show a file's size and time as they were some seconds ago."""
     late_notice: float = 0.2

@@ -25,6 +25,7 @@ BLOCKS = {
     "training.best_checkpoint": "Which checkpoint is kept besides the newest",
     "training.early_stopping": "When to end before the last step",
     "output": "What is written besides the adapter",
+    "eval_samples": "Which answers are drawn while the policy trains",
 }
 """Each block of a spec by its place, and its heading's first sentence."""
 

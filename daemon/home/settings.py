@@ -31,7 +31,9 @@ class WatchConfig(SpecModel):
     """WatchConfig says how the watched folder is looked at: `[watch]` in config.toml."""
 
     settle_seconds: float = Field(
-        0.5, gt=0, description="a dropped file is complete when unchanged for this long (network mounts: 3.0)"
+        0.5,
+        gt=0,
+        description="a dropped file is complete when unchanged for this long (macOS: 1.0, network mounts: 3.0)",
     )
     rescan_seconds: float = Field(5.0, gt=0, description="look at jobs/ at least this often, events or not")
     polling: bool = Field(False, description="poll instead of waiting for events; network mounts are polled anyway")

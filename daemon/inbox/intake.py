@@ -19,6 +19,7 @@ from prefd.daemon.inbox.claimed_file import Claimed
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls, StopIntake
 from prefd.daemon.inbox.watcher import Watcher
+from prefd.daemon.machine.files import can_tell_writers
 from prefd.daemon.text.wording import clip
 from prefd.daemon.timing import USUAL, Timing
 
@@ -138,11 +139,14 @@ class Intake:
         self.changed.set()
 
     def _adapt_to_mount(self, is_remote: bool) -> None:
-        """Choose the settle time: on a network mount it is harder to tell that a file is complete."""
+        """Choose the settle time: a file is harder to tell complete on a network mount, and where nobody knows who writes to it."""
         self.inbox.can_tell_writers = not is_remote
         settle = self.config.settle_seconds
-        if is_remote and "settle_seconds" not in self.config.model_fields_set:
-            settle = max(settle, self.timing.network_settle)
+        if "settle_seconds" not in self.config.model_fields_set:
+            if is_remote:
+                settle = max(settle, self.timing.network_settle)
+            elif not can_tell_writers():
+                settle = max(settle, self.timing.unseen_writer_settle)
         self.inbox.settle_seconds = settle
 
 

@@ -125,6 +125,8 @@ class Watcher:
                 self.changed.set()
                 if (Change.deleted, str(self.folder)) in changes:  # a new one may well have the old one's inode
                     return None
+        except FileNotFoundError:  # which the intake, or the watch on the home, tells of
+            return None
         except BaseExceptionGroup as error:
             return _describe_cause(error.exceptions[0])
         except Exception as error:  # noqa: BLE001  # any error may kill a watcher, and polling goes on

@@ -46,12 +46,17 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
+def can_tell_writers() -> bool:
+    """Return whether this system can tell that a file is open for writing, as `has_writer` asks it."""
+    return sys.platform == "linux"
+
+
 def has_writer(descriptor: int) -> bool:
     """Return whether any process has the file open for writing. Linux can tell, by refusing a lease; elsewhere False.
 
     On a network mount the answer is wrong: NFS 4 and CIFS refuse leases of their own accord.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux":  # can_tell_writers(), as a type checker understands it
         return False
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease's default signal would end us

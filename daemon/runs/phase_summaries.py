@@ -8,6 +8,7 @@ from prefd.daemon.runs.audit import Audit
 from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.runs.window_summary import WindowSummary
 from prefd.daemon.text.document_model import DocumentModel
+from prefd.daemon.text.times import format_duration
 
 Metrics = Mapping[str, int | float | None]
 """A row of metrics.jsonl: metric → number, None where it was not finite."""
@@ -109,6 +110,30 @@ class AdapterOffSummary(DocumentModel):
         return f"the policy with its adapter off: {self.scored} completions scored beside training, {kept}; {self.cached} were cached"
 
 
+class SamplesSummary(DocumentModel):
+    """SamplesSummary says what the policy answered while it trained (eval_samples), and what that took."""
+
+    path: str = ""
+    """The file with the answers, samples.jsonl."""
+    samplings: int = 0
+    """After how many steps answers were drawn, the start among them."""
+    answers: int = 0
+    cut: int = 0
+    """Answers that were cut because the time of their sampling was over."""
+    faults: int = 0
+    """Answers that could not be drawn."""
+    seconds: float = 0.0
+    """That drawing took, of the seconds of training."""
+
+    @property
+    def line(self) -> str:
+        """Returns the summary in one line."""
+        parts = [f"{self.answers} answers after {self.samplings} steps took {format_duration(self.seconds)}"]
+        parts += [f"{self.cut} cut for time (eval_samples.seconds)"] if self.cut else []
+        parts += [f"{self.faults} could not be drawn"] if self.faults else []
+        return "; ".join([*parts, self.path])
+
+
 class TrainingSummary(DocumentModel):
     """TrainingSummary says how training went, and which folders it wrote."""
 
@@ -141,6 +166,8 @@ class TrainingSummary(DocumentModel):
     """The digest of the weights that the policy started from."""
     adapter_off: AdapterOffSummary | None = None
     """What the policy scored as its own reference, where the spec has `reference.live`."""
+    samples: SamplesSummary | None = None
+    """What the policy answered while it trained, where the spec has `eval_samples`."""
     fused: str | None = None
     """The fused model's folder, where the spec asks for one."""
     peft: str | None = None

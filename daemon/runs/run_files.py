@@ -46,6 +46,7 @@ class RunFiles:
     fused: RunPart | None
     peft: RunPart | None
     metrics: RunPart | None
+    samples: RunPart | None
     log: RunPart | None
     attempts: Sequence[int]
     """The earlier attempts of which files are kept."""
@@ -58,6 +59,7 @@ def list_files(run: RunDir) -> RunFiles:
         bytes=measure_folder(run.root),
         checkpoints=list_checkpoints(run),
         **{name: _describe_part(getattr(run, name)) for name in (*OUTPUTS, "metrics", "log")},
+        samples=_describe_part(run.samples.path),
         attempts=list_attempts(run),
     )
 

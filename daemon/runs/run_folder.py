@@ -22,6 +22,7 @@ from prefd.plugins.metrics import EVAL
 
 if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's number waits for none
     from prefd.daemon.runs.phase_outcomes import LiveOutcome, Outcome, PrecomputeOutcome, TrainingOutcome
+    from prefd.daemon.runs.samples import SamplesLog
 
 SPEC, RECORD, LOG, WORKER_LOCK, ATTEMPTS = "spec.json", "job.json", "worker.log", ".worker.lock", "attempts"
 PROGRESS = "progress.json"
@@ -90,6 +91,13 @@ class RunDir:
     def metrics(self) -> Path:
         """Return the file of training's metrics, a JSON object a line."""
         return self.root / "metrics.jsonl"
+
+    @property
+    def samples(self) -> SamplesLog:
+        """Return the file of what the policy answered while it trained."""
+        from prefd.daemon.runs.samples import SamplesLog
+
+        return SamplesLog(self.root / "samples.jsonl", self.job)
 
     @property
     def batches(self) -> BatchRecord:

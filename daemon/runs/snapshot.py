@@ -157,7 +157,7 @@ def list_plugins(home: Home) -> dict[str, str]:
 
 
 def examine_data(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str, DataState]:
-    """Return the state of the job's data files and hub datasets, by name, those of the held-out pairs and the list of pairs to leave out included.
+    """Return the state of the job's data files and hub datasets, by name: of held-out pairs, the list of pairs to leave out and a file of prompts too.
 
     `commits`: the commits of hub datasets; the hub is asked where that is None.
     """
@@ -176,8 +176,8 @@ def examine_data(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dic
         for path in files:
             states[str(path)] = state = _examine_file(path, budget)
             budget -= (state.bytes or 0) if state.sha256 is not None else 0
-    if spec.data.exclude is not None:
-        states[spec.data.exclude] = _examine_file(Path(spec.data.exclude), budget)
+    for name in filter(None, (spec.data.exclude, spec.prompts_file)):
+        states[name] = _examine_file(Path(name), budget)
     return states
 
 

@@ -126,3 +126,5 @@ def _iterate_paths(spec: JobSpec) -> Iterator[tuple[str, str]]:
         yield "data.validation", spec.data.validation
     if spec.data.exclude is not None:
         yield "data.exclude", spec.data.exclude
+    if spec.prompts_file is not None:
+        yield "eval_samples.prompts", spec.prompts_file

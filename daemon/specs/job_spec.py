@@ -14,6 +14,7 @@ from prefd.daemon.specs.chat_template import parse_date
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.specs.live_spec import NO_DATA, LiveSpec
 from prefd.daemon.specs.path_or_hub_id import resolve_path, resolve_source
+from prefd.daemon.specs.samples_spec import SamplesSpec
 from prefd.daemon.specs.training_spec import QuantizeSpec, TrainingSpec
 from prefd.daemon.text.strict_model import Fault, SpecModel, Text, refuse
 from prefd.daemon.text.times import parse_moment, resolve_moment
@@ -165,9 +166,12 @@ class JobSpec(SpecModel):
     training: TrainingSpec | None = Field(None, description="how it is trained; left out, the job fills the cache only")
     ranks: Annotated[int, Field(ge=1, le=64)] | Literal["all"] = Field(
         1,
-        description="processes that share its passes on this machine's cores; all: one for each. A CPU's numbers change by rounding",
+        description="processes that share its passes, on this machine's cores or on those that config.toml lists; all: one for each. Numbers change by rounding",
     )
     output: OutputSpec = Field(OutputSpec(), description="what it leaves besides the adapter")
+    eval_samples: SamplesSpec | None = Field(
+        None, description="answers of the policy while it trains, beside those of its start; default: none are drawn"
+    )
     live: SkipJsonSchema[LiveSpec | None] = Field(
         None, description="the client's model that it is; of `prefd serve` alone"
     )
@@ -223,6 +227,11 @@ class JobSpec(SpecModel):
         return self.reference is not None and self.reference.live is not None
 
     @property
+    def prompts_file(self) -> str | None:
+        """Returns the file whose prompts the policy answers while it trains; None where there is none."""
+        return None if self.eval_samples is None else self.eval_samples.file
+
+    @property
     def losses(self) -> dict[str, LossSpec]:
         """Returns each loss by its place: `loss`, or `loss[0]`, `loss[1]`, … of a mixture."""
         return losses_by_place(self.loss)
@@ -242,6 +251,8 @@ class JobSpec(SpecModel):
                 "with reference.live the policy itself scores as it trains, in one process; leave out one of the two"
             )
             refuse([(("ranks",), message, self.ranks)])
+        if self.eval_samples is not None:
+            refuse([*self._samples_faults(self.eval_samples)])
         if self.training is None:
             message = "there is no training, so there is nothing to write"
             refuse([(("output", name), message, True) for name in self.output.wanted])
@@ -268,6 +279,18 @@ class JobSpec(SpecModel):
             )
         return None
 
+    def _samples_faults(self, samples: SamplesSpec) -> Iterator[Fault]:
+        if self.training is None:
+            yield ("eval_samples",), "there is no training, so there is no policy to answer; leave it out", samples
+        if self.ranks != 1:
+            message = (
+                "answers are drawn by one process, while the other ranks would wait; leave out eval_samples, or ranks"
+            )
+            yield ("ranks",), message, self.ranks
+        if samples.file is None and self.data.validation == 0 and self.data.validation_split is None:
+            message = "data.validation is 0, so there are no held-out prompts; hold some out, or name a file of prompts"
+            yield ("eval_samples", "prompts"), message, samples.prompts
+
     def _full_training_faults(self, training: TrainingSpec) -> Iterator[Fault]:
         if training.fine_tune != "full":
             return
@@ -288,7 +311,9 @@ class JobSpec(SpecModel):
     def without_training(self) -> JobSpec:
         """Returns the job that only fills the cache for this one."""
         reference = None if self.has_live_reference else self.reference
-        return self.model_copy(update={"training": None, "output": OutputSpec(), "reference": reference})
+        return self.model_copy(
+            update={"training": None, "output": OutputSpec(), "reference": reference, "eval_samples": None}
+        )
 
     def dated(self, today: date | None = None) -> JobSpec:
         """Returns this spec with the date of its prompts spelt out, so that it stays the same on another day or with another default."""
@@ -308,6 +333,9 @@ class JobSpec(SpecModel):
         }
         if self.not_before is not None:
             update["not_before"] = resolve_moment(self.not_before)
+        if self.eval_samples is not None and self.prompts_file is not None:
+            prompts = resolve_path(self.prompts_file, folder)
+            update["eval_samples"] = self.eval_samples.model_copy(update={"prompts": prompts})
         if self.reference is not None:
             model, adapter = self.reference.model, self.reference.adapter
             paths = {

@@ -15,7 +15,16 @@ from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.sweep import MAX_JOBS, OWN
 
 DRAFT = "http://json-schema.org/draft-07/schema#"  # what editors know best
-BLOCKS = ("data", "training", "training.lora", "training.quantize", "training.qat", "reference", "output")
+BLOCKS = (
+    "data",
+    "training",
+    "training.lora",
+    "training.quantize",
+    "training.qat",
+    "reference",
+    "output",
+    "eval_samples",
+)
 
 Schema = dict[str, Any]
 

@@ -62,7 +62,8 @@ def _iterate_faults(spec: JobSpec) -> Iterator[TextFault]:
     for source in spec.data.sources:
         yield from _data_faults(source.key, source)
     yield from _held_out_faults(spec.data)
-    yield from _list_faults("data.exclude", spec.data.exclude)
+    yield from _file_faults("data.exclude", spec.data.exclude, "the list of pairs")
+    yield from _file_faults("eval_samples.prompts", spec.prompts_file, "the file of prompts")
     yield from _hub_setting_faults(spec.data)
 
 
@@ -155,15 +156,15 @@ def _held_out_faults(data: DataSpec) -> Iterator[TextFault]:
         )
 
 
-def _list_faults(field: str, value: str | None) -> Iterator[TextFault]:
-    """Faults of the file that names pairs to leave out."""
+def _file_faults(field: str, value: str | None, subject: str) -> Iterator[TextFault]:
+    """Faults of a file that stands for itself, such as the list of pairs to leave out; `subject`: what it is."""
     if value is None:
         return
     path = Path(value)
     if not path.exists():
         yield TextFault(f"no such file: {format_location(path)}", field)
     elif not path.is_file():
-        yield TextFault(f"{format_location(path)} is no file; name the list of pairs itself", field)
+        yield TextFault(f"{format_location(path)} is no file; name {subject} itself", field)
     elif (reason := explain_unreadable(path)) is not None:
         yield TextFault(f"{format_location(path)} {reason}", field)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from prefd.daemon.specs.data_spec import DataSpec
     from prefd.daemon.specs.job_spec import JobSpec, LossSpec, OutputSpec
     from prefd.daemon.specs.live_spec import LiveSpec
+    from prefd.daemon.specs.samples_spec import SamplesSpec
     from prefd.daemon.specs.training_spec import TrainingSpec
 
 Fact = tuple[str, "str | Text"]
@@ -39,6 +40,7 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
     if spec.training is None:
         return [*facts, ("training", "none: the job only fills the cache")]
     facts += [("loss", describe_loss(spec)), ("training", describe_training(spec.training))]
+    facts += [] if spec.eval_samples is None else [("samples", describe_samples(spec.eval_samples))]
     return [*facts, ("output", describe_output(spec.output))] if spec.output.wanted else facts
 
 
@@ -145,6 +147,17 @@ def describe_queue(spec: JobSpec) -> str:
     parts += [f"after job {', '.join(map(str, spec.after))}"] if spec.after else []
     parts += [f"not before {spec.not_before}"] if spec.not_before else []
     return "; ".join(parts)
+
+
+def describe_samples(samples: SamplesSpec) -> str:
+    """Describes which prompts are answered, and when, as `answers to 4 held-out prompts with each evaluation, 60 s each time at most`."""
+    prompts = (
+        pluralize(samples.prompts, "held-out prompt")
+        if isinstance(samples.prompts, int)
+        else f"the prompts of {samples.prompts}"
+    )
+    when = "with each evaluation" if samples.every is None else f"every {pluralize(samples.every, 'step')}"
+    return f"answers to {prompts} {when}, {samples.max_tokens} tokens and {samples.seconds:g} s each time at most"
 
 
 def describe_output(output: OutputSpec) -> str:

@@ -92,6 +92,7 @@ def training_facts(summary: TrainingSummary, parts: Sequence[str]) -> list[Fact]
         summary.eval
     )
     facts += [] if summary.adapter_off is None else [("reference pass", summary.adapter_off.line)]
+    facts += [] if summary.samples is None else [("samples", summary.samples.line)]
     facts += machine_facts(summary.machine, summary.peak_memory_gb)
     if summary.fused_check is not None and summary.fused_check.line:
         facts.append(("fusing", summary.fused_check.line))

@@ -45,6 +45,7 @@ def test_second_job_scores_nothing_and_the_adapters_answer(home: Path, tiny_mode
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_failed_job_is_explained_and_the_daemon_stopped(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     pairs_file.write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "b"}) + "\n")
     done = demo(home, tiny_model, pairs_file)

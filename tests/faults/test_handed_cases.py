@@ -192,6 +192,7 @@ def lines_of(made: RunningJob) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if key not in timed} for line in metrics(made)]
 
 
+@pytest.mark.thorough  # the next test has it with fewer steps
 def test_44_as_it_was_handed_over_goes_on_in_another_minute(
     home: Path, tmp_path: Path, model: Model, set_clock: SetClock
 ) -> None:

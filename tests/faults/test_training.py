@@ -10,6 +10,7 @@ from faults.training import SETTINGS, run
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # test_daemon.py kills, training/test_checkpoint.py damages
 def test_killed_while_training_and_writing_or_damaged_it_ends_as_its_unbroken_twin(tmp_path: Path) -> None:
     settings = next(name for name in SETTINGS if name.startswith("dora, muon"))
     counts = run("kills+writes+damage", tmp_path / "run", settings, 1)

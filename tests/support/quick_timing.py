@@ -17,6 +17,7 @@ QUICK_TIMING = Timing(
     settings_look=0.05,
     failed_loop_pause=0.05,
     first_events_retry=0.05,
+    unseen_writer_settle=0.05,
     events_look=0.02,
     notify_look=0.02,
     first_page_retry=0.05,

@@ -101,6 +101,7 @@ def test_dropped_specs_become_adapters_with_which_mlx_lms_own_command_generates(
     assert "Generation: " in done.stdout
 
 
+@pytest.mark.thorough  # faults/test_daemon.py kills a daemon that trains
 def test_a_killed_daemon_goes_on_after_a_restart_to_the_same_adapter(daemon: Daemon, tmp_path: Path) -> None:
     """The unbroken twin is trained in this process, beside the daemon's home."""
     training = {"iters": 60, "save_every": 5, "seed": 3}
@@ -120,6 +121,7 @@ def test_a_killed_daemon_goes_on_after_a_restart_to_the_same_adapter(daemon: Dae
     assert digest(broken.adapter) == digest(unbroken.run.adapter)
 
 
+@pytest.mark.thorough  # queue/ has each of them alone, training/test_run.py the bits
 def test_a_job_paused_cancelled_and_retried_ends_with_the_unbroken_adapter(shared_daemon: Daemon) -> None:
     daemon = shared_daemon
     daemon.drop("it", training={"iters": 160, "save_every": 50, "seed": 3}, loss={"name": "cpo"})  # one phase is enough
@@ -149,6 +151,7 @@ def test_a_job_paused_cancelled_and_retried_ends_with_the_unbroken_adapter(share
     assert digest(run.root / "attempts" / "2" / "adapter") == digest(run.adapter)
 
 
+@pytest.mark.thorough  # queue/test_supervisor_stopping.py has the daemon's half, worker/test_phases.py the worker's
 def test_sigterm_puts_the_running_job_back_and_it_goes_on(daemon: Daemon) -> None:
     daemon.start()
     daemon.drop("long", training={"iters": 400, "save_every": 400}, loss={"name": "cpo"})
@@ -167,6 +170,7 @@ def test_sigterm_puts_the_running_job_back_and_it_goes_on(daemon: Daemon) -> Non
     assert daemon.until_ended("long")["long"]["state"] == "cancelled"
 
 
+@pytest.mark.thorough  # plugins/test_plugin_file.py and test_installed_plugin.py have both halves
 def test_a_local_plugin_file_brings_a_loss_to_jobs(shared_daemon: Daemon) -> None:
     daemon = shared_daemon
     daemon.drop("local", loss={"name": "margin", "target": 2.0})
@@ -178,6 +182,7 @@ def test_a_local_plugin_file_brings_a_loss_to_jobs(shared_daemon: Daemon) -> Non
     assert "did you mean margin" in (daemon.home.rejected / "wrong.json.error.txt").read_text()
 
 
+@pytest.mark.thorough  # worker/test_phases.py has the sentences, test_recovery.py the next job
 def test_every_failing_job_leaves_the_daemon_ready_for_the_next(shared_daemon: Daemon, tmp_path: Path) -> None:
     daemon = shared_daemon
     bad_rows = tmp_path / "bad.jsonl"

@@ -22,6 +22,7 @@ from prefd.plugins.schema import schema_of
 from prefd.plugins.types import Logprobs, LossInput, LossOutput
 from support import contrib_module
 from support.contrib_module import build_wheel, pip
+from support.once import make_once
 
 DIST = contrib_module.CONTRIB / "prefd-bradley-terry"
 plugin = contrib_module.load("prefd-bradley-terry/src/prefd_bradley_terry/__init__.py")
@@ -117,6 +118,10 @@ def test_schema_is_read_off_the_signature() -> None:
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of a new environment with the plugin in it, which also sees this one's packages."""
     folder = tmp_path_factory.mktemp("installed")
+    return Path(make_once(tmp_path_factory, "installed-plugin", lambda: str(install(folder))))
+
+
+def install(folder: Path) -> Path:
     environment = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = environment / "bin" / "python"

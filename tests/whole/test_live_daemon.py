@@ -14,6 +14,7 @@ APART = ("unshare", "--mount", "--pid", "--fork", "--mount-proc")
 
 @pytest.mark.slow
 @pytest.mark.skipif(not SYSTEMD.exists() or shutil.which("systemctl") is None, reason="no systemd here")
+@pytest.mark.thorough  # service/test_systemd.py has the messages, commands/test_start_stop.py a daemon that sends them
 def test_systemd_starts_watches_restarts_and_stops_it() -> None:
     mounting = "mount -t tmpfs tmpfs /run && mount -t cgroup2 none /mnt && mkdir /mnt/prefd-try && rmdir /mnt/prefd-try"
     tried = subprocess.run([*APART, "sh", "-c", mounting], capture_output=True, text=True, check=False)

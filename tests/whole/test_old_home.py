@@ -26,6 +26,7 @@ from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.runs.run_folder import RunDir
 from support import fake_worker, homes
+from support.once import make_once
 
 pytestmark = pytest.mark.slow
 ARCHIVE = Path(__file__).parents[1] / "data" / "home-0.1.0.tar.gz"
@@ -62,7 +63,12 @@ def old(unpacked: Path, tmp_path: Path) -> Home:
 @pytest.fixture(scope="module")
 def gone_on(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """The home after a daemon of the present prefd has run all that waits in it."""
-    home = Home(shutil.copytree(unpacked / "home", tmp_path_factory.mktemp("gone-on") / "home"))
+    folder = tmp_path_factory.mktemp("gone-on")
+    return Home(Path(make_once(tmp_path_factory, "old-home", lambda: str(run_what_waits(unpacked, folder).root))))
+
+
+def run_what_waits(unpacked: Path, folder: Path) -> Home:
+    home = Home(shutil.copytree(unpacked / "home", folder / "home"))
     home.config.write_text("parallel = 2\n" + home.config.read_text())  # both cores: three jobs have five workers
     command = [sys.executable, "-c", "from prefd.daemon.cli import cli; cli()", "--home", home.root, "start"]
     with home.log.open("ab") as log:

@@ -65,7 +65,7 @@ def test_what_a_job_takes_is_measured_when_it_has_ended_and_parts_are_deleted_th
         fake_worker.wait_for(lambda: not list(place.home.runs.glob(".removed-*")))
 
 
-@pytest.mark.parametrize("jobs", thin([6, 12], (6).__eq__))
+@pytest.mark.parametrize("jobs", thin([3, 12], (3).__eq__))
 def test_an_edit_beside_the_start_of_its_job_takes_effect_or_is_refused(place: Place, jobs: int) -> None:
     """So many jobs start one after the other while each is edited again and again: no edit is accepted and then lost."""
     accepted: dict[int, int] = {}

@@ -10,7 +10,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from prefd.daemon.control.api import changes, events, jobs, live, losses, openapi, pairs, prometheus, queue, validation
+from prefd.daemon.control.api import (
+    changes,
+    events,
+    jobs,
+    live,
+    losses,
+    openapi,
+    pairs,
+    prometheus,
+    queue,
+    samples,
+    validation,
+)
 from prefd.daemon.control.api import daemon as service
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint, respond_refusal
 from prefd.daemon.errors import PrefdError
@@ -27,6 +39,7 @@ def list_shared_endpoints(daemon: Controlled, hub: events.Hub) -> list[Endpoint]
         *queue.list_endpoints(daemon),
         *live.list_endpoints(daemon),
         *pairs.list_endpoints(daemon),
+        *samples.list_endpoints(daemon),
         *losses.list_endpoints(daemon),
         *validation.list_endpoints(daemon),
         *events.list_endpoints(daemon, hub),

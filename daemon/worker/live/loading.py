@@ -18,7 +18,6 @@ from prefd.daemon.worker.live.policy import LivePolicy
 from prefd.daemon.worker.live.questions import Questions
 from prefd.daemon.worker.live.references import References
 from prefd.daemon.worker.live.samplers import Samplers
-from prefd.daemon.worker.live.sampling import Generator
 from prefd.daemon.worker.live.saved_weights import load_state
 from prefd.daemon.worker.live.state import SessionState
 from prefd.daemon.worker.live.step_log import StepLog
@@ -29,6 +28,7 @@ from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.models.tiers import find_tier
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS
+from prefd.daemon.worker.sampling.generator import Generator
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.stopping import StopEvent

@@ -10,7 +10,7 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.live.datums import Vocabulary
 from prefd.daemon.worker.live.references import Asked, References, ScoredAnswer
 from prefd.daemon.worker.live.samplers import Samplers
-from prefd.daemon.worker.live.sampling import Generator
+from prefd.daemon.worker.sampling.generator import Generator
 from prefd.daemon.worker_tasks.live_requests import ComputeLogprobsRequest, SampleRequest, SampleResult
 
 Question = ComputeLogprobsRequest | SampleRequest

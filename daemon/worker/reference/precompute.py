@@ -78,7 +78,8 @@ def _score_missing(
     """Score and commit `missing`, but for what others score meanwhile."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     ranks = read_ranks()
-    check_ranks(job.spec.ranks, job.settings, loading.device(), batch_independent=True)
+    can_share = job.spec.training is None or job.loss.batch_independent  # else training would refuse them afterwards
+    check_ranks(job.spec.ranks, job.settings, loading.device(), can_share)
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
     with ExitStack() as stack:
         lost: list[str] = []

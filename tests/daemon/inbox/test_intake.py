@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from prefd.daemon.home.settings import Config, WatchConfig
-from prefd.daemon.inbox import claims
+from prefd.daemon.inbox import claims, intake
 from prefd.daemon.inbox.claimed_file import Claimed
 from prefd.daemon.inbox.claims import Inbox
 from prefd.daemon.jobs.table import JobTable, JobTableError
@@ -263,6 +263,16 @@ def test_on_a_network_mount_the_settle_time_is_longer_and_leases_are_not_asked(
     with place.daemon(Config(watch=WatchConfig(rescan_seconds=0.1))):
         fake_worker.wait_for(lambda: not place.services[-1].intake.inbox.can_tell_writers)
         assert place.services[-1].intake.inbox.settle_seconds == 0.5
+
+
+@pytest.mark.parametrize(("setting", "settles"), [({}, 0.7), ({"settle_seconds": 0.1}, 0.1)])
+def test_where_nobody_can_tell_who_writes_a_file_settles_for_longer_unless_it_is_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch, setting: dict[str, float], settles: float
+) -> None:
+    monkeypatch.setattr(intake, "can_tell_writers", lambda: False)
+    place.timing = replace(QUICK_TIMING, unseen_writer_settle=0.7)
+    with place.daemon(Config(watch=WatchConfig(rescan_seconds=0.1, **setting))):
+        fake_worker.wait_for(lambda: place.services[-1].intake.inbox.settle_seconds == settles)
 
 
 # --- clocks, and the same twice

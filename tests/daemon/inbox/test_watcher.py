@@ -74,6 +74,21 @@ def test_a_name_that_is_not_utf8_does_not_end_it(tmp_path: Path) -> None:
     watched(tmp_path, QUICK, body)
 
 
+def test_a_folder_that_is_not_there_is_waited_for_without_a_word(tmp_path: Path) -> None:
+    """The intake tells of it, and the watch on the home does where that has gone away too."""
+
+    async def body(watcher: Watcher) -> None:
+        while watcher.health.mode != "polling":
+            await asyncio.sleep(0.02)
+        assert watcher.health.error is None
+        folder.mkdir()
+        while watcher.health.mode != "events":
+            await asyncio.sleep(0.02)
+
+    folder = tmp_path / "jobs"
+    watched(folder, QUICK, body)
+
+
 def test_a_folder_that_is_deleted_and_made_again_is_watched_again(tmp_path: Path) -> None:
     folder = tmp_path / "jobs"
     folder.mkdir()

@@ -54,6 +54,16 @@ def test_no_model_folder_and_no_config(spec: JobSpec, tmp_path: Path) -> None:
     ]
 
 
+def test_a_file_of_prompts_that_is_missing_or_none(spec: JobSpec, tmp_path: Path) -> None:
+    asked = {"eval_samples": {"prompts": "./prompts.txt"}, "training": {}}
+    sampled = JobSpec.model_validate(spec.model_dump(exclude_unset=True) | asked).resolved(tmp_path)
+    assert faults(sampled, tmp_path) == ["eval_samples.prompts: no such file: F/prompts.txt"]
+    (tmp_path / "prompts.txt").mkdir()
+    assert faults(sampled, tmp_path) == [
+        "eval_samples.prompts: F/prompts.txt is no file; name the file of prompts itself"
+    ]
+
+
 def test_a_dataset_path_that_is_missing_or_empty(spec: JobSpec, tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text("")
     assert faults(spec, tmp_path) == ["data.path: F/pairs.jsonl is empty"]

@@ -108,6 +108,7 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
         ask("GET", "/v1/metrics", "/v1/metrics")
         for number in (1, posted["id"], 99):  # done, running, and none
             ask("POST", f"{job}/pairs", f"/v1/jobs/{number}/pairs")
+            ask("GET", f"{job}/samples", f"/v1/jobs/{number}/samples")
         for action in QUEUE_ACTIONS:
             ask("POST", f"/v1/queue/{action}", f"/v1/queue/{action}")
         for action in JOB_ACTIONS:

@@ -69,6 +69,7 @@ def kill_worker(place: Place) -> None:
         psutil.Process(int(last.split()[1])).kill()
 
 
+@pytest.mark.thorough  # real daemons; ../api/test_events.py and the stream's own tests have the places they go on from
 def test_three_restarts_of_daemon_and_page_lose_no_point_and_neither_takes_much_memory(
     place: Place, static: Path, browser: Browser
 ) -> None:

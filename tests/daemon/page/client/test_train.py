@@ -153,6 +153,7 @@ def test_a_sweep_is_queued_as_its_jobs(place: Place, visit: Open) -> None:
             page.get_by_role("row", name=f"betas-{number}").get_by_text("done", exact=True).wait_for()
 
 
+@pytest.mark.thorough  # a real worker trains; each part of the way has its test here
 def test_a_new_user_gets_from_an_empty_home_to_an_adapter_without_a_terminal(
     home: Path, tiny_model: Path, pairs_file: Path, static: Path, browser: Browser
 ) -> None:

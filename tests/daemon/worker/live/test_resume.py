@@ -203,6 +203,7 @@ def test_a_damaged_state_is_made_again_from_the_one_before_or_said(home: Path, t
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # the test below dies in this process
 def test_a_worker_process_that_is_killed_leaves_all_to_the_next(home: Path, tiny_model: Path) -> None:
     unbroken, broken = (make_session(home, tiny_model, job_id=number) for number in (1, 2))
     for session in (unbroken, broken):

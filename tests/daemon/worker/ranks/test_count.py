@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from prefd.daemon.home.handed_settings import HandedSettings
@@ -13,6 +15,7 @@ from prefd.daemon.worker.ranks import checks, count
 from prefd.daemon.worker.ranks.checks import check_ranks, describe_few_pairs, refuse_ranks
 from prefd.daemon.worker.ranks.count import RANK, RANKS, RANKS_HERE, count_ranks, is_gpu_likely, share_cores
 from prefd.daemon.worker.ranks.ring_place import describe_old_mlx
+from support import jobs_on_disk
 
 
 def test_all_is_a_rank_for_each_core_of_a_cpu_and_one_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,3 +96,14 @@ def test_steps_of_few_pairs_are_told() -> None:
     assert describe_few_pairs(1, 1) is None
     assert describe_few_pairs(2, 8) is None
     assert "worth it from 12 pairs" in (describe_few_pairs(3, 4) or "")
+
+
+@pytest.mark.parametrize("loss", ["kto", "bco"])
+def test_losses_of_single_answers_compare_a_batch_and_are_refused_before_anything_is_scored(
+    loss: str, tmp_path: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = jobs_on_disk.job(tmp_path, tiny_model, pairs_file, loss=loss, ranks=2, data={"split_pairs": True})
+    monkeypatch.setenv(RANKS, "2")
+    for run in (jobs_on_disk.run_precompute, jobs_on_disk.run_training):
+        with pytest.raises(JobError, match="ranks: the loss compares the pairs of a batch with each other"):
+            run(job)

@@ -196,7 +196,7 @@ def test_weights_stored_in_half_precision_are_rounded_as_they_will_be_stored(tmp
     assert apart(logits(trained), logits(theirs)) < 1e-6
 
 
-@pytest.mark.parametrize("kind", thin(["lora", "dora", "full"], ("lora", "full").__contains__))
+@pytest.mark.parametrize("kind", thin(["lora", "dora", "full"], ("lora").__eq__))
 def test_a_job_resumed_across_the_start_step_ends_bit_identical(
     home: Path, tiny_model: Path, pairs_file: Path, kind: str
 ) -> None:

@@ -151,6 +151,7 @@ class TestOnAnEmulatedMetal:
         model.eval()
         assert half.check(half.scorer_of(model), 0).is_wrong
 
+    @pytest.mark.thorough
     def test_scoring_takes_the_attention_of_training(self, half: Half):
         """Else a policy in training is 0.05 nats a token from the reference it started as, by the kernel alone."""
         model, completions = half.load(), half.completions[:4]
@@ -161,6 +162,7 @@ class TestOnAnEmulatedMetal:
         assert mx.array_equal(as_trained.logprobs(completions).tokens, trained.tokens)
         assert mx.abs(fused.logprobs(completions).tokens - trained.tokens).mean() > 0.001
 
+    @pytest.mark.thorough
     def test_float32_has_no_noise_to_speak_of(self, half: Half):
         """So `training.compute_dtype: float32` is what dpop, with its δ of 50, wants on a GPU."""
         model = half.load()

@@ -42,6 +42,7 @@ def test_cached_training_equals_training_with_a_live_reference(
 @pytest.mark.slow
 @pytest.mark.smol
 @pytest.mark.usefixtures("known_bits")
+@pytest.mark.thorough  # the tiny model has it with every loss
 def test_cached_training_equals_live_training_on_a_real_model(home: Path, smol_layers: Path, pairs_file: Path) -> None:
     training = {"batch_size": 1, "iters": STEPS, "learning_rate": 1e-4, "lora": {"rank": 4}, "num_layers": 2}
     job = make_job(home, model=str(smol_layers), data={"path": str(pairs_file)}, training=training)

@@ -25,6 +25,7 @@ def test_each_type_is_measured() -> None:
     assert half[0] > half[1] > 1e-5  # bfloat16 has 8 bits, float16 has 11
 
 
+@pytest.mark.thorough
 def test_a_way_that_is_off_fails_in_the_types_whose_limit_it_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     def off(scorer: Scorer, completions: Sequence[Completion]) -> noise.Scores:
         return noise._score(scorer, completions) + 0.06

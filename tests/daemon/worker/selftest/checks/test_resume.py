@@ -22,6 +22,7 @@ def test_three_ways_of_training_end_with_the_same_bits() -> None:
     assert result.numbers == {"LoRA": 0.0, "LoRA, 3 answers a prompt": 0.0, "full": 0.0}
 
 
+@pytest.mark.thorough
 def test_an_optimizer_whose_state_is_lost_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     real = Checkpoints.restore
 

@@ -39,6 +39,7 @@ def test_products_scoring_and_training_are_measured() -> None:
 
 
 @pytest.mark.usefixtures("few_rows")
+@pytest.mark.thorough
 def test_slow_products_fail_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(make_call: Callable[..., Any], rows: tuple[int, ...]) -> Saturation:
         return Saturation(dict.fromkeys(rows, 4.0))  # the reference BLAS
@@ -52,6 +53,7 @@ def test_slow_products_fail_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("few_rows")
+@pytest.mark.thorough
 def test_where_a_step_is_one_graph_its_writing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     lazily = Options(plan.METAL, lazily=True)
     monkeypatch.setattr(speed, "fastest_scorer", lambda network: fastest_scorer(network, lazily))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,8 +44,11 @@ class Generator:
         """Return the model's tokenizer, which knows its end tokens; it is loaded when it is first needed."""
         return loading.tokenizer(self.source)
 
-    def sample(self, model: nn.Module, request: SampleRequest) -> list[SampledSequence]:
-        """Draw the sequences that `request` asks for. Raises `JobError` for settings that mean nothing, `Interrupted` at a stop."""
+    def sample(self, model: nn.Module, request: SampleRequest, deadline: float | None = None) -> list[SampledSequence]:
+        """Draw the sequences that `request` asks for; each is cut at the `deadline`, a moment of `time.monotonic()`.
+
+        Raises `JobError` for settings that mean nothing, `Interrupted` at a stop.
+        """
         stops = Stops.read(request.params.stop, self.tokenizer)
         most = self._count_most_tokens(request)
         prompt = mx.array(list(request.tokens))
@@ -52,7 +56,7 @@ class Generator:
         if most:
             self._fill(model, prompt[:-1], caches)
         return [
-            self._draw(model, prompt[-1:], copy.deepcopy(caches), most, stops, request, number)
+            self._draw(model, prompt[-1:], copy.deepcopy(caches), most, stops, request, number, deadline)
             for number in range(request.num_samples)
         ]
 
@@ -90,6 +94,7 @@ class Generator:
         stops: Stops,
         request: SampleRequest,
         number: int,
+        deadline: float | None,
     ) -> SampledSequence:
         """Draw sequence `number` behind a prompt of which all but the `last` token is in `caches`."""
         tokens: list[int] = []
@@ -102,6 +107,8 @@ class Generator:
                 if stops.end(tokens):
                     return SampledSequence(stop_reason="stop", tokens=tokens, logprobs=logprobs)
                 self._look_for_stop()
+                if deadline is not None and time.monotonic() >= deadline:
+                    break
         return SampledSequence(stop_reason="length", tokens=tokens, logprobs=logprobs)
 
     def _generate(
