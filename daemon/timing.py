@@ -87,6 +87,13 @@ class Timing:
     page_end: float = 5.0
     """For the page's process to end after SIGTERM."""
 
+    report_call: float = 120.0
+    """For a call of a reporter to return: a tool may have to reach its server."""
+    report_end: float = 60.0
+    """For a reporter to write the rest when its job has ended."""
+    report_stop: float = 5.0
+    """The same when the daemon stops, or the job's folder is to go: what is missing then is reported later."""
+
     notify_look: float = 0.5
     """Between two looks at whether a job has ended that `notify.command` is to be told of."""
     notify_stop: float = 5.0

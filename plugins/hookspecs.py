@@ -1,7 +1,7 @@
 """Every extension point of prefd, on one screen. `hookimpl` marks an implementation.
 
 A plugin is a module (or object) found through the entry-point group `prefd`, or a file listed under
-`plugins` in the daemon's `config.toml`. prefd's own losses and row formats come in by the same door.
+`plugins` in the daemon's `config.toml`. prefd's own losses, row formats and reporters come in by the same door.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
+    from prefd.plugins.reporting import RunReporter
     from prefd.plugins.types import Loss, RowFormat
 
 PROJECT = "prefd"
@@ -33,3 +34,12 @@ def register_losses(register: Callable[[str, Loss], None]) -> None:
 @hookspec
 def register_formats(register: Callable[[str, RowFormat], None]) -> None:
     """Call `register(name, row_format)` for each shape of dataset row you can read."""
+
+
+@hookspec
+def register_reporters(register: Callable[[str, RunReporter], None]) -> None:
+    """Call `register(name, reporter)` for each tool that you can tell of a training: a spec's `report_to:` names it.
+
+    What a reporter gets and may say of itself is at `prefd.plugins.reporting`; it is called in a process of its own, and fails
+    no job. `prefd.plugins.conformance.reporters` tries whether it keeps the contract.
+    """

@@ -1,4 +1,4 @@
-"""Finds plugins, and registers the losses and row formats that they bring.
+"""Finds plugins, and registers the losses, row formats and reporters that they bring.
 
 A plugin that cannot be imported or registered is listed as a failure with its reason: it costs the jobs that name its
 losses, and nothing else. A name that two plugins claim is an error for the second, never a silent replacement.
@@ -19,6 +19,8 @@ import pluggy
 from prefd.plugins import hookspecs
 from prefd.plugins.errors import PluginError
 from prefd.plugins.plugin_file import import_file
+from prefd.plugins.registered_reporter import RegisteredReporter
+from prefd.plugins.reporting import RunReporter
 from prefd.plugins.schema import LossSchema, problems, schema_of
 from prefd.plugins.types import Loss, LossInput, LossOutput, RowFormat
 from prefd.plugins.unpaired import adapt
@@ -38,13 +40,14 @@ class LossParameterError(PluginError, ValueError):
 
 @dataclass
 class Plugin:
-    """Plugin is one plugin with the losses and formats it has registered, or the reason why it could not."""
+    """Plugin is one plugin with what it has registered, or the reason why it could not."""
 
     name: str
     source: str
     version: str | None = None
     losses: list[str] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
+    reporters: list[str] = field(default_factory=list)
     error: str | None = None
 
     @property
@@ -77,19 +80,21 @@ class RegisteredLoss:
 
 @dataclass
 class Plugins:
-    """Plugins holds all losses and row formats by name, and all plugins."""
+    """Plugins holds all losses, row formats and reporters by name, and all plugins."""
 
     losses: dict[str, RegisteredLoss] = field(default_factory=dict)
     formats: dict[str, RowFormat] = field(default_factory=dict)
+    reporters: dict[str, RegisteredReporter] = field(default_factory=dict)
     plugins: list[Plugin] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the catalogue of losses and plugins, which the daemon reads as it imports no plugin."""
+        """Returns the catalogue of losses, reporters and plugins, which the daemon reads as it imports no plugin."""
         return {
             "losses": {
                 name: registered.schema.to_json() | {"plugin": registered.plugin}
                 for name, registered in sorted(self.losses.items())
             },
+            "reporters": {name: each.to_json() for name, each in sorted(self.reporters.items())},
             "plugins": [vars(plugin) for plugin in self.plugins],
         }
 
@@ -130,22 +135,51 @@ def _find_plugins(files: Iterable[Path]) -> Iterator[tuple[Plugin, Callable[[], 
         yield Plugin(path.stem, str(path)), partial(import_file, path)
 
 
-def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) -> None:
-    """Registers the losses and formats that one plugin brings: all of them, or none."""
-    losses: dict[str, RegisteredLoss] = {}
-    formats: dict[str, RowFormat] = {}
+@dataclass
+class _Registration:
+    """_Registration holds what one plugin registers, until it is known that all of it can be."""
 
-    def register_loss(name: str, loss: Loss) -> None:
-        rival = plugins.losses.get(name) or losses.get(name)
+    plugins: Plugins
+    plugin: str
+    losses: dict[str, RegisteredLoss] = field(default_factory=dict)
+    formats: dict[str, RowFormat] = field(default_factory=dict)
+    reporters: dict[str, RegisteredReporter] = field(default_factory=dict)
+
+    def call(self, hook: Any) -> None:
+        """Calls each hook of the plugin."""
+        hook.register_losses(register=self._register_loss)
+        hook.register_formats(register=self._register_format)
+        hook.register_reporters(register=self._register_reporter)
+
+    def _register_loss(self, name: str, loss: Loss) -> None:
+        rival = self.plugins.losses.get(name) or self.losses.get(name)
         if rival is not None:
             raise DuplicateName(f"loss {name!r} is already registered by {rival.plugin}; choose another name")
-        losses[name] = RegisteredLoss(name, loss, schema_of(name, loss), plugin.name)
+        self.losses[name] = RegisteredLoss(name, loss, schema_of(name, loss), self.plugin)
 
-    def register_format(name: str, row_format: RowFormat) -> None:
-        if name in plugins.formats or name in formats:
+    def _register_format(self, name: str, row_format: RowFormat) -> None:
+        if name in self.plugins.formats or name in self.formats:
             raise DuplicateName(f"row format {name!r} is already registered; choose another name")
-        formats[name] = row_format
+        self.formats[name] = row_format
 
+    def _register_reporter(self, name: str, reporter: RunReporter) -> None:
+        rival = self.plugins.reporters.get(name) or self.reporters.get(name)
+        if rival is not None:
+            raise DuplicateName(f"reporter {name!r} is already registered by {rival.plugin}; choose another name")
+        self.reporters[name] = RegisteredReporter.check(name, reporter, self.plugin)
+
+    def add_to(self, plugin: Plugin) -> None:
+        """Adds what was registered to all plugins', and lists it in `plugin`."""
+        self.plugins.losses |= self.losses
+        self.plugins.formats |= self.formats
+        self.plugins.reporters |= self.reporters
+        plugin.losses, plugin.formats = sorted(self.losses), sorted(self.formats)
+        plugin.reporters = sorted(self.reporters)
+
+
+def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) -> None:
+    """Registers the losses, formats and reporters that one plugin brings: all of them, or none."""
+    registration = _Registration(plugins, plugin.name)
     plugins.plugins.append(plugin)
     process = os.getpid()
     manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -153,8 +187,7 @@ def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) ->
     try:
         manager.register(load(), plugin.name)
         manager.check_pending()  # a misspelt hook fails here, not by silence
-        manager.hook.register_losses(register=register_loss)
-        manager.hook.register_formats(register=register_format)
+        registration.call(manager.hook)
     except BaseException as error:  # noqa: BLE001  # a stranger's code: whatever it raises is its report
         plugin.error = _describe_exception(error)
     finally:
@@ -162,10 +195,8 @@ def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) ->
             os._exit(0)
     if plugin.error is not None:
         return
-    plugins.losses |= losses
-    plugins.formats |= formats
-    plugin.losses, plugin.formats = sorted(losses), sorted(formats)
-    if not losses and not formats:
+    registration.add_to(plugin)
+    if not (plugin.losses or plugin.formats or plugin.reporters):
         plugin.error = "it implements no hook of prefd (is @hookimpl missing?)"
 
 

@@ -43,7 +43,7 @@ def own_plugins() -> Plugins:
     found = load_plugins()
     ours = {plugin.name for plugin in found.plugins if plugin.name.startswith(f"{OWN}:")}
     losses = {name: loss for name, loss in found.losses.items() if loss.plugin in ours}
-    return Plugins(losses, {}, [plugin for plugin in found.plugins if plugin.name in ours])
+    return Plugins(losses, plugins=[plugin for plugin in found.plugins if plugin.name in ours])
 
 
 # --- config.toml

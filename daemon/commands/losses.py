@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from prefd.daemon.terminal import render
 from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
-    from prefd.daemon.specs.catalog import LossInfo
+    from prefd.daemon.specs.catalog import LossInfo, PluginInfo
 
 PLACE = HelpPlace(Section.SCORES, 10)
 Params = Mapping[str, Mapping[str, Any]]
@@ -130,8 +130,7 @@ def plugins(home: Home, as_json: bool) -> None:
         render.emit_json({"plugins": [asdict(plugin) for plugin in catalog_plugins]})
         return
     rows = [
-        (plugin.name, plugin.version or "-", plugin.source, describe_contents(plugin.losses, plugin.formats))
-        for plugin in catalog_plugins
+        (plugin.name, plugin.version or "-", plugin.source, describe_contents(plugin)) for plugin in catalog_plugins
     ]
     render.open_stdout().print(render.make_table(["plugin", "version", "source", "brings"], rows))
     for plugin in catalog_plugins:
@@ -139,9 +138,9 @@ def plugins(home: Home, as_json: bool) -> None:
             render.print_warning(f"plugin {plugin.name} could not be loaded: {plugin.error}")
 
 
-def describe_contents(loss_names: Sequence[str], formats: Sequence[str]) -> str:
-    """Describes the losses and row formats that a plugin brings."""
-    parts = [("losses", loss_names), ("row formats", formats)]
+def describe_contents(plugin: PluginInfo) -> str:
+    """Describes the losses, row formats and reporters that a plugin brings."""
+    parts = [("losses", plugin.losses), ("row formats", plugin.formats), ("reporters", plugin.reporters)]
     return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in parts if names) or "nothing"
 
 

@@ -97,6 +97,15 @@ class ServeConfig(SpecModel):
         return value
 
 
+class ReportConfig(SpecModel):
+    """ReportConfig says where jobs are reported to: `[report]` in config.toml."""
+
+    to: list[str] = Field(
+        [], description="tools that every job is reported to, unless its spec says otherwise: trackio"
+    )
+    project: str = Field("prefd", min_length=1, description="what the project is called there")
+
+
 class DistributedConfig(SpecModel):
     """DistributedConfig is about jobs of several ranks: `[distributed]` in config.toml."""
 
@@ -123,6 +132,7 @@ class Config(SpecModel):
     web: WebConfig = WebConfig()
     serve: ServeConfig = ServeConfig()
     distributed: DistributedConfig = DistributedConfig()
+    report: ReportConfig = ReportConfig()
 
     @field_validator("groups")
     @classmethod

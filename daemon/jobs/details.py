@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.runs.phases import PHASES
+from prefd.daemon.runs.report_files import ReportState, list_reports
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import Stock, read_stock
 
@@ -40,6 +41,8 @@ class JobDetails:
     """Of the phase that runs, or the last that ran."""
     outputs: Mapping[str, Path]
     """The result folders, by name."""
+    reports: Sequence[ReportState]
+    """How far each report to another tool is."""
     folder: Path
     """The job's folder."""
     lost: str
@@ -57,6 +60,7 @@ class JobDetails:
             outcomes={phase: None if lost else run.outcome(phase) for phase in PHASES},
             progress=None if lost else run.progress(),
             outputs=list_outputs(job, run),
+            reports=[] if lost else list_reports(run),
             folder=run.root,
             lost=lost,
         )
@@ -80,6 +84,7 @@ class JobDetails:
             **{phase: None if outcome is None else outcome.to_json() for phase, outcome in self.outcomes.items()},
             "progress": None if self.progress is None else asdict(self.progress),
             **{name: str(self.outputs[name]) if name in self.outputs else None for name in OUTPUTS},
+            "reports": [asdict(each) for each in self.reports],
             "run": str(self.folder),
             "run_gone": bool(self.lost),
         }

@@ -14,6 +14,7 @@ from prefd.daemon.home.settings import Config
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError
 from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.queue.reporting import Reporting
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import OnUpdate, Supervisor
 from prefd.daemon.runs.disk_usage import measure_run
@@ -46,7 +47,9 @@ def run_in_foreground(
     """
     home.create()
     claim_runs(home)
-    settings = HandedSettings.from_config(Config.load(home), home, catalog.failures)
+    config = Config.load(home)
+    settings = HandedSettings.from_config(config, home, catalog.failures)
+    reporting = Reporting(home, lambda: config, worker, timing)
     with JobTable.open(home.database) as table:
         job = table.add(spec, source, owner=f"run:{os.getpid()}")
         stop = Stop()
@@ -60,6 +63,7 @@ def run_in_foreground(
             when_stopped="cancelled",
             on_update=on_update,
             limits=limits,
+            on_training=reporting.begin,
             timing=timing,
         )
 
@@ -72,9 +76,12 @@ def run_in_foreground(
                 loop.add_signal_handler(number, stop.request)
             passing_on = asyncio.create_task(pass_on_changes(table, job.id, timing.database_look))
             try:
-                return await supervisor.run(provide)
+                ended = await supervisor.run(provide)
             finally:
                 passing_on.cancel()
+                reporting.end(table.get(job.id))
+            await reporting.wait()
+            return ended
 
         try:
             ended = asyncio.run(run())

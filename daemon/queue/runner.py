@@ -21,6 +21,7 @@ from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.holds import Holds
 from prefd.daemon.queue.interruption import judge_interruption
 from prefd.daemon.queue.pair_scoring import PairScoring
+from prefd.daemon.queue.reporting import Reporting
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import PluginMissing, Supervisor
 from prefd.daemon.queue.turns import Limits, take_turns
@@ -61,6 +62,7 @@ class Runner:
         """Set when a job may have been added or moved."""
         self.holds = Holds(conditions, table, self.queued, timing)
         self.pairs = PairScoring(home, conditions, worker, self.queued.set, timing)
+        self.reporting = Reporting(home, lambda: self.config, worker, timing)
         self.ended: Callable[[], None] = lambda: None
         """Called when a job has been put back or has ended."""
         self.running: dict[int, asyncio.Task[None]] = {}
@@ -102,9 +104,10 @@ class Runner:
                         await self.queued.wait()
 
     async def wait(self) -> None:
-        """Wait until every running job has been put back, or has ended. Pairs are scored no more."""
+        """Wait until every running job has been put back, or has ended. Pairs are scored no more, and no job is reported."""
         await self.pairs.close()
         await asyncio.gather(*self.running.values(), return_exceptions=True)
+        await self.reporting.close()
 
     async def _recover(self) -> list[Job]:
         """Put back the jobs that the table calls running and that this process does not run, and end their old workers.
@@ -233,6 +236,8 @@ class Runner:
         if self.stop.is_set():
             return
         await self.pairs.end(job.id)
+        if job.fresh:
+            await self.reporting.stop(job.id)
         outages: list[str] = []
         device_troubles: list[str] = []
         supervisor = Supervisor(
@@ -249,9 +254,13 @@ class Runner:
             on_device_trouble=device_troubles.append,
             tries_device=lambda: self.holds.tries_device(job.id),
             find_loss=lambda: describe_loss(self.home.root, self.folder),
+            on_training=self.reporting.begin,
             timing=self.timing,
         )
-        await supervisor.run(self.losses.provide)
+        try:
+            await supervisor.run(self.losses.provide)
+        finally:
+            self.reporting.end(self.table.get(job.id))
         if outages:
             self.holds.note_outage(job.id, outages[-1])
         else:

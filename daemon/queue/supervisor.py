@@ -50,6 +50,10 @@ Provide = Callable[[], Awaitable[Provision]]
 """Gives what the next phase is planned with, and what its worker is given. Raises CatalogError."""
 
 
+OnTraining = Callable[[Job, JobSpec, RunDir, Provision], None]
+"""Called when the job begins to train, or goes on with it."""
+
+
 class PluginMissing(CatalogError):
     """A plugin cannot be loaded that may bring a job's loss. The message says which, and why."""
 
@@ -85,7 +89,8 @@ class Supervisor:
     `explain_crash`: looks whether the machine, and not the job, is to blame for a worker that ended without a word; without
     it the job is. `on_outage`: is told that the hub cannot be reached, and takes the job back; without it the job waits here.
     `on_device_trouble`: the same of a GPU that fails again and again. `tries_device`: says whether the GPU has failed others and
-    this job only tries whether it still does. `find_loss`: says what became of the home, where it went away.
+    this job only tries whether it still does. `find_loss`: says what became of the home, where it went away. `on_training`:
+    is called each time that the job begins to train, or goes on with it.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class Supervisor:
         on_device_trouble: Callable[[str], None] | None = None,
         tries_device: Callable[[], bool] = lambda: False,
         find_loss: Callable[[], str | None] = lambda: None,
+        on_training: OnTraining = lambda job, spec, run, provision: None,
         timing: Timing = USUAL,
     ) -> None:
         self.home = home
@@ -118,6 +124,7 @@ class Supervisor:
         self.on_outage = on_outage
         self.on_device_trouble = on_device_trouble
         self.tries_device = tries_device
+        self.on_training = on_training
         self.timing = timing
         self.phases = PhaseRunner(
             home,
@@ -186,12 +193,18 @@ class Supervisor:
             if self.requests.to_stop:
                 await self.phases.dismiss()  # a job that is paused holds no memory
                 return self._put_back(self._why_stopped())
-            end = await self.phases.run(phase, run, provision)
+            end = await self._run_phase(phase, run, provision, spec)
             reason, phase_seconds = end.reason, {phase: end.seconds}
             if end.kind != "ok":
                 return await self._end_planned(phase, run, end, provision.catalog)
         await self.phases.dismiss()
         return self._move("done", reason, phase_seconds)
+
+    async def _run_phase(self, phase: Phase, run: RunDir, provision: Provision, spec: JobSpec) -> PhaseEnd:
+        """Run one phase, and say how it ended."""
+        if phase == "training":
+            self.on_training(self.requests.job, spec, run, provision)
+        return await self.phases.run(phase, run, provision)
 
     async def _renew(self, provision: Provision, provide: Provide, spec: JobSpec) -> Provision:
         """Return what the next phase is planned with: as things are now, or as they were while there is nothing better.

@@ -247,6 +247,7 @@ class Service:
         if action == "remove":
             for job_id in job_ids:
                 await self.runner.pairs.end(job_id)
+                await self.runner.reporting.stop(job_id)
         JOBS_ACTIONS[action](self.table, job_ids)
         self.runner.queued.set()
         if action == "remove":

@@ -1,9 +1,9 @@
-"""Catalog lists the losses and plugins that a worker has found (`catalog_listing` asks one)."""
+"""Catalog lists the losses, reporters and plugins that a worker has found (`catalog_listing` asks one)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prefd.daemon.errors import PrefdError
@@ -35,6 +35,17 @@ class LossInfo:
 
 
 @dataclass(frozen=True)
+class ReporterInfo:
+    """ReporterInfo describes one tool that jobs can be reported to."""
+
+    name: str
+    summary: str
+    plugin: str
+    missing: str | None = None
+    """What to install for it, in words; None where nothing is missing."""
+
+
+@dataclass(frozen=True)
 class PluginInfo:
     """PluginInfo describes one plugin and what it brings; `error` says why it could not be loaded."""
 
@@ -44,6 +55,7 @@ class PluginInfo:
     losses: Sequence[str]
     formats: Sequence[str]
     error: str | None
+    reporters: Sequence[str] = ()
 
     @property
     def key(self) -> str:
@@ -53,7 +65,7 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class Catalog:
-    """Catalog holds every loss by its name, and every plugin."""
+    """Catalog holds every loss and every reporter by its name, and every plugin."""
 
     losses: Mapping[str, LossInfo]
     plugins: Sequence[PluginInfo]
@@ -61,6 +73,7 @@ class Catalog:
     """The files of the plugins' modules: when one changes, so may the losses."""
     stamp: Sequence[tuple[str, int, int]] = ()
     """How `files` were when they were listed, as `catalog_listing` takes a stamp."""
+    reporters: Mapping[str, ReporterInfo] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[PluginInfo]:
@@ -95,6 +108,7 @@ class Catalog:
                 for name, each in value["losses"].items()
             }
             plugins = [PluginInfo(**plugin) for plugin in value["plugins"]]
+            reporters = {name: ReporterInfo(name, **each) for name, each in value.get("reporters", {}).items()}
         except (TypeError, KeyError, AttributeError) as error:
             raise CatalogError(f"the worker's catalogue is not as expected: {error!r}") from None
-        return cls(losses, plugins, value.get("files", ()))
+        return cls(losses, plugins, value.get("files", ()), reporters=reporters)

@@ -22,6 +22,7 @@ from prefd.daemon.text.wording import compose
 
 Scalar = bool | int | float | str | None
 JobNumber = Annotated[int, Field(ge=1)]
+ReporterName = Annotated[str, Field(min_length=1, max_length=40)]
 
 
 class NamedReference(NamedTuple):
@@ -169,6 +170,12 @@ class JobSpec(SpecModel):
         description="processes that share its passes on this machine's cores; all: one for each. A CPU's numbers change by rounding",
     )
     output: OutputSpec = Field(OutputSpec(), description="what it leaves besides the adapter")
+    report_to: list[ReporterName] | None = Field(
+        None,
+        max_length=20,
+        description="tools that its metrics are shown in, each by its reporter's name; default: those of the daemon's settings",
+        examples=[["trackio"], ["tensorboard", "wandb"]],
+    )
     eval_samples: SamplesSpec | None = Field(
         None, description="answers of the policy while it trains, beside those of its start; default: none are drawn"
     )
@@ -256,6 +263,8 @@ class JobSpec(SpecModel):
         if self.training is None:
             message = "there is no training, so there is nothing to write"
             refuse([(("output", name), message, True) for name in self.output.wanted])
+            if self.report_to:
+                refuse([(("report_to",), "there is no training, so there is nothing to report", self.report_to)])
         else:
             refuse([*self._full_training_faults(self.training), *self._selection_faults(self.training)])
         return self
@@ -311,9 +320,14 @@ class JobSpec(SpecModel):
     def without_training(self) -> JobSpec:
         """Returns the job that only fills the cache for this one."""
         reference = None if self.has_live_reference else self.reference
-        return self.model_copy(
-            update={"training": None, "output": OutputSpec(), "reference": reference, "eval_samples": None}
-        )
+        update = {
+            "training": None,
+            "output": OutputSpec(),
+            "reference": reference,
+            "eval_samples": None,
+            "report_to": None,
+        }
+        return self.model_copy(update=update)
 
     def dated(self, today: date | None = None) -> JobSpec:
         """Returns this spec with the date of its prompts spelt out, so that it stays the same on another day or with another default."""

@@ -23,6 +23,7 @@ from prefd.daemon.specs.loss_faults import (
 )
 from prefd.daemon.specs.mlx_lm_lora.flat_config import is_flat, translate
 from prefd.daemon.specs.paths import faults_of_sources, find_setting
+from prefd.daemon.specs.reporter_faults import faults_of_reporters
 from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.specs.spec_source import SpecSource, SpecUnreadable
 from prefd.daemon.specs.sweep import (
@@ -207,6 +208,7 @@ def _check_job(document: dict[str, Any], positions: Positions, catalog: Catalog 
         or faults_of_losses(spec.losses, catalog)
         or faults_of_batches(spec, catalog)
         or faults_of_live_reference(spec, catalog)
+        or faults_of_reporters(spec, catalog)
         or _faults_of_name(spec)
     ):
         raise SpecError(*locate_faults(faults, positions))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefd.daemon.runs.phase_outcomes import Outcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, Metrics, TrainingSummary
 from prefd.daemon.runs.phases import Phase
+from prefd.daemon.runs.report_files import ReportState
 from prefd.daemon.runs.snapshot import describe_stock
 from prefd.daemon.specs.summary import Fact, spec_facts
 from prefd.daemon.terminal import render
@@ -58,12 +59,19 @@ def job_facts(details: JobDetails) -> list[Fact]:
         facts.append(
             ("progress", ", ".join(filter(None, [f"{progress.phase}: {progress.describe_count()}", progress.note])))
         )
+    facts += report_facts(details.reports)
     facts += [(name, str(path)) for name, path in details.outputs.items()]
     training = details.outcomes.get("training")
     if job.state == "done" and training is not None and "adapter" not in details.outputs:
         adapter = training.summary.adapter if isinstance(training, TrainingOutcome) else None
         facts += [("adapter", f"{adapter} is gone")] if adapter else []
     return facts
+
+
+def report_facts(reports: Sequence[ReportState]) -> list[Fact]:
+    """Lists how far the reports to other tools are, and what went wrong with each."""
+    facts = _list_facts("reports", [each.describe() for each in reports])
+    return facts + [("warning", f"the report to {each.to}: {each.error}") for each in reports if each.error]
 
 
 def phase_facts(phase: Phase, outcome: Outcome | None, seconds: float | None) -> list[Fact]:

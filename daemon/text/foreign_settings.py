@@ -37,6 +37,7 @@ CALLED: Mapping[str, str] = {
     "loss_type": "loss.name",
     "max_seq_length": "data.max_length",
     "train_type": "training.fine_tune",
+    "run_name": "name",
 }
 """Their name → ours, which takes the same value or says what it takes."""
 EXPLAINED: Mapping[str, str] = {
@@ -60,7 +61,7 @@ EXPLAINED: Mapping[str, str] = {
     ),
     "reference_free": "take a loss without a reference (`prefd losses` says which have none)",
     "precompute_ref_log_probs": "prefd always does",
-    "report_to": "metrics are in runs/<id>/metrics.jsonl: see `prefd metrics`",
+    "report_to": "write it at the top of the spec: report_to: [trackio]",
     "trust_remote_code": "prefd runs no model code",
 }
 """Their name → what there is in its place."""

@@ -115,6 +115,7 @@ def run_process() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
+    sys.stdout = sys.stderr  # what exit handlers print is not part of the answer either
     stopping.leave_within(LEAVE_SECONDS, code)
     sys.exit(code)
 
@@ -234,6 +235,19 @@ def write_modelfile(home: Path) -> dict[str, Any]:
     return write_modelfile(Home(home), read_input(ModelfileInput)).to_json()
 
 
+def report_job(home: Path) -> dict[str, Any]:
+    """Report a job to one tool, until a line of stdin says that it has ended, or stdin ends."""
+    from prefd.daemon.worker.reporting import report
+    from prefd.daemon.worker_tasks.reports import ReportInput
+
+    stdin: Any = sys.stdin.buffer
+    messages = getattr(
+        stdin, "raw", stdin
+    )  # a thread may wait for it as the interpreter ends, which a buffer's lock forbids
+    request = ReportInput.model_validate_json(messages.readline())
+    return report(Home(home), request, messages).to_json()
+
+
 def check_loss(home: Path) -> dict[str, Any]:
     """Check one loss with the conformance kit."""
     from prefd.daemon.worker.plugins import check_loss
@@ -277,6 +291,7 @@ ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "preview": preview_pairs,
     "random-model": write_random_model,
     "ready": import_everything,
+    "report": report_job,
     "rescore": score_again,
     "selftest": make_check,
     "xray": examine_pairs,

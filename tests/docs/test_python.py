@@ -11,12 +11,19 @@ from typing import Any
 import pytest
 
 from prefd.plugins.conformance import assert_conforms
+from prefd.plugins.conformance.reporters import ROWS, assert_reports
 from prefd.plugins.manager import load_plugins
 from prefd.plugins.types import Pair, UnusableRow
 from support.jobs_on_disk import make_job, run_precompute, run_training
 from support.pages import Block, blocks
 
-TRIED = {"docs/live.md": 1, "docs/python.md": 3, "docs/writing-a-loss.md": 5, "docs/from-trl.md": 1}
+TRIED = {
+    "docs/live.md": 1,
+    "docs/python.md": 3,
+    "docs/writing-a-loss.md": 5,
+    "docs/from-trl.md": 1,
+    "docs/reporters.md": 1,
+}
 """Blocks of each page that a test here, tests/docs/test_tutorial.py or tests/daemon/live/test_client.py, tries. One that is added needs a test too."""
 
 
@@ -77,6 +84,13 @@ def test_the_row_format_reads_its_rows(tmp_path: Path) -> None:
     assert found.pair(row) == Pair("Two and two?", "Four.", "Five.")
     with pytest.raises(UnusableRow, match="empty"):
         found.pair(row | {"good": ""})
+
+
+def test_the_reporter_conforms_and_writes_its_table(tmp_path: Path) -> None:
+    names = run(block_with("register_reporters", "docs/reporters.md"))
+    assert_reports(names["Table"](), tmp_path, "table")
+    written = (tmp_path / "table" / "metrics.csv").read_text().splitlines()
+    assert written == [f"{row.step},{name},{value}" for row in ROWS for name, value in row.metrics.items()]
 
 
 @pytest.mark.filterwarnings("ignore")  # matplotlib's own, where there is no display

@@ -96,7 +96,7 @@ def test_parameters_are_checked_when_a_loss_is_made() -> None:
 def test_every_hook_and_argument_is_documented() -> None:
     module = ast.parse(Path(str(hookspecs.__file__)).read_text())
     hooks = [node for node in module.body if isinstance(node, ast.FunctionDef)]
-    assert {hook.name for hook in hooks} == {"register_losses", "register_formats"}
+    assert {hook.name for hook in hooks} == {"register_losses", "register_formats", "register_reporters"}
     for hook in hooks:
         assert f"`{hook.args.args[0].arg}(" in str(ast.get_docstring(hook))
 

@@ -13,6 +13,9 @@ from prefd.daemon.specs.catalog import Catalog
 from support.paths import SUPPORT
 
 NUMBER = {"type": "number", "default": 0.1, "exclusiveMinimum": 0}
+REPORTERS = ("trackio", "tensorboard", "failing", "dying", "hanging")
+"""The tools that jobs are reported to, as `stand_in_worker.report` does."""
+MISSING = "it needs the library absent, which is not installed: pip install 'prefd[absent]'"
 
 
 def loss(needs_reference: bool = True, **params: Any) -> dict[str, Any]:
@@ -32,6 +35,10 @@ CATALOG: dict[str, Any] = {
         "ipo": loss(beta=NUMBER, length_normalize={"type": "boolean", "default": True}),
         "dpop": loss(beta=NUMBER, delta={"type": "number", "default": 50.0, "minimum": 0}),
         "cpo": loss(needs_reference=False, beta=NUMBER),
+    },
+    "reporters": {
+        **{name: {"summary": "A tool.", "plugin": "tools", "missing": None} for name in REPORTERS},
+        "absent": {"summary": "A tool.", "plugin": "tools", "missing": MISSING},
     },
     "plugins": [
         {

@@ -29,6 +29,8 @@ def main(catalog_file: str, task: str) -> None:
         print_catalog(catalog_file)
     elif task == "pairs":
         score_pairs()
+    elif task == "report":
+        report()
     else:
         run_phases(task)
 
@@ -60,6 +62,24 @@ def score_pairs() -> None:
     if os.path.exists(os.path.join(home, "broken")):
         print(json.dumps({"error": "the pairs are not those of the job"}))
         sys.exit(1)
+    print("{}")
+
+
+def report() -> None:
+    """Report a job: what it was told goes to a file, beside which it waits, fails or hangs as the reporter's name says."""
+    home = sys.argv[sys.argv.index("--home") + 1]
+    request = json.loads(sys.stdin.readline())
+    told = os.path.join(home, f"told-{request['to']}-{request['job']}.txt")
+    if request["to"] == "failing":
+        print(json.dumps({"error": "no route to host"}))
+        sys.exit(1)
+    if request["to"] == "dying":
+        die(signal.SIGSEGV)
+    line = sys.stdin.readline()
+    with open(told, "a") as file:
+        file.write(f"{request['project']} {json.loads(line)['state'] if line else 'goes on'}\n")
+    while request["to"] == "hanging":
+        time.sleep(1)
     print("{}")
 
 

@@ -36,9 +36,10 @@ class Bench:
         return self.table.add(spec, f"{len(self.table.list())}-{name}.yaml")
 
     def run(self, job: Job, catalog: Catalog | None = None, **more: Any) -> Job:
-        """The job after one run; `during` is awaited beside it. `catalogs`: what each phase finds, the last again and again."""
+        """The job after one run; `during` is awaited beside it, `after` with the job behind it. `catalogs`: what each phase finds, the last again and again."""
         during: Callable[[], Any] | None = more.pop("during", None)
         catalogs: list[Catalog] = more.pop("catalogs", [catalog or fake_worker.catalog()])
+        after: Callable[[Job], Any] | None = more.pop("after", None)
         given: dict[str, Any] = {"worker": self.worker, "timing": QUICK_TIMING} | more
         runner = Supervisor(self.home, self.table, job.id, **given)
 
@@ -51,6 +52,8 @@ class Bench:
             ended = await asyncio.wait_for(runner.run(provide), 120)
             if beside:
                 await beside
+            if after:
+                await after(ended)
             return ended
 
         return asyncio.run(both())

@@ -17,6 +17,7 @@ from prefd.daemon.jobs.states import State
 from prefd.daemon.jobs.summaries import JobSummary, LossPart, Task
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.runs.claimed_spec import ClaimedSpec
+from prefd.daemon.runs.report_files import ReportState
 from prefd.daemon.runs.run_files import CheckpointFolder, RunFiles, RunPart
 from prefd.daemon.runs.run_folder import Progress
 
@@ -30,7 +31,7 @@ STATUS_KINDS = [each for each in vars(status).values() if isinstance(each, type)
 ANSWER_KINDS = (answers.Queued, answers.Acted, answers.Edited)
 for _kind in (*STATUS_KINDS, *ANSWER_KINDS, Job, Progress, WatchHealth, *KINDS.values()):
     with_config(DOCUMENTED)(_kind)
-for _kind in (CheckpointFolder, ClaimedSpec, JobSummary, LossPart, RunFiles, RunPart, Task):
+for _kind in (CheckpointFolder, ClaimedSpec, JobSummary, LossPart, ReportState, RunFiles, RunPart, Task):
     with_config(DOCUMENTED)(_kind)
 
 
@@ -135,6 +136,8 @@ class JobDocument(Answer):
     """The folder with what the job made."""
     fused: str | None
     peft: str | None
+    reports: list[ReportState]
+    """How far its reports to other tools are, one for each reporter."""
     run: str
     """The job's folder."""
     run_gone: bool

@@ -103,7 +103,7 @@ IGNORED: Mapping[str, str] = {
     "test_batches": "there is no test pass: the held-out pairs are evaluated as it trains",
     "mask_prompt": "only completions are scored, always",
     "lm_studio_name": "a fused model is in its job's own folder, runs/<id>/fused",
-    "wandb": "metrics are in runs/<id>/metrics.jsonl: see `prefd metrics`",
+    "wandb": "write a spec of prefd's with report_to: [wandb]; metrics are in runs/<id>/metrics.jsonl in any case",
     "config": "a spec is one file",
     "recurrence_chunk_size": "prefd has no such setting; it changes memory, not the result",
     "qat_interval": "weights are rounded anew after every step, as they are there",
