@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.page_asking import ask_page
 from prefd.daemon.commands.shared.references import ask_worker
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.validate import check_specs
@@ -70,7 +71,10 @@ def preview(
     spec = pick_job(file, number)
     try:
         request = PreviewInput(spec=spec, count=rows, named=row_names, worst=worst)
-        answer = ask_worker(home, "preview", request, Preview)
+        query = {"count": rows, "row": row_names, "worst": worst}
+        answer = ask_page(home, "/v1/preview/pairs", spec, Preview, query) or ask_worker(
+            home, "preview", request, Preview
+        )
     except Failure as failure:
         if as_json:
             render.emit_json({"file": str(spec_path), "job": spec.name, "error": failure.message})

@@ -10,6 +10,7 @@ import click
 from prefd.daemon.commands.preview import pick_job
 from prefd.daemon.commands.shared.errors import Failure
 from prefd.daemon.commands.shared.options import json_option
+from prefd.daemon.commands.shared.page_asking import ask_page
 from prefd.daemon.commands.shared.references import ask_worker
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.validate import check_specs
@@ -65,7 +66,10 @@ def xray(
 
     [(_, file)] = check_specs(home, [spec_path])
     spec = pick_job(file, number)
-    answer = ask_worker(home, "xray", XRayInput(spec=spec, only=only, limit=limit or None), XRay)  # type: ignore[arg-type]
+    # the page lists some of each kind; all of them are listed by a worker
+    answer = ask_page(home, "/v1/xray", spec, XRay, {"only": only, "limit": limit}) if limit else None
+    if answer is None:
+        answer = ask_worker(home, "xray", XRayInput(spec=spec, only=only, limit=limit or None), XRay)  # type: ignore[arg-type]
     if png is not None:
         draw(answer, spec.name, png)
     if list_path is not None:

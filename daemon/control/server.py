@@ -28,6 +28,8 @@ from prefd.daemon.home.layout import MAX_SOCKET_BYTES, Home
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
+CANCELLATION = "Cancel %s running task(s)"
+"""The beginning of what uvicorn logs as an error where answers are given up at the end; each is refused in words, so nothing is lost."""
 
 
 @contextmanager
@@ -88,6 +90,11 @@ class _Server(uvicorn.Server):
         yield
 
 
+def is_worth_logging(record: logging.LogRecord) -> bool:
+    """Says whether a line of uvicorn's log is for anybody: all are but the one about answers that are refused at the end."""
+    return not str(record.msg).startswith(CANCELLATION)
+
+
 async def serve_control(daemon: Controlled, listener: socket.socket, timing: Timing = USUAL) -> None:
     """Answers on `listener` until cancelled; requests that are being answered are finished first."""
     hub = Hub(daemon.home, timing)
@@ -112,6 +119,7 @@ async def serve_app(
         proxy_headers=False,
         **limits,
     )
+    logging.getLogger("uvicorn.error").addFilter(is_worth_logging)  # it is added once, however often it is
     server = _Server(config)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.text.wording import format_number
 from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS
 
 if TYPE_CHECKING:
@@ -198,15 +199,18 @@ def find_differences(jobs: Sequence[ComparedJob]) -> list[str]:
 
 
 def find_best(jobs: Sequence[ComparedJob]) -> dict[str, list[int]]:
-    """Returns by measure the ids of the jobs with the best value; measures that cannot be compared here are left out."""
+    """Returns by measure the ids of the jobs with the best value; measures that cannot be compared here are left out.
+
+    Values that read the same are equally good: what tells them apart is scatter, and nobody sees it.
+    """
     best_ids: dict[str, list[int]] = {}
     for measure in MEASURES:
         if measure.better is None or not (measured := _select_comparable(measure, jobs)):
             continue
         values = [value for _, value in measured]
-        best_value = max(values) if measure.better == "higher" else min(values)
-        if min(values) != max(values):
-            best_ids[measure.key] = [job.id for job, value in measured if value == best_value]
+        best_text = format_number(max(values) if measure.better == "higher" else min(values))
+        if len({format_number(value) for value in values}) > 1:
+            best_ids[measure.key] = [job.id for job, value in measured if format_number(value) == best_text]
     return best_ids
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.requests import Request
 from starlette.responses import Response
 
 from prefd.daemon.control.api.endpoint import Refusal, read_bytes
 from prefd.daemon.control.client import Client, DaemonNotRunning, DaemonSilent
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.threads import run_in_thread
 
 PATIENCE_SECONDS = 60.0
 """For an answer: a spec that is posted may wait until the losses have been listed."""
@@ -29,7 +28,7 @@ class Relay:
         target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         media = request.headers.get("content-type", "application/json")
         try:
-            reply = await asyncio.to_thread(self.client.relay, request.method, target, body, media)
+            reply = await run_in_thread(self.client.relay, request.method, target, body, media)
         except DaemonSilent:
             raise
         except DaemonNotRunning:

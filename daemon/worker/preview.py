@@ -88,7 +88,11 @@ def _check_model(job: SpecifiedJob) -> DataCheck:
 
 def preview(home: Home, request: PreviewInput) -> Preview:
     """Show the requested pairs, and the counts of all. Raises what loading a job's data would raise."""
-    job = SpecifiedJob(home, request.spec)
+    return preview_job(SpecifiedJob(home, request.spec), request)
+
+
+def preview_job(job: SpecifiedJob, request: PreviewInput) -> Preview:
+    """Show the requested pairs of a job, whose data may have been loaded before."""
     special = list_special_ids(job.tokenizer)
     uses = _list_uses(job)
     chosen, missing = select_examples(job.data, request, special)

@@ -6,6 +6,7 @@ The phases of a queued job take nothing on stdin: their input is the job's froze
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,6 +19,12 @@ class WorkerInput(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
+class LookQuestion(WorkerInput):
+    """LookQuestion is the base of what a look child is asked too; a newer question of a kind ends the one before it."""
+
+    kind: ClassVar[str]
+
+
 class ExplainInput(WorkerInput):
     """ExplainInput is the input of `explain`: the job whose needs of the cache are to be estimated."""
 
@@ -25,9 +32,10 @@ class ExplainInput(WorkerInput):
     """The job's spec, resolved: its paths are absolute."""
 
 
-class PreviewInput(WorkerInput):
+class PreviewInput(LookQuestion):
     """PreviewInput is the input of `preview`, the pairs of a job to show: the `named` rows if any, else the first or the worst `count`."""
 
+    kind: ClassVar[str] = "preview"
     spec: JobSpec
     count: int = 3
     named: Sequence[str] = ()

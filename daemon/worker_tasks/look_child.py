@@ -24,8 +24,8 @@ from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.timing import USUAL, Timing
+from prefd.daemon.worker_tasks.inputs import LookQuestion
 from prefd.daemon.worker_tasks.look_process import LookEnded, LookFailed, LookProcess
-from prefd.daemon.worker_tasks.looks import LookQuestion
 
 Answer = TypeVar("Answer", bound=DocumentModel)
 

@@ -16,7 +16,7 @@ from prefd.daemon.runs.pair_answers import PairsOrder, PairsPart
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.worker_tasks.answers import Explanation
-from prefd.daemon.worker_tasks.inputs import WorkerInput
+from prefd.daemon.worker_tasks.inputs import LookQuestion
 
 Shown = Literal["all", "kept", "cut", "dropped", "held_out"]
 READY = 0
@@ -24,12 +24,6 @@ READY = 0
 MOST_ROWS = 200
 """Rows of one page."""
 MOST_POINTS = 1001
-
-
-class LookQuestion(WorkerInput):
-    """LookQuestion is the base of the questions; a newer one of a kind ends the one before it."""
-
-    kind: ClassVar[str]
 
 
 class NeedsQuestion(LookQuestion):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,15 +11,16 @@ from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.runs.pair_answers import MarginHistogram
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.text.document_model import DocumentModel
-from prefd.daemon.worker_tasks.inputs import WorkerInput
+from prefd.daemon.worker_tasks.inputs import LookQuestion
 
 FindingKind = Literal["suspects", "against-reference", "contradictions", "duplicates", "alike", "cut"]
 """Kinds of pairs that someone should look at."""
 
 
-class XRayInput(WorkerInput):
+class XRayInput(LookQuestion):
     """XRayInput is the input of `xray`: the job whose pairs are to be examined, and which of them to show."""
 
+    kind: ClassVar[str] = "xray"
     spec: JobSpec
     """The job's spec, resolved: its paths are absolute."""
     only: Sequence[FindingKind] = ()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefd.daemon.commands.shared.errors import Failure
 from prefd.daemon.home.layout import Home
@@ -17,10 +18,13 @@ PATIENCE_SECONDS = 60.0
 """For an answer. A page that takes longer is left alone, and a worker of the command's own is asked."""
 
 
-def ask_page(home: Home, path: str, spec: JobSpec, answer: type[Answer]) -> Answer | None:
+def ask_page(
+    home: Home, path: str, spec: JobSpec, answer: type[Answer], query: Mapping[str, Any] | None = None
+) -> Answer | None:
     """Ask the page that is served of `home`; None where none is, or where it cannot answer now.
 
-    Of what it answers, the fields of `answer` are taken. Raises Failure with its words where the spec's data is refused.
+    `query`: the question's parameters; one that is a list is given several times. Of what is answered, the fields of `answer`
+    are taken. Raises Failure with the page's words where the spec's data is refused.
     """
     from prefd.daemon.home.page_record import EVERY_ADDRESS, find_page
 
@@ -28,13 +32,15 @@ def ask_page(home: Home, path: str, spec: JobSpec, answer: type[Answer]) -> Answ
     if record is None:
         return None
     import http.client  # here: it takes as long to import as all that `prefd --help` needs besides click and rich
+    from urllib.parse import urlencode
 
     headers = {"Authorization": f"Bearer {record.token}", "Content-Type": "application/json"}
     connection = http.client.HTTPConnection(
         EVERY_ADDRESS.get(record.host, record.host), record.port, timeout=PATIENCE_SECONDS
     )
     try:
-        connection.request("POST", path, json.dumps(spec.model_dump(mode="json", exclude_unset=True)), headers)
+        target = path + (f"?{urlencode(query, doseq=True)}" if query else "")
+        connection.request("POST", target, json.dumps(spec.model_dump(mode="json", exclude_unset=True)), headers)
         reply = connection.getresponse()
         document = json.loads(reply.read())
     except (OSError, http.client.HTTPException, ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -11,6 +10,7 @@ from starlette.responses import Response
 from prefd.daemon.control.api.endpoint import Endpoint, respond
 from prefd.daemon.control.api.responses import Answer
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.page.command_child import make_refusal, run_command
 
 
@@ -24,7 +24,7 @@ def list_endpoints(home: Home) -> Sequence[Endpoint]:
     """Lists the endpoint that starts the daemon."""
 
     async def start(request: Request) -> Response:
-        return respond({"pid": await asyncio.to_thread(start_daemon, home)}, 202)
+        return respond({"pid": await run_in_thread(start_daemon, home)}, 202)
 
     return [
         Endpoint(

@@ -26,6 +26,8 @@ from prefd.daemon.worker.look.curve import compute_curve
 from prefd.daemon.worker.look.kept_data import KeptData
 from prefd.daemon.worker.look.needs import find_needs
 from prefd.daemon.worker.look.rows import show_rows
+from prefd.daemon.worker.preview import preview_job
+from prefd.daemon.worker_tasks.inputs import PreviewInput
 from prefd.daemon.worker_tasks.looks import (
     READY,
     CurveQuestion,
@@ -34,6 +36,7 @@ from prefd.daemon.worker_tasks.looks import (
     PairsQuestion,
     RowsQuestion,
 )
+from prefd.daemon.worker_tasks.xrays import XRayInput
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +102,8 @@ def list_kinds(kept: KeptData) -> dict[str, Callable[[Any], dict[str, Any]]]:
             kept.home, PairComparisonQuestion.model_validate(value)
         ),
         PairsQuestion.kind: lambda value: _show_pairs(kept.home, PairsQuestion.model_validate(value)),
+        PreviewInput.kind: lambda value: _preview(kept, PreviewInput.model_validate(value)),
+        XRayInput.kind: lambda value: _examine(kept, XRayInput.model_validate(value)),
     }
 
 
@@ -113,6 +118,16 @@ def _show_pairs(home: Home, question: PairsQuestion) -> dict[str, Any]:
     files = PairFiles(RunDir(home.job(question.job), question.ulid))
     state = files.read_state(question.job)
     return read_page(files, state, question.order, question.only, question.offset, question.limit).to_json()
+
+
+def _preview(kept: KeptData, question: PreviewInput) -> dict[str, Any]:
+    return preview_job(kept.make_job(question.spec), question).to_json()
+
+
+def _examine(kept: KeptData, question: XRayInput) -> dict[str, Any]:
+    from prefd.daemon.worker.xray.examination import examine_job  # here: few questions need what it imports
+
+    return examine_job(kept.make_job(question.spec), question).to_json()
 
 
 def _show_rows(kept: KeptData, question: RowsQuestion) -> dict[str, Any]:

@@ -39,7 +39,11 @@ KINDS: tuple[FindingKind, ...] = ("suspects", "against-reference", "contradictio
 
 def examine(home: Home, request: XRayInput) -> XRay:
     """Examine the pairs of a spec. Raises what loading a job's data and identifying its reference raise."""
-    job = SpecifiedJob(home, request.spec)
+    return examine_job(SpecifiedJob(home, request.spec), request)
+
+
+def examine_job(job: SpecifiedJob, request: XRayInput) -> XRay:
+    """Examine the pairs of a job, whose data may have been loaded before."""
     if job.loss.unpaired:
         raise JobError("xray examines pairs, and the loss of this spec learns from single answers")
     examination = Examination(job)

@@ -85,6 +85,7 @@ def test_what_is_still_answered_at_the_end_is_refused_in_words_and_no_traceback(
         "it was stopped before it could answer: ask again once it runs",
     )
     assert "Traceback" not in caplog.text
+    assert "Cancel" not in caplog.text
 
 
 def test_what_is_not_there_is_json_too(made: Home) -> None:

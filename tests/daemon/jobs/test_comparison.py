@@ -51,6 +51,7 @@ def test_flat_settings_are_the_leaves_that_are_not_null(nested: dict[str, Any]) 
 def test_ties_are_all_best_and_equal_values_are_not_marked() -> None:
     three = [job(1, seconds=5.0, eval_loss=1.0), job(2, seconds=3.0, eval_loss=1.0), job(3, seconds=3.0, eval_loss=1.0)]
     assert find_best(three) == {"seconds": [2, 3]}
+    assert find_best([job(1, seconds=3.00001), job(2, seconds=3.0), job(3, seconds=4.0)]) == {"seconds": [1, 2]}
 
 
 def test_less_training_is_not_faster_training() -> None:

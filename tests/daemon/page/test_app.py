@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from prefd.daemon.control.api.events import Hub
+from prefd.daemon.control.client import Client
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.page_files import PageMissing
 from prefd.daemon.page import app
-from prefd.daemon.page.api import looks
+from prefd.daemon.page.api import spec_looks
 from prefd.daemon.page.app import list_endpoints, make_page
+from prefd.daemon.page.relay import Relay
 from support import fake_worker
 from support.control_server import serving
 from support.page import OPEN, browse, write_static
@@ -22,14 +29,22 @@ STARTS_PROCESSES = {
     "/v1/doctor",
     "/v1/losses/{name}/curve",
     "/v1/jobs/{job_id}/pairs",
+    "/v1/jobs/{job_id}/xray",
     "/v1/jobs/{job_id}/archive",
 }
 """Endpoints that take seconds, and have tests of their own."""
 
+SCOPE = {"method": "POST", "path": "/v1/queue/pause", "query_string": b"", "headers": []}
+
+
+async def receive() -> dict[str, Any]:
+    """An empty body."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
 
 @pytest.fixture
 def page(four_jobs: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    for module in (app, looks):
+    for module in (app, spec_looks):
         monkeypatch.setattr(module, "load_catalog", lambda home: fake_worker.catalog())
     client = browse(four_jobs, write_static(tmp_path / "static"))
     client.headers.update(OPEN)
@@ -53,6 +68,26 @@ def test_no_endpoint_fails_without_a_daemon(page: TestClient, four_jobs: Home) -
             assert "`prefd start --detach`" in answer.json()["error"]
         else:
             assert answer.status_code < 500, (each.path, answer.text)
+
+
+def test_a_daemon_that_does_not_answer_does_not_keep_the_page_from_ending(
+    made: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that is waited for is given up, and so is its thread, which asyncio.run would wait for."""
+    asked, over = threading.Event(), threading.Event()
+    monkeypatch.setattr(Client, "relay", lambda *_: (asked.set(), over.wait(60)))
+
+    async def ask() -> None:
+        relay = Relay(made, 1000)
+        answer = asyncio.ensure_future(relay.answer(Request({**SCOPE, "type": "http"}, receive)))
+        while not asked.is_set():
+            await asyncio.sleep(0.01)
+        answer.cancel()
+
+    began = time.monotonic()
+    asyncio.run(ask())
+    assert time.monotonic() - began < 30
+    over.set()
 
 
 def test_a_change_is_the_daemons(page: TestClient, four_jobs: Home) -> None:

@@ -14,6 +14,7 @@ import "./style/job_list.css";
 import "./style/run.css";
 import "./style/run_tabs.css";
 import "./style/pairs.css";
+import "./style/samples.css";
 import "./style/train.css";
 import "./style/preference.css";
 import "./style/settings.css";

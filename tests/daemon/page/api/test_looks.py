@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from prefd.daemon.control.api.app import make_app_of
 from prefd.daemon.home.layout import Home
-from prefd.daemon.page.api import looks
+from prefd.daemon.page.api import looks, spec_looks
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.worker.look.kept_data import KeptData
 from prefd.daemon.worker.look.serving import list_kinds
@@ -36,7 +36,7 @@ class InProcess(LookChild):
 @pytest.fixture
 def http(made: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     catalog = Catalog.from_json(load_plugins().to_json())
-    monkeypatch.setattr(looks, "load_catalog", lambda home: catalog)
+    monkeypatch.setattr(spec_looks, "load_catalog", lambda home: catalog)
     with TestClient(make_app_of(looks.list_endpoints(made, InProcess(made))), base_url="http://prefd") as client:
         yield client
 
@@ -66,6 +66,20 @@ def test_rows_are_shown_a_page_at_a_time(http: TestClient, spec: dict[str, Any])
     sweep = spec | {"sweep": {"data.max_length": [40, 512]}}
     short, long = (http.post(f"/v1/preview?show=dropped&job={job}", json=sweep).json()["total"] for job in (1, 2))
     assert short > long == 0
+
+
+def test_pairs_are_shown_token_by_token_and_doubted_as_the_commands_have_them(
+    http: TestClient, spec: dict[str, Any], made: Home
+) -> None:
+    shown = http.post("/v1/preview/pairs?row=2&row=99", json=spec).json()
+    assert [pair["place"].rpartition(":")[2] for pair in shown["pairs"]] == ["2"]
+    assert list(shown["missing"]) == ["99"]
+    doubted = http.post("/v1/xray?only=cut&only=duplicates&limit=1", json=spec).json()
+    assert [finding["kind"] for finding in doubted["findings"]] == ["duplicates", "cut"]
+    assert (doubted["pairs"], doubted["missing"]) == (8, 16)
+    homes.add_queued(made, **spec)
+    assert http.get("/v1/jobs/1/xray?only=duplicates").json()["pairs"] == 8
+    assert http.get("/v1/jobs/2/xray").status_code == 404
 
 
 def test_a_curve_takes_the_losss_own_parameters(http: TestClient) -> None:

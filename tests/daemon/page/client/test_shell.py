@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 Open = Callable[..., Visit]
-TABS = ("charts", "pairs", "data", "spec", "log", "history")
+TABS = ("charts", "pairs", "samples", "data", "spec", "log", "history")
 NAME = "a-rather-long-name-of-a-job-that-has-no-blank-in-it-at-all"
 SCREENS = {
     "/": NAME,
@@ -110,7 +110,7 @@ def test_keys_lead_and_are_listed(made: Home, visit: Open) -> None:
     there.page.wait_for_url("**/?sel=1")
     there.page.keyboard.press("Enter")
     there.page.get_by_role("link", name="history").wait_for()  # keys are bound when the screen is seen
-    there.page.keyboard.press("6")
+    there.page.keyboard.press("7")
     there.page.wait_for_url("**/jobs/1/history")
     there.page.keyboard.press("g")
     there.page.keyboard.press("j")

@@ -84,4 +84,4 @@ def test_it_ends_when_no_question_has_come_for_a_while() -> None:
 
 def test_every_kind_of_question_has_an_answerer(home: Path) -> None:
     kept = serving.KeptData(Home(home))
-    assert sorted(serving.list_kinds(kept)) == ["curve", "needs", "pair-comparison", "pairs", "rows"]
+    assert sorted(serving.list_kinds(kept)) == ["curve", "needs", "pair-comparison", "pairs", "preview", "rows", "xray"]

@@ -9,7 +9,11 @@ export type {
   ComparisonOfJobs,
   Curves,
   DaemonSettings,
+  DoubtedPairs,
+  DrawnAnswer,
+  DrawnSample,
   Findings,
+  FoundPair,
   HealthFinding,
   HistoryLine,
   Job,
@@ -38,6 +42,7 @@ export type {
   RowPart,
   RowsPage,
   RunFiles,
+  SamplesPage,
   ScoredPair,
   Series,
   ShownRow,
@@ -46,6 +51,7 @@ export type {
   StoredReferenceDocument,
   UseOfReference,
   Validation,
+  XRay,
 } from "../generated/api";
 
 export type State = Job["state"];

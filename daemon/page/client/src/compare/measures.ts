@@ -1,7 +1,7 @@
 /** Which fields of a compared job are measures, what each is called, and how its values are written. */
 import { EVAL, type ComparisonOfJobs } from "../api/shapes";
 import { METRICS } from "../charts/panels";
-import { formatNumber, formatShare, formatSize } from "../text/numbers";
+import { formatNumber } from "../text/numbers";
 import { formatDuration } from "../text/times";
 
 const NO_MEASURE = new Set(["job", "name", "state", "loss", "settings", "evaluated_at_step"]);
@@ -13,14 +13,14 @@ interface Measure {
 
 const KNOWN: Readonly<Record<string, Measure>> = {
   [EVAL + METRICS.loss]: { words: "held-out loss", format: formatNumber },
-  [EVAL + METRICS.accuracy]: { words: "held-out accuracy", format: formatShare },
+  [EVAL + METRICS.accuracy]: { words: "held-out accuracy", format: (value) => `${formatNumber(100 * value)} %` },
   [EVAL + METRICS.margin]: { words: "held-out margin", format: formatNumber },
   [`${EVAL}rewards/chosen`]: { words: "reward, chosen", format: formatNumber },
   [`${EVAL}rewards/rejected`]: { words: "reward, rejected", format: formatNumber },
   [`${EVAL}logps/chosen`]: { words: "log-probability, chosen", format: formatNumber },
   [`${EVAL}logps/rejected`]: { words: "log-probability, rejected", format: formatNumber },
   seconds: { words: "training took", format: formatDuration },
-  peak_memory_gb: { words: "peak memory", format: (value) => formatSize(value * 1e9) },
+  peak_memory_gb: { words: "peak memory", format: (value) => `${formatNumber(value)} GB` },
 };
 
 /** Lists the measures that at least one job has. */
@@ -29,14 +29,18 @@ export function listMeasures({ jobs }: ComparisonOfJobs): string[] {
   return [...names].filter((name) => !NO_MEASURE.has(name) && jobs.some((job) => typeof job[name] === "number"));
 }
 
+/** The jobs to be starred: those with the best value, and those whose value reads the same; none where all read alike. */
+export function listBest({ jobs, best }: ComparisonOfJobs, name: string): number[] {
+  const measured = jobs.filter((job) => typeof job[name] === "number" && (name.startsWith(EVAL) || job.state === "done"));
+  const first = measured.find((job) => best[name]?.includes(job.job));
+  if (!first) return [];
+  const alike = measured.filter((job) => formatMeasure(name, job[name]) === formatMeasure(name, first[name]));
+  return alike.length === measured.length ? [] : alike.map((job) => job.job);
+}
+
 /** Names a measure in words; a plugin's own metric has the name that it gave. */
 export function nameMeasure(name: string): string {
   return KNOWN[name]?.words ?? name;
-}
-
-/** A note of the comparison, with its metrics named as the table names them. */
-export function wordNote(note: string): string {
-  return note.replace(/\beval_[\w/]+/g, nameMeasure);
 }
 
 export function formatMeasure(name: string, value: unknown): string {

@@ -10,8 +10,8 @@ import { Empty, Trouble } from "../parts/empty";
 import { delay } from "../stores/delay";
 import { AddJob, OfferedJobs } from "./choice";
 import { CompareCurves } from "./curves";
-import { wordNote } from "./measures";
 import { CompareTable } from "./table";
+import { wordMetrics } from "../text/metrics";
 
 const WAIT_MS = 1_000;
 
@@ -74,7 +74,7 @@ export function CompareScreen() {
           <CompareTable comparison={comparison.value} onRemove={(id) => compare(ids.filter((each) => each !== id))} />
           {comparison.value.notes.map((note) => (
             <p key={note} class="soft compare-note">
-              {wordNote(note)}
+              {wordMetrics(note)}
             </p>
           ))}
         </>

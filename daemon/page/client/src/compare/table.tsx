@@ -2,13 +2,13 @@
 import type { ComponentChildren } from "preact";
 import type { ComparisonOfJobs, JobBesideOthers, State } from "../api/shapes";
 import { JOB_COLORS } from "./colors";
-import { formatMeasure, listMeasures, nameMeasure } from "./measures";
+import { formatMeasure, listBest, listMeasures, nameMeasure } from "./measures";
 import { Button } from "../parts/button";
 import { StateMark } from "../parts/state";
 import { formatNumber } from "../text/numbers";
 
 export function CompareTable({ comparison, onRemove }: { comparison: ComparisonOfJobs; onRemove: (id: number) => void }) {
-  const { jobs, differing, best } = comparison;
+  const { jobs, differing } = comparison;
   return (
     <div class="card scrolls">
       <table class="table compare-table">
@@ -34,7 +34,7 @@ export function CompareTable({ comparison, onRemove }: { comparison: ComparisonO
           ))}
           <Line name="evaluated at step" jobs={jobs} cell={(job) => formatNumber(job.evaluated_at_step)} />
           {listMeasures(comparison).map((name) => (
-            <Line key={name} name={nameMeasure(name)} jobs={jobs} cell={(job) => formatMeasure(name, job[name])} best={best[name] ?? []} />
+            <Line key={name} name={nameMeasure(name)} jobs={jobs} cell={(job) => formatMeasure(name, job[name])} best={listBest(comparison, name)} />
           ))}
         </tbody>
       </table>

@@ -2,6 +2,8 @@
 import type { JobDocument } from "../api/shapes";
 import { Empty } from "../parts/empty";
 import { formatCount } from "../text/numbers";
+import { Doubts } from "./doubts";
+import { isClients } from "./spec";
 
 interface Unusable {
   count?: number;
@@ -60,6 +62,7 @@ export function DataTab({ run }: { run: JobDocument }) {
       )}
       <SourceCard title={data.source ?? "the rows"} source={data} />
       {data.validation && <SourceCard title={`held out: ${data.validation.source ?? ""}`} source={data.validation} />}
+      {!isClients(run.spec) && <Doubts job={run.job.id} />}
     </div>
   );
 }

@@ -13,11 +13,11 @@ import { SCREENS } from "../screens";
 import { now } from "../stores/clock";
 import { shortenModel } from "../text/losses";
 import { EditDialog } from "./edit";
-import { isClients, readLosses, readModel } from "./spec";
+import { isClients, readLosses, readModel, readRanks } from "./spec";
 
 export function RunHead({ run }: { run: JobDocument }) {
   const { job } = run;
-  const model = readModel(run.spec);
+  const [model, ranks] = [readModel(run.spec), readRanks(run.spec)];
   return (
     <header class="run-head">
       <p class="crumbs soft">
@@ -34,6 +34,7 @@ export function RunHead({ run }: { run: JobDocument }) {
         )}
         {job.group && <span class="tag">{job.group}</span>}
         {job.priority !== 0 && <span class="tag">priority {job.priority}</span>}
+        {ranks !== 1 && <span class="tag">{ranks === "all" ? "all ranks" : `${ranks} ranks`}</span>}
         {job.attempt > 1 && <span class="tag">attempt {job.attempt}</span>}
         <RunActions run={run} />
       </div>

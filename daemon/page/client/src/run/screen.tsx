@@ -1,4 +1,4 @@
-/** One run, by its number in the address: numbers, charts, pairs, data, spec, log and history. */
+/** One run, by its number in the address: numbers, charts, pairs, samples, data, spec, log and history. */
 import { useRoute } from "preact-iso";
 import { useEffect, useMemo } from "preact/hooks";
 import { readNumber, useAddress } from "../address";
@@ -17,6 +17,7 @@ import { RunHead } from "./head";
 import { HistoryTab } from "./history_tab";
 import { LogTab } from "./log_tab";
 import { PairsTab } from "./pairs_tab";
+import { SamplesTab } from "./samples_tab";
 import { SpecTab } from "./spec_tab";
 import { readTab, TABS, type TabName } from "./tabs";
 import { Tiles } from "./tiles";
@@ -73,6 +74,8 @@ function Tab({ tab, run, series, whole }: { tab: TabName; run: JobDocument; seri
       return <ChartsTab run={run} series={series} whole={whole} />;
     case "pairs":
       return <PairsTab run={run} />;
+    case "samples":
+      return <SamplesTab run={run} />;
     case "data":
       return <DataTab run={run} />;
     case "spec":

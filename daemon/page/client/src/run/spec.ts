@@ -23,6 +23,12 @@ export function readModel(spec: Spec): string {
   return typeof spec?.["model"] === "string" ? spec["model"] : "";
 }
 
+/** How many processes train together; 1 where the spec says nothing of it. */
+export function readRanks(spec: Spec): number | "all" {
+  const ranks = spec?.["ranks"];
+  return typeof ranks === "number" || ranks === "all" ? ranks : 1;
+}
+
 /** The spec without what says nothing: null, and blocks in which nothing else is. */
 export function tidySpec(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(tidySpec);

@@ -1,5 +1,5 @@
-/** The tabs of a run, in their order; the digits 1 to 6 open them. */
-export const TABS = ["charts", "pairs", "data", "spec", "log", "history"] as const;
+/** The tabs of a run, in their order; the digits 1 to 7 open them. */
+export const TABS = ["charts", "pairs", "samples", "data", "spec", "log", "history"] as const;
 
 export type TabName = (typeof TABS)[number];
 

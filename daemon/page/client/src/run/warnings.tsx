@@ -1,5 +1,6 @@
 /** What the phases of a run warned of, each once. */
 import type { JobDocument } from "../api/shapes";
+import { wordMetrics } from "../text/metrics";
 
 export function Warnings({ run }: { run: JobDocument }) {
   const phases = [run.precompute, run.training];
@@ -12,7 +13,7 @@ export function Warnings({ run }: { run: JobDocument }) {
           <span class="amber" aria-hidden="true">
             !
           </span>
-          <span>{text}</span>
+          <span>{wordMetrics(text)}</span>
         </div>
       ))}
     </>
