@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Settings = Mapping[str, Any]
 """A spec by dotted name, without what is left out or null: {"loss.beta": 0.1, …}."""
+UNTRAINED = ("name", "group", "priority", "report_to", "loss.name")
+"""Settings that change nothing of what is trained; the losses' names have a row of their own."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ def find_differences(jobs: Sequence[ComparedJob]) -> list[str]:
     differences = [
         name
         for name in names
-        if name not in ("name", "group", "loss.name")
+        if name not in UNTRAINED and not name.startswith("eval_samples.")
         and not _all_equal(each.get(name) for each in (training_specs if name.startswith("training.") else specs))
     ]
     return sorted(differences, key=lambda name: (not name.startswith("loss"), not name.startswith("training.")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -13,7 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from prefd.daemon.home.page_files import STATIC, read_shell
+from prefd.daemon.home.page_files import STATIC, PageMissing, read_shell
 from prefd.daemon.page.headers import make_policy
 
 NONCE = "__NONCE__"
@@ -35,10 +36,16 @@ class HashedFiles(StaticFiles):
 
 
 def make_shell(static: Path = STATIC) -> Starlette:
-    """Builds the application that serves the shell on every path, and its files under /assets. Raises PageMissing."""
+    """Builds the application that serves the shell on every path, and its files under /assets. Raises PageMissing.
+
+    The shell is read each time: an upgrade under a running page takes away the files that an older one names.
+    """
     text = read_shell(static)
 
     async def shell(request: Request) -> Response:
+        nonlocal text
+        with suppress(PageMissing):  # it is being written
+            text = read_shell(static)
         nonce = secrets.token_urlsafe(16)
         policy = {"Content-Security-Policy": make_policy(nonce), "Cache-Control": "no-cache"}
         return HTMLResponse(text.replace(NONCE, nonce), headers=policy)

@@ -112,3 +112,12 @@ def test_the_description_has_every_endpoint(page: TestClient, four_jobs: Home) -
 def test_a_page_that_was_not_built_says_how_to_get_it(made: Home, tmp_path: Path) -> None:
     with pytest.raises(PageMissing, match="`make page` builds it"):
         make_page(made, Hub(made), "token", [], tmp_path)
+
+
+def test_a_page_that_is_built_anew_under_a_running_server_is_served_as_it_is_now(made: Home, tmp_path: Path) -> None:
+    client = browse(made, write_static(tmp_path / "static"))
+    shell = tmp_path / "static" / "index.html"
+    shell.write_text('<script src="/assets/main-NEW.js" nonce="__NONCE__">')
+    assert "main-NEW.js" in client.get("/").text
+    shell.unlink()
+    assert "main-NEW.js" in client.get("/").text, "while it is being written, the last one stands"

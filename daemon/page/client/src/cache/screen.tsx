@@ -72,7 +72,7 @@ export function CacheScreen() {
           <Tile name="answers" value={formatCount(sums.entries)} />
           <Tile name="tokens" value={formatCount(sums.tokens)} />
           <Tile name="size" value={formatSize(sums.bytes)} />
-          {sums.needed > 0 && <Tile name="found here, of what jobs needed" value={formatShare(sums.answered / sums.needed)} good />}
+          {sums.needed > 0 && <Tile name="found when needed" value={formatShare(sums.answered / sums.needed)} good />}
         </dl>
       )}
       {all.length > 0 && !shown.length && <Empty title="No reference's fingerprint starts so" />}

@@ -11,7 +11,7 @@ export function CompareTable({ comparison, onRemove }: { comparison: ComparisonO
   const { jobs, differing } = comparison;
   return (
     <div class="card scrolls">
-      <table class="table compare-table">
+      <table class="table compare-table" style={{ minWidth: `${140 * (jobs.length + 1)}px` }}>
         <caption class="hidden-label">The jobs side by side</caption>
         <thead>
           <tr>

@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { explain, get } from "../api/client";
 import type { DaemonSettings } from "../api/shapes";
+import { CodeText } from "../parts/code_text";
 import { Trouble } from "../parts/empty";
 
 export function Settings() {
@@ -29,7 +30,9 @@ export function Settings() {
                   {each.name}
                 </th>
                 <td class="mono">{show(each.value)}</td>
-                <td class="soft">{each.description}</td>
+                <td class="soft">
+                  <CodeText text={each.description} />
+                </td>
               </tr>
             ))}
           </tbody>

@@ -95,6 +95,7 @@ export async function discard(part: keyof typeof PARTS, jobs: readonly Job[]): P
 
 /** Copies a job into one folder that can be read by itself; the job stays. */
 export async function archive(job: Job, fused: boolean): Promise<void> {
+  tell(`${job.name} is being copied`);
   try {
     const made = await post<Archived>(`/v1/jobs/${job.id}/archive`, {}, { fused });
     tell(`${job.name} is copied to ${made.archive}, ${formatSize(made.bytes)}`);

@@ -62,7 +62,7 @@ export function CleanDialog({ onClose }: { onClose: () => void }) {
           <input class="field number" inputMode="numeric" value={keep} onInput={(event) => setKeep(event.currentTarget.value)} />
         </label>
         <label>
-          and what ended within days
+          and what ended in the last days
           <input class="field number" inputMode="decimal" value={days} placeholder="0" onInput={(event) => setDays(event.currentTarget.value)} />
         </label>
       </div>

@@ -3,6 +3,7 @@ import { useEffect } from "preact/hooks";
 import { useRoute } from "preact-iso";
 import { useSignal } from "@preact/signals";
 import { Bones } from "../parts/bones";
+import { CodeText } from "../parts/code_text";
 import { Empty, Trouble } from "../parts/empty";
 import { makeField } from "../train/schema";
 import { Curve } from "./curve";
@@ -93,7 +94,7 @@ function LossPage({ loss }: { loss: LossInfo }) {
       </div>
       {paragraphs.map((paragraph) => (
         <p key={paragraph} class="prose">
-          {paragraph.split("`").map((part, index) => (index % 2 ? <code key={index}>{part}</code> : part))}
+          <CodeText text={paragraph} />
         </p>
       ))}
     </article>

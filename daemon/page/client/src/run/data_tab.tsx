@@ -47,7 +47,7 @@ export function DataTab({ run }: { run: JobDocument }) {
   return (
     <div class="below">
       <dl class="tiles">
-        <Count name="Rows" count={data.rows} note={data.format ? `as ${data.format}` : ""} />
+        <Count name="Rows" count={data.rows} note={data.format ? `format ${data.format}` : ""} />
         <Count name="Trained on" count={data.used} note="pairs" />
         <Count name="Held out" count={data.held_out} note="pairs" />
         <Count name="Cut" count={data.truncated} note="at the length limit" />

@@ -17,6 +17,7 @@ import { isClients, readLosses, readModel, readRanks } from "./spec";
 
 export function RunHead({ run }: { run: JobDocument }) {
   const { job } = run;
+  const losses = readLosses(run.spec);
   const [model, ranks] = [readModel(run.spec), readRanks(run.spec)];
   return (
     <header class="run-head">
@@ -26,7 +27,7 @@ export function RunHead({ run }: { run: JobDocument }) {
       <div class="run-title">
         <h1>{job.name}</h1>
         <StateMark state={job.state} />
-        <Loss parts={readLosses(run.spec)} />
+        {losses.length > 0 && <Loss parts={losses} />}
         {model && (
           <span class="soft" title={model}>
             {shortenModel(model)}

@@ -47,12 +47,17 @@ export function SpecTab({ run }: { run: JobDocument }) {
           {text ? <pre tabIndex={0}><Yaml text={text} /></pre> : run.spec === null && <p class="soft">This version of prefd does not understand it.</p>}
         </section>
         <div>
-          {claimed && <Claimed claimed={claimed} />}
+          {claimed && isClaimed(claimed) && <Claimed claimed={claimed} />}
           <OnDisk run={run} />
         </div>
       </div>
     </div>
   );
+}
+
+/** Whether a run has begun, or a file is known. */
+function isClaimed({ versions, plugins, data, file }: ClaimedSpec): boolean {
+  return [versions, plugins, data].some((facts) => Object.keys(facts).length > 0) || Boolean(file);
 }
 
 function Claimed({ claimed }: { claimed: ClaimedSpec }) {

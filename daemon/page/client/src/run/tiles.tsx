@@ -62,7 +62,7 @@ function roundSpeed(speed: number | null): number | null {
 
 function describeReference(run: JobDocument): Tile {
   const summary = run.precompute?.summary as { completions?: number; cached?: number } | undefined;
-  if (summary?.completions) return { name: "Reference", value: `${formatCount(summary.cached ?? 0)}/${formatCount(summary.completions)}`, note: "answers from the cache" };
+  if (summary?.completions) return { name: "Reference", value: `${formatCount(summary.cached ?? 0)}/${formatCount(summary.completions)}`, note: "from the cache" };
   const needless = run.training !== null || run.history.some((line) => line.state === "training");
   return { name: "Reference", value: needless ? "none" : "–", note: needless ? "the loss does without" : "not scored yet" };
 }

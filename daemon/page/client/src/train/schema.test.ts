@@ -38,7 +38,7 @@ test("a setting of the schema is a field of its kind", () => {
 
 test("a field tells its range, its limits, and the mapping that turns it on", () => {
   const fields = new Map(listFields(SCHEMA, ["loss"], ["sweep"]).map((field) => [field.path.join("."), field]));
-  assert.equal(fields.get("data.validation")?.range, "≥ 0 · < 1");
+  assert.equal(fields.get("data.validation")?.range, "≥\u00a00 · <\u00a01");
   assert.deepEqual(fields.get("training.newest")?.limits, { low: 0, high: null });
   assert.deepEqual(fields.get("training.qat.bits")?.group, ["training", "qat"]);
   assert.equal(fields.get("name")?.group, null);

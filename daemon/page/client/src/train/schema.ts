@@ -138,9 +138,9 @@ function resolve(root: Schema, node: Schema): Schema {
 
 function describeRange(node: Schema): string {
   const words = [];
-  if (node.exclusiveMinimum !== undefined) words.push(`> ${node.exclusiveMinimum}`);
-  if (node.minimum !== undefined) words.push(`≥ ${node.minimum}`);
-  if (node.exclusiveMaximum !== undefined) words.push(`< ${node.exclusiveMaximum}`);
-  if (node.maximum !== undefined) words.push(`≤ ${node.maximum}`);
+  if (node.exclusiveMinimum !== undefined) words.push(`>\u00a0${node.exclusiveMinimum}`);
+  if (node.minimum !== undefined) words.push(`≥\u00a0${node.minimum}`);
+  if (node.exclusiveMaximum !== undefined) words.push(`<\u00a0${node.exclusiveMaximum}`);
+  if (node.maximum !== undefined) words.push(`≤\u00a0${node.maximum}`);
   return words.join(" · ");
 }
