@@ -38,6 +38,8 @@ class Metric:
     """What it is, for the documentation."""
     heading: str = ""
     """Over its column in `prefd metrics`, in two lines; without one it is in the JSON only."""
+    optional: bool = False
+    """Whether that column is left out where no line has it."""
     label: str = ""
     """Its name in the short lines of `prefd watch`, `show` and `events`; without one it is not in them."""
     better: Literal["higher", "lower"] | None = None
@@ -198,7 +200,17 @@ METRICS: Mapping[str, Metric] = {
             "Adding up",
             "s",
             meaning="of a job of several ranks: seconds that the first has waited for the others' gradients and added them up",
+            heading="reduce_\nseconds",
             better="lower",
+            optional=True,
+        ),
+        Metric(
+            "ranks",
+            "Ranks",
+            "processes",
+            meaning="of a job of several ranks: how many have shared the step",
+            heading="\nranks",
+            optional=True,
         ),
         Metric(
             "peak_memory_gb",

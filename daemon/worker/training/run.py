@@ -34,6 +34,7 @@ from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.samples import Samples
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.daemon.worker.training.selection import Selection
+from prefd.daemon.worker.training.shared_steps import describe_ranks
 from prefd.daemon.worker.training.step_keeper import SCORE_BYTES, StepKeeper, count_score_bytes, restore_rescued
 from prefd.daemon.worker.training.trainer import Trainer
 from prefd.daemon.worker.training.zero_gradient import describe_zero_gradients
@@ -190,7 +191,8 @@ class Run:
 
     def _run_steps(self, stop: StopEvent) -> None:
         total = self.schedule.total_steps
-        report = Reporter(self.job.run, "training", total, "steps", self.step - (self.unfinished is not None))
+        done = self.step - (self.unfinished is not None)
+        report = Reporter(self.job.run, "training", total, "steps", done, note=describe_ranks(self.trainer.ranks))
         passes = self.trainer.passes
         if passes is not None:
             self._size_passes(passes.follow_record(self.step))

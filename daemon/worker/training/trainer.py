@@ -99,7 +99,7 @@ class Trainer:
                 number, len(examples), len(own), keep_arrays(total), self.model, self.optimizer
             )
             self.ranks.add_metrics(mean)
-            sharing = {"reduce_seconds": time.monotonic() - summing_began}
+            sharing = {"reduce_seconds": time.monotonic() - summing_began, "ranks": self.ranks.crew.size}
         metrics = mean.means() | {"grad_norm": measure_global_norm(total)} | sharing
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
             raise NotFinite(
