@@ -135,6 +135,8 @@ class Timing:
     """For one check of `prefd selftest` that a worker makes; most take seconds, and a large model of the user's minutes."""
     bucket_check: float = 15.0
     """For `prefd doctor` to have an answer from the shared cache."""
+    host_check: float = 300.0
+    """For `prefd doctor` to try one machine of `[distributed]`: a large model's checksum takes a minute there, the first time."""
     event_check: float = 5.0
     """For a file event to reach `prefd doctor`."""
 

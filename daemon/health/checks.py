@@ -20,6 +20,7 @@ from prefd.daemon.control.status import SettingsInForce
 from prefd.daemon.health.condition_checks import check_memory, check_power
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.health.home_checks import check_disk, check_home
+from prefd.daemon.health.host_checks import check_hosts
 from prefd.daemon.health.machine_checks import check_limits, check_service, check_socket, check_watch
 from prefd.daemon.health.page_checks import check_page
 from prefd.daemon.home import lock
@@ -362,6 +363,7 @@ CHECKS: tuple[Callable[[Home, Timing], Iterator[HealthFinding]], ...] = (
     check_page,
     check_cache,
     check_shared_cache,
+    check_hosts,
 )
 
 

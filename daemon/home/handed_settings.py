@@ -6,16 +6,18 @@ plugin that has begun to crash since, disturbs no job that runs. A worker of a c
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from prefd.daemon.home.hosts import BadHosts, Host, check_hosts, read_hostfile
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.settings import Config
+from prefd.daemon.home.settings import Config, ConfigError
+from prefd.daemon.machine.files import expand_user
 
 VARIABLE = "PREFD_SETTINGS"
 
@@ -35,13 +37,29 @@ class HandedSettings:
     """What to compute on: auto, cpu or gpu."""
     rank_timeout: float = 120.0
     """For so many seconds a rank may say nothing."""
+    hosts: tuple[Host, ...] = ()
+    """The machines that ranks may run on; none where this one is all."""
+    hostfile: str = ""
+    """The path of the file that lists them, where config.toml names one."""
+    backend: Literal["ring", "jaccl", "nccl"] = "ring"
+    """What adds gradients up."""
 
     @classmethod
     def from_config(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
         """Make those of `config`, with these plugins left out."""
         plugins = tuple(map(str, config.plugin_files(home)))
-        timeout = config.distributed.timeout_seconds
-        return cls(plugins, config.cache_url, config.parallel, excluded or {}, config.worker.device, timeout)
+        ranks = config.distributed
+        return cls(
+            plugins,
+            config.cache_url,
+            config.parallel,
+            excluded or {},
+            config.worker.device,
+            ranks.timeout_seconds,
+            tuple(ranks.hosts),
+            str(home.root / expand_user(ranks.hostfile)) if ranks.hostfile else "",
+            ranks.backend,
+        )
 
     @classmethod
     def read(cls, home: Home) -> HandedSettings:
@@ -49,7 +67,7 @@ class HandedSettings:
         text = os.environ.get(VARIABLE)
         if text is not None:
             try:
-                return TypeAdapter(cls).validate_json(text)
+                return ADAPTER.validate_json(text)
             except ValidationError:  # of another version of prefd
                 pass
         return cls.from_config(Config.load(home), home)
@@ -64,6 +82,18 @@ class HandedSettings:
         """Return the paths of the plugin files."""
         return [Path(each) for each in self.plugins]
 
+    def list_hosts(self) -> tuple[Host, ...]:
+        """List the machines that ranks may run on, of config.toml or of its hostfile. Raises ConfigError."""
+        try:
+            hosts = read_hostfile(Path(self.hostfile)) if self.hostfile else self.hosts
+            check_hosts(hosts)
+        except BadHosts as error:
+            raise ConfigError(str(error)) from None
+        return hosts
+
     def environment(self) -> dict[str, str]:
         """Return the variable that hands them over."""
-        return {VARIABLE: json.dumps(asdict(self))}
+        return {VARIABLE: ADAPTER.dump_json(self).decode()}
+
+
+ADAPTER = TypeAdapter(HandedSettings)

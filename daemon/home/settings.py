@@ -6,18 +6,19 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from prefd.daemon.errors import PrefdError
+from prefd.daemon.home.hosts import Host
 from prefd.daemon.home.layout import Home, explain_dangling
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.machine.files import expand_user
 from prefd.daemon.text.parse import parse
 from prefd.daemon.text.parsed import MAX_BYTES, ParseError
 from prefd.daemon.text.sizes import format_size
-from prefd.daemon.text.strict_model import SpecModel
+from prefd.daemon.text.strict_model import SpecModel, refuse
 from prefd.daemon.text.validation_faults import explain_faults
 from prefd.daemon.text.wording import compose
 
@@ -112,6 +113,22 @@ class DistributedConfig(SpecModel):
     timeout_seconds: float = Field(
         120.0, gt=0, description="a job of several ranks is begun again when one says nothing for so long"
     )
+    hosts: list[Host] = Field(
+        [], description='machines that `ranks` spans, this one first: {ssh = "studio-2", ips = ["192.168.1.11"]}'
+    )
+    hostfile: str = Field(
+        "", description="or a file that lists them, as mlx.distributed_config writes it, relative to this folder"
+    )
+    backend: Literal["ring", "jaccl", "nccl"] = Field(
+        "ring", description="what adds gradients up; jaccl and nccl were never tried"
+    )
+
+    @model_validator(mode="after")
+    def require_one_list(self) -> Self:
+        """Refuse two lists of hosts."""
+        if self.hosts and self.hostfile:
+            refuse([(("hostfile",), "hosts are listed already; leave one of the two out", self.hostfile)])
+        return self
 
 
 Count = Annotated[int, Field(ge=1)]

@@ -167,7 +167,7 @@ class JobSpec(SpecModel):
     training: TrainingSpec | None = Field(None, description="how it is trained; left out, the job fills the cache only")
     ranks: Annotated[int, Field(ge=1, le=64)] | Literal["all"] = Field(
         1,
-        description="processes that share its passes on this machine's cores; all: one for each. A CPU's numbers change by rounding",
+        description="processes that share its passes, on this machine's cores or on those that config.toml lists; all: one for each. Numbers change by rounding",
     )
     output: OutputSpec = Field(OutputSpec(), description="what it leaves besides the adapter")
     report_to: list[ReporterName] | None = Field(

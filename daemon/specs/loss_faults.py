@@ -43,12 +43,21 @@ def faults_of_losses(losses: Mapping[str, LossSpec], catalog: Catalog | None) ->
 
 
 def faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[TextFault]:
-    """Refuses `batch_tokens` for a loss that looks across its batch, which must not be cut."""
-    if catalog is None or spec.training is None or spec.training.batch_tokens is None:
+    """Refuses `batch_tokens`, and several ranks, for a loss that looks across its batch, which must not be cut."""
+    if catalog is None or spec.training is None:
         return []
+    asked = {
+        "training.batch_tokens": spec.training.batch_tokens is not None,
+        "ranks": isinstance(spec.ranks, int) and spec.ranks > 1,
+    }
     indivisible = [loss.name for loss in spec.losses.values() if not catalog.losses[loss.name].batch_independent]
     reason = "looks across its batch, which is training.batch_size pairs and is never cut; leave it out"
-    return [TextFault(f"{name} {reason}", "training.batch_tokens") for name in indivisible[:1]]
+    return [
+        TextFault(f"{name} {reason}", place)
+        for name in indivisible[:1]
+        for place, is_asked in asked.items()
+        if is_asked
+    ]
 
 
 def describe_mixed(unpaired: str, paired: str) -> str:

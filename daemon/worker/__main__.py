@@ -3,8 +3,9 @@
 Phases (`precompute`, `training`) leave an outcome in the job's folder and exit with a `WorkerExit`; where the daemon has given
 them a line, they wait for the phase that follows (prefd.daemon.runs.next_phase). The other tasks read
 their input (worker_tasks/inputs.py) as JSON from stdin and print one JSON document (worker_tasks/answers.py); with exit
-code 1 it is {"error": what is wrong, in words}. `catalog` prints a line before it imports a plugin, too. `look` stays, and answers
-the questions of worker_tasks/looks.py.
+code 1 it is {"error": what is wrong, in words}. `catalog` prints a line before it imports a plugin, too; `try-host` one for each thing
+that it has tried. `look` stays, and answers the questions of worker_tasks/looks.py. `rank` and `far-rank` do what another worker tells
+them over stdin, on the same machine or from another.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.worker import stopping
-from prefd.daemon.worker.ranks.count import RANK, begin_ranks, count_ranks
+from prefd.daemon.worker.ranks.count import RANK, count_ranks
+from prefd.daemon.worker.ranks.seats import Seat, begin_ranks, plan_seats
+from prefd.daemon.worker.ranks.ssh import TASK as FAR_RANK
+from prefd.daemon.worker.ranks.welcome import Welcome
 
 if TYPE_CHECKING:
     from prefd.daemon.worker_tasks.inputs import WorkerInput
@@ -46,47 +50,88 @@ LEAVE_SECONDS = 5.0
 def main(arguments: list[str] | None = None) -> int:
     """Run the task that the command line names, and return the process's exit code."""
     parser = argparse.ArgumentParser(prog="prefd.daemon.worker")
-    parser.add_argument("task", choices=[*PHASES, "rank", "catalog", "look", *ANSWERS])
+    parser.add_argument("task", choices=[*PHASES, "rank", FAR_RANK, "catalog", "look", "try-host", *ANSWERS])
     parser.add_argument("--home", type=Path, default=NO_HOME)
     parser.add_argument("--job", type=int, default=0)
     parser.add_argument("--next-phase", type=int, metavar="DESCRIPTOR")
     parser.add_argument("--idle", type=float, default=300.0, metavar="SECONDS")
     options = parser.parse_args(arguments)
+    if options.task == FAR_RANK:
+        return begin_far_rank()
     rank = f"[rank {os.environ.get(RANK)}] " if options.task == "rank" else ""
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s {rank}%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    cpus.apply_limits()  # before there is a thread
-    open_files.raise_limit()
+    prepare_process(rank)
     if options.task in PHASES:
-        begin_ranks(find_ranks(Home(options.home), options.job))
-    halvings = RunDir(Home(options.home).job(options.job)).batches.halvings if options.task in PHASES else 0
-    mlx_environment.prepare(halvings)  # this and the next before anything imports mlx
-    blas.preload()
-    if options.task in PHASES:
-        try:
-            choose_device(options.home)
-            from prefd.daemon.worker.phases import run_phases
-        except EXPECTED as error:
-            log.error("%s", error)
-            return WorkerExit.NO_DEVICE
-        except Exception as error:
-            log.exception("a worker cannot start")
-            log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
-            return WorkerExit.NOT_READY
-
-        line = None if options.next_phase is None else NextPhase(options.next_phase)
-        return run_phases(options.task, options.home, options.job, line)
+        begin_ranks(find_seats(Home(options.home), options.job))
+        prepare_mlx(RunDir(Home(options.home).job(options.job)).batches.halvings)
+        return begin_phases(options)
+    prepare_mlx()
     if options.task == "rank":
         choose_device(options.home)
         from prefd.daemon.worker.rank_process import run_rank
 
         return run_rank(options.home, options.job, sys.stdin.buffer, sys.stdout.buffer)
+    return answer_task(options)
+
+
+def prepare_process(rank: str = "") -> None:
+    """Prepare this process, which has no thread yet, for its task; `rank` begins each line of its log."""
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s {rank}%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    cpus.apply_limits()
+    open_files.raise_limit()
+
+
+def prepare_mlx(halvings: int = 0) -> None:
+    """Prepare for MLX, before anything imports it."""
+    mlx_environment.prepare(halvings)
+    blas.preload()
+
+
+def begin_phases(options: argparse.Namespace) -> int:
+    """Run the phases of a job from the one that the command line names on, and return the process's exit code."""
+    try:
+        choose_device(options.home)
+        from prefd.daemon.worker.phases import run_phases
+    except EXPECTED as error:
+        log.error("%s", error)
+        return WorkerExit.NO_DEVICE
+    except Exception as error:
+        log.exception("a worker cannot start")
+        log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
+        return WorkerExit.NOT_READY
+
+    line = None if options.next_phase is None else NextPhase(options.next_phase)
+    return run_phases(options.task, options.home, options.job, line)
+
+
+def begin_far_rank() -> int:
+    """Be a rank of a job that is another machine's, and return the process's exit code."""
+    try:
+        welcome = Welcome.read(sys.stdin.buffer)
+        welcome.settle()
+        prepare_process(f"[rank {welcome.rank}] ")
+        prepare_mlx(welcome.halvings)
+        choose_device(NO_HOME)
+    except EXPECTED as error:
+        print(error, file=sys.stderr)
+        return WorkerExit.FAILED
+    from prefd.daemon.worker.rank_process import run_far_rank
+
+    return run_far_rank(welcome, sys.stdin.buffer, sys.stdout.buffer)
+
+
+def answer_task(options: argparse.Namespace) -> int:
+    """Answer what the task asks, as one JSON document or, of some tasks, line by line, and return the process's exit code."""
     answers = sys.stdout
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what a plugin prints is not part of the answer
             if options.task == "look":
                 choose_device(options.home)
                 answer_questions(options.home, answers, options.idle)
+                return WorkerExit.DONE
+            if options.task == "try-host":
+                choose_device(options.home)
+                try_host(options.home, answers)
                 return WorkerExit.DONE
             if options.task == "catalog":
                 answer = list_plugins(options.home, answers)
@@ -120,13 +165,16 @@ def run_process() -> None:
     sys.exit(code)
 
 
-def find_ranks(home: Home, job_id: int) -> int:
-    """Count the ranks that the job's spec wants here; 1 where it cannot be read, which the phase itself tells."""
+def find_seats(home: Home, job_id: int) -> list[Seat]:
+    """Find where the ranks are that the job's spec wants; one where that cannot be read, which the phase itself tells."""
     try:
         spec, settings = read_frozen_spec(RunDir(home.job(job_id))), HandedSettings.read(home)
+        if spec.ranks == 1:
+            return []
+        hosts = settings.list_hosts()
+        return plan_seats(count_ranks(spec.ranks, settings.device, len(cpus.usable_cpus()), hosts), hosts)
     except (OSError, ValueError, *EXPECTED):
-        return 1
-    return count_ranks(spec.ranks, settings.device, len(cpus.usable_cpus()))
+        return []
 
 
 def choose_device(home: Path) -> None:
@@ -157,6 +205,20 @@ def answer_questions(home: Path, answers: TextIO, idle_s: float) -> None:
     from prefd.daemon.worker.look.serving import serve
 
     serve(Home(home), sys.stdin.fileno(), answers, idle_s)
+
+
+def try_host(home: Path, answers: TextIO) -> None:
+    """Try a machine that ranks may run on, and write a line about each thing that was tried."""
+    from prefd.daemon.worker.ranks import trial as trials
+    from prefd.daemon.worker_tasks.host_trials import HostTrial, TrialFinding
+
+    trial = read_input(HostTrial)
+    seats = [Seat(rank=0, host=trial.own), Seat(rank=1, here=False, host=trial.host, numbers=[1])]
+
+    def tell(finding: TrialFinding) -> None:
+        print(finding.model_dump_json(), file=answers, flush=True)
+
+    trials.try_host(seats, HandedSettings.read(Home(home)), trial.models, Home(home), tell)
 
 
 def import_everything(_: Path) -> dict[str, Any]:

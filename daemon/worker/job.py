@@ -52,9 +52,9 @@ class SpecifiedJob:
         return HandedSettings.read(self.home).parallel
 
     @cached_property
-    def rank_timeout(self) -> float:
-        """Return for how many seconds a rank may say nothing. Raises `ConfigError` for a config.toml that cannot be read."""
-        return HandedSettings.read(self.home).rank_timeout
+    def settings(self) -> HandedSettings:
+        """Return what the worker runs with. Raises `ConfigError` for a config.toml that cannot be read."""
+        return HandedSettings.read(self.home)
 
     @cached_property
     def loss(self) -> Objective:

@@ -22,7 +22,7 @@ from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import memory
 from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
-from prefd.daemon.worker.ranks.crew import LostRank
+from prefd.daemon.worker.ranks.mate import LostRank
 from prefd.daemon.worker.reference.precompute import precompute
 from prefd.daemon.worker.training.plan import refuse_untrainable
 from prefd.daemon.worker.training.train import train

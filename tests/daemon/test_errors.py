@@ -20,6 +20,8 @@ PARTS = {
     "BadSeal": "is logged, and an earlier state taken",
     "StateTooLarge": "is logged, and the state is not kept",
     "BrokenFrame": "is logged, and the rank that sent it counts as lost",
+    "NoFrame": "becomes a LostRank that says what may have printed it",
+    "BadHosts": "becomes a ConfigError",
     "LostRing": "becomes a LostRank that says whose end it was",
     "BadHeader": "goes on behind the file's name",
     "NoWindows": "is a warning of the report, or the reason for which a reference is refused",

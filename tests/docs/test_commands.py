@@ -21,7 +21,7 @@ from support.paths import ROOT
 
 OTHERS = {
     *("mkdir", "cd", "sed", "systemctl", "loginctl", "launchctl", "socat", "python", "pytest", "twine", ".", "api()"),
-    *("towncrier", "git", "uv", "ssh", "export"),
+    *("towncrier", "git", "uv", "ssh", "ssh-keygen", "ssh-copy-id", "rsync", "export"),
 }
 """Programs whose command lines are not prefd's to check."""
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -6,11 +6,21 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import mlx.core as mx
+import numpy as np
+import pytest
+
 from prefd.daemon.home.handed_settings import HandedSettings
+from prefd.daemon.home.hosts import Host
 from prefd.daemon.worker.job import RunningJob
 from support.fake_worker import wait_for
+from support.jobs_on_disk import metrics
+
+NOT_COMPARED = {"tokens_per_second", "peak_memory_gb", "reduce_seconds", "rewards/accuracies"}
+"""Times and sizes; and at step 1 the margins are nothing but rounding, so who wins is chance."""
 
 
 @dataclass
@@ -28,15 +38,15 @@ class RankRun:
     def other_ranks(self) -> list[int]:
         """The process ids of the other ranks, once they have been started."""
         wait_for(lambda: "are starting (pids" in self.log, 60)
-        found = re.findall(r"are starting \(pids ([\d, ]+)\)", self.log)
-        return [int(each) for each in found[-1].split(",")]
+        found = re.findall(r"are starting \(pids (.+)\)", self.log)
+        return [int(each.split()[0]) for each in found[-1].split(",")]
 
     def wait(self) -> int:
         """Its exit code."""
         return self.process.wait(120)
 
 
-def start_phase(job: RunningJob, phase: str, timeout: float = 60.0) -> RankRun:
+def start_phase(job: RunningJob, phase: str, timeout: float = 60.0, hosts: tuple[Host, ...] = ()) -> RankRun:
     """Starts the worker of a phase; a rank may say nothing for `timeout` seconds."""
     with job.run.log.open("ab") as log:
         process = subprocess.Popen(
@@ -59,7 +69,7 @@ def start_phase(job: RunningJob, phase: str, timeout: float = 60.0) -> RankRun:
             cwd=job.run.root,
             text=True,
             start_new_session=True,
-            env=os.environ | HandedSettings(rank_timeout=timeout).environment(),
+            env=os.environ | HandedSettings(rank_timeout=timeout, hosts=hosts).environment(),
         )
     return RankRun(job, process)
 
@@ -68,3 +78,19 @@ def is_running(pid: int) -> bool:
     """Whether there is such a process, and it is no zombie."""
     status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
     return bool(status.strip()) and not status.startswith("Z")
+
+
+def adapter_of(job: RunningJob) -> Mapping[str, mx.array]:
+    """The tensors of the adapter that a job has left."""
+    loaded = mx.load(str(job.run.adapter / "adapters.safetensors"))
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def require_same_numbers(job: RunningJob, alone: RunningJob) -> None:
+    """Has a job the numbers of another, but for rounding."""
+    for line, expected in zip(metrics(job), metrics(alone), strict=True):
+        for name in expected.keys() - NOT_COMPARED:
+            assert line[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-5), name
+    for name, values in adapter_of(alone).items():
+        assert np.allclose(np.array(adapter_of(job)[name]), np.array(values), atol=1e-4), name

@@ -1,140 +1,108 @@
-"""Crew is the other ranks of a job, as its worker sees them: it starts them, tells them what to do, and says who was lost and why.
+"""Crew is the other ranks of a job, as its worker sees them: it tells them what to do, and says who was lost and why.
 
-Each is a process of its own, with a pipe to and from it. The end of its input is its lifeline: however this process ends, the
-others end at once.
+The end of a rank's input is its lifeline: however this process ends, the others end at once.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import queue
 import secrets
-import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
-from prefd.daemon.errors import PrefdError
-from prefd.daemon.machine.processes import describe_exit
-from prefd.daemon.worker.ranks.count import read_ranks, read_shares
-from prefd.daemon.worker.ranks.frames import Array, BrokenFrame, Frame, read_frame, write_frame
-from prefd.daemon.worker.ranks.ring import LostRing, Ring, RingPlace
+from prefd.daemon.worker.ranks.channel import BEAT_SECONDS
+from prefd.daemon.worker.ranks.mate import CAUSE_SECONDS, LostRank, Mate
+from prefd.daemon.worker.ranks.meeting import Meeting, find_neighbour
+from prefd.daemon.worker.ranks.ring import LostRing, Ring
+from prefd.daemon.worker.ranks.ring_place import RingPlace
+from prefd.daemon.worker.ranks.seats import Seat, list_ips
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 60
 """For all ranks to find each other, once each has loaded what it needs."""
-CAUSE_SECONDS = 1.0
-"""For the first of several deaths to be known: those of the others are its consequences."""
 LOOK_SECONDS = 0.5
 LEAVE_SECONDS = 2.0
-
-
-class LostRank(PrefdError):
-    """A rank has ended, or says nothing any more; the message says which, and how. What was computed last is not whole."""
-
-
-class Mate:
-    """Mate is one of the other ranks: its process, what it has said, and when."""
-
-    def __init__(self, rank: int, process: subprocess.Popen[bytes]) -> None:
-        self.rank = rank
-        self.process = process
-        self.frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        """What it has said besides beats; None at its end."""
-        self.heard_at = time.monotonic()
-        self.owes = 0
-        """How many of its commands it has not answered."""
-        self.words = ""
-        """The error that it ended with, as it said it."""
-        threading.Thread(target=self._listen, name=f"rank-{rank}", daemon=True).start()
-
-    def tell(self, head: Mapping[str, Any], arrays: Sequence[Array] = ()) -> None:
-        """Send a command, which it will answer. Raises LostRank."""
-        assert self.process.stdin is not None
-        self.owes += 1
-        self.heard_at = time.monotonic()
-        try:
-            write_frame(self.process.stdin, head, arrays)
-        except OSError as error:
-            raise LostRank(self.describe_end()) from error
-
-    def hear(self) -> Frame:
-        """Wait for its next answer. Raises LostRank where it ends before."""
-        frame = self.frames.get()
-        if frame is None:
-            raise LostRank(self.describe_end())
-        self.owes -= 1
-        return frame
-
-    @property
-    def has_answered(self) -> bool:
-        """Return whether it has answered something that was not heard yet, or has ended."""
-        return not self.frames.empty()
-
-    def describe_end(self) -> str:
-        """Say how it ended; waits a moment for that."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(CAUSE_SECONDS)
-        code = self.process.returncode
-        if self.words:
-            return f"rank {self.rank} failed: {self.words}"
-        if code is None:
-            return f"rank {self.rank} (pid {self.process.pid}) has closed its pipe"
-        if code < 0:
-            return f"rank {self.rank} (pid {self.process.pid}) died of {describe_exit(code)}"
-        return f"rank {self.rank} (pid {self.process.pid}) ended with exit code {code}; what it said is above"
-
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        try:
-            while (frame := read_frame(self.process.stdout)) is not None:
-                self.heard_at = time.monotonic()
-                if "failed" in frame.head:
-                    self.words = str(frame.head["failed"])
-                elif "beat" not in frame.head:
-                    self.frames.put(frame)
-        except (BrokenFrame, OSError, ValueError) as error:
-            log.warning("rank %d: %s", self.rank, error)
-        self.frames.put(None)
 
 
 class Crew:
     """Crew is all other ranks of a job; this process is rank 0. `timeout`: nobody may say nothing for so many seconds."""
 
-    def __init__(self, mates: Sequence[Mate], timeout: float) -> None:
+    def __init__(self, mates: Sequence[Mate], timeout: float, seats: Sequence[Seat], backend: str = "ring") -> None:
         self.mates = list(mates)
         self.timeout = timeout
+        self.seats = seats
+        self.backend = backend
         self.ring: Ring | None = None
         self.cause = ""
         """Why ranks were ended here, where they were."""
         self._summing_since: float | None = None
         self._closed = threading.Event()
         threading.Thread(target=self._watch, name="ranks-watch", daemon=True).start()
+        if self.is_far:
+            threading.Thread(target=self._beat, name="ranks-beats", daemon=True).start()
 
     @property
     def size(self) -> int:
         """Return how many ranks there are, this one too."""
         return len(self.mates) + 1
 
+    @property
+    def is_far(self) -> bool:
+        """Return whether any rank is on another machine."""
+        return any(mate.seat.name for mate in self.mates)
+
+    def describe_size(self) -> str:
+        """Say how many ranks there are, and on which machines, where they are on several."""
+        names = list(dict.fromkeys(mate.seat.name for mate in self.mates if mate.seat.name))
+        return f"{self.size} ranks" + (f", here and on {', '.join(names)}" if names else "")
+
+    def drop(self, mate: Mate) -> None:
+        """Go on without a rank."""
+        self.mates.remove(mate)
+        end_mates([mate])
+
     def join_ring(self) -> None:
-        """Make a ring of all ranks. Raises LostRank."""
-        place = RingPlace(0, tuple(find_addresses(self.size)), secrets.token_hex(16))
+        """Make a ring of all ranks. Raises LostRank, where one cannot reach the next too."""
+        addresses = self._meet()
+        place = RingPlace(0, addresses, secrets.token_hex(16), self.backend, self._list_rdma(), self.is_far)
         for mate in self.mates:
-            mate.tell({"do": "join", "rank": mate.rank, "addresses": place.addresses, "nonce": place.nonce})
-        log.info(
-            "ranks: joining %s; where that takes %d s, this worker ends", ", ".join(place.addresses), START_SECONDS
-        )
+            mate.tell({"do": "join", "place": place.seen_by(mate.rank).to_json()})
+        listed = ", ".join(each for rank in addresses for each in rank)
+        log.info("ranks: joining %s; where that takes %d s, this worker ends", listed, START_SECONDS)
         with self._explained():
             self.ring = Ring.join(place, START_SECONDS)
         for mate in self.mates:
             mate.hear()
+
+    def _meet(self) -> tuple[tuple[str, ...], ...]:
+        """Find an address for each rank at which nothing listens, and on which the one before it reaches it. Raises LostRank."""
+        ips = list_ips(self.seats)
+        with Meeting(ips[0]) as meeting:
+            for mate in self.mates:
+                mate.tell({"do": "meet", "ips": list(ips[mate.rank])})
+            met = [meeting.addresses, *(tuple(mate.hear().head["addresses"]) for mate in self.mates)]
+            for mate in self.mates:
+                mate.tell({"do": "look", "at": list(met[(mate.rank + 1) % self.size])})
+            found = [find_neighbour(met[1 % self.size]), *(mate.hear().head["trouble"] for mate in self.mates)]
+            for mate in self.mates:
+                mate.tell({"do": "part"})
+            for mate in self.mates:
+                mate.hear()
+        for rank, trouble in enumerate(found):
+            if trouble:
+                other = (rank + 1) % self.size
+                raise LostRank(
+                    f"rank {rank} ({self.seats[rank].where}) cannot reach rank {other} ({self.seats[other].where}): {trouble}; look at "
+                    "the ips in [distributed], and at the firewall there: it has to let Python take connections"
+                )
+        return tuple(met)
+
+    def _list_rdma(self) -> tuple[Sequence[object], ...]:
+        return tuple(seat.host.rdma if seat.host else [] for seat in self.seats)
 
     @contextmanager
     def summing(self) -> Iterator[Ring]:
@@ -160,11 +128,12 @@ class Crew:
         while time.monotonic() < deadline:
             if self.cause:
                 return self.cause
-            ended = [mate for mate in self.mates if mate.process.poll() is not None]
-            if ended:
-                return min(ended, key=lambda mate: (mate.process.returncode >= 0, mate.rank)).describe_end()
+            victims = [mate for mate in self.mates if mate.is_victim]
+            if victims:
+                return min(victims, key=lambda mate: (mate.process.returncode >= 0, mate.rank)).describe_end()
             time.sleep(0.02)
-        return error
+        ended = [mate for mate in self.mates if mate.process.poll() is not None]
+        return ended[0].describe_end() if ended else error
 
     def _watch(self) -> None:
         """End ranks that say nothing any more, so that nobody waits for them without an end."""
@@ -173,9 +142,16 @@ class Crew:
             silent = [mate for mate in self.mates if mate.owes and now - mate.heard_at > self.timeout]
             summing = self._summing_since
             if silent and (summing is None or now - summing > min(self.timeout, LOOK_SECONDS)):
-                self._end(silent, f"rank {silent[0].rank} said nothing for {self.timeout:g} s")
+                self._end(silent, f"{silent[0].name} said nothing for {self.timeout:g} s")
             elif summing is not None and now - summing > self.timeout:
                 self._end(self.mates, f"the ranks' sum did not come within {self.timeout:g} s")
+
+    def _beat(self) -> None:
+        """Let ranks of other machines know that this process is there: nobody tells them when a network is cut."""
+        while not self._closed.wait(BEAT_SECONDS):
+            for mate in list(self.mates):
+                if mate.seat.name:
+                    mate.beat()
 
     def _end(self, mates: Sequence[Mate], cause: str) -> None:
         self.cause = self.cause or cause
@@ -187,60 +163,19 @@ class Crew:
     def close(self) -> None:
         """End the other ranks: they end by themselves when nobody speaks to them any more, or are killed."""
         self._closed.set()
-        for mate in self.mates:
-            with suppress(OSError):
-                assert mate.process.stdin is not None
-                mate.process.stdin.close()
-        deadline = time.monotonic() + LEAVE_SECONDS
-        for mate in self.mates:
-            try:
-                mate.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                mate.process.kill()
-                mate.process.wait()
+        end_mates(self.mates)
 
 
-@contextmanager
-def start_crew(home: Path, job_id: int, timeout: float) -> Iterator[Crew]:
-    """Start the other ranks of a job on this machine, and end them behind the block.
-
-    Each has a session of its own: what stops this worker is not to end them before it has saved what they computed.
-    """
-    size, shares = read_ranks(), read_shares()
-    with ExitStack() as stack:
-        mates = []
-        for rank in range(1, size):
-            process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-X",
-                    "utf8",
-                    "-P",
-                    "-m",
-                    "prefd.daemon.worker",
-                    "rank",
-                    "--home",
-                    str(home),
-                    "--job",
-                    str(job_id),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                start_new_session=True,
-                env=os.environ | shares[rank] | {"PREFD_PARENT": str(os.getpid())},
-            )
-            stack.callback(process.kill)
-            mates.append(Mate(rank, process))
-        crew = Crew(mates, timeout)
-        stack.callback(crew.close)
-        log.info(
-            "ranks: %d others are starting (pids %s)", size - 1, ", ".join(str(mate.process.pid) for mate in mates)
-        )
-        yield crew
-
-
-def find_addresses(size: int) -> list[str]:
-    """Find an address of this machine for each rank on which nothing listens."""
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(size)]
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in listeners]
+def end_mates(mates: Sequence[Mate]) -> None:
+    """End these ranks."""
+    for mate in mates:
+        with suppress(OSError, ValueError):
+            assert mate.process.stdin is not None
+            mate.process.stdin.close()
+    deadline = time.monotonic() + LEAVE_SECONDS
+    for mate in mates:
+        try:
+            mate.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            mate.process.kill()
+            mate.process.wait()

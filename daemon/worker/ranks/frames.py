@@ -25,6 +25,10 @@ class BrokenFrame(Exception):
     """BrokenFrame is raised for what comes over a pipe and is no whole frame: its writer has ended, or something else has written too."""
 
 
+class NoFrame(BrokenFrame):
+    """NoFrame is raised for what cannot be a frame at all: something else has written to the pipe."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """Frame is one message: what it says, and the arrays that it brings."""
@@ -53,7 +57,7 @@ def read_frame(stream: IO[bytes]) -> Frame | None:
         raise BrokenFrame("a frame was cut off in its lengths")
     head_length, rest_length = LENGTHS.unpack(start)
     if head_length > LONGEST_HEAD:
-        raise BrokenFrame(f"a frame cannot have a head of {head_length} bytes: something else has written to the pipe")
+        raise NoFrame(f"a frame cannot have a head of {head_length} bytes: something else has written to the pipe")
     text, rest = stream.read(head_length), stream.read(rest_length)
     if len(text) < head_length or len(rest) < rest_length:
         raise BrokenFrame("a frame was cut off")

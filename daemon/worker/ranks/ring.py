@@ -8,10 +8,7 @@ sum brings along the step, the pairs and a checksum of the weights, which must b
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import signal
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_unflatten
 
+from prefd.daemon.worker.ranks.ring_place import RingPlace, find_stream, offered_place
 from prefd.daemon.worker.scoring.trunk import list_arrays
 
 CHUNK_BYTES = 256 * 2**20
@@ -28,30 +26,10 @@ CHUNK_BYTES = 256 * 2**20
 STEPS = 2**16
 """Step numbers are compared below this: float32 has every whole number up to 2²⁴, of which many ranks take a multiple."""
 HALF = 2**16
-VARIABLES = ("MLX_RANK", "MLX_HOSTFILE", "MLX_WORLD_SIZE", "MLX_IBV_DEVICES", "MLX_JACCL_COORDINATOR")
-"""What MLX finds a group by: what somebody has set for another program is not taken up."""
-OLDEST_MLX = (0, 32, 2)
-"""Before it, a ring whose peer has died waits for ever."""
 
 
 class LostRing(Exception):
     """The ring is broken, or its ranks do not agree. No further sum may be tried in this process: it would never return."""
-
-
-@dataclass(frozen=True)
-class RingPlace:
-    """RingPlace says which rank of a ring a process is, and where they all listen."""
-
-    rank: int
-    addresses: tuple[str, ...]
-    """`ip:port` of each rank."""
-    nonce: str
-    """Made anew for each ring: what has another belongs to another ring."""
-
-    @property
-    def size(self) -> int:
-        """Return how many ranks the ring has."""
-        return len(self.addresses)
 
 
 @dataclass(frozen=True)
@@ -70,9 +48,13 @@ class Stamp:
 class Ring:
     """Ring is this process's place in a group that was joined."""
 
-    def __init__(self, group: Any, size: int) -> None:
+    def __init__(self, group: Any, place: RingPlace) -> None:
         self._group = group
-        self.size = size
+        self._place = place
+        self._stream = find_stream(place)
+        self.size = place.size
+        self.has_drifted = False
+        """Whether the ranks' weights were not the same to the last bit in the last sum, where that may be."""
 
     @classmethod
     def join(cls, place: RingPlace, seconds: int) -> Ring:
@@ -81,31 +63,25 @@ class Ring:
         MLX waits for them without an end, and holds Python up meanwhile: after so many seconds the system ends this process
         (SIGALRM).
         """
-        for name in VARIABLES:
-            os.environ.pop(name, None)
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as hosts:
-            json.dump([[address] for address in place.addresses], hosts)
-            hosts.flush()
-            os.environ |= {"MLX_RANK": str(place.rank), "MLX_HOSTFILE": hosts.name}
+        with offered_place(place):
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(seconds)
             try:
-                group = mx.distributed.init(strict=True, backend="ring")
+                group = mx.distributed.init(strict=True, backend=place.backend)
             except RuntimeError as error:
                 raise LostRing(f"the ranks cannot reach each other: {error}") from error
             finally:
                 signal.alarm(0)
-                for name in ("MLX_RANK", "MLX_HOSTFILE"):
-                    os.environ.pop(name, None)
-        ring = cls(group, place.size)
-        ring._shake_hands(place)
+        ring = cls(group, place)
+        ring._shake_hands()
         return ring
 
-    def _shake_hands(self, place: RingPlace) -> None:
+    def _shake_hands(self) -> None:
         """Make sure that the group is this ring, whole and in its order. Raises LostRing."""
+        place = self._place
         digest = hashlib.sha256(place.nonce.encode()).digest()
         own = np.array([*np.frombuffer(digest[:12], np.int32) & 0x7FFFFFFF, place.rank, place.size], np.int32)
-        everyone = mx.distributed.all_gather(mx.array(own)[None], group=self._group, stream=mx.cpu)
+        everyone = mx.distributed.all_gather(mx.array(own)[None], group=self._group, stream=self._stream)
         table = np.array(self._wait_for(everyone))
         expected = np.tile(own, (place.size, 1))
         expected[:, 3] = np.arange(place.size)
@@ -114,21 +90,37 @@ class Ring:
 
     def sum(self, gradients: Any, stamp: Stamp) -> Any:
         """Return the sum of every rank's `gradients`, a tree of float32 arrays. Raises LostRing."""
+        self.has_drifted = False
         leaves = sorted(list_arrays(gradients), key=lambda leaf: leaf[0])
         mx.eval([array for _, array in leaves])
         summed: list[tuple[str, mx.array]] = []
         for chunk in cut_chunks(leaves):
             flat = mx.concatenate([_stamp_array(stamp), *(array.reshape(-1) for _, array in chunk)])
-            mx.eval(
-                flat
-            )  # alone: on a GPU, what waits for other ranks in one graph with its kernels is ended by the driver
-            total = self._wait_for(mx.distributed.all_sum(flat, group=self._group, stream=mx.cpu))
+            # alone: on a GPU, what waits for other ranks in one graph with its kernels is ended by the driver
+            mx.eval(flat)
+            total = self._wait_for(mx.distributed.all_sum(flat, group=self._group, stream=self._stream))
             self._require_agreement(np.array(total[: len(Stamp.__annotations__) + 1]), stamp)
             begin = len(Stamp.__annotations__) + 1
             for name, array in chunk:
                 summed.append((name, total[begin : begin + array.size].reshape(array.shape)))
                 begin += array.size
         return tree_unflatten(summed)
+
+    def spread(self, leaves: Sequence[tuple[str, mx.array]]) -> list[tuple[str, mx.array]]:
+        """Return the first rank's arrays, to the bit, of which every rank has its own, alike in shapes. Raises LostRing."""
+        spread: list[tuple[str, mx.array]] = []
+        for chunk in cut_chunks(sorted(leaves, key=lambda leaf: leaf[0])):
+            bits = mx.concatenate([array.reshape(-1).view(mx.uint8) for _, array in chunk])
+            mx.eval(bits)
+            own = bits if self._place.rank == 0 else mx.zeros_like(bits)
+            mx.eval(own)
+            total = self._wait_for(mx.distributed.all_sum(own, group=self._group, stream=self._stream))
+            begin = 0
+            for name, array in chunk:
+                piece = total[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+                spread.append((name, piece))
+                begin += array.nbytes
+        return spread
 
     def _wait_for(self, result: mx.array) -> mx.array:
         try:
@@ -139,11 +131,14 @@ class Ring:
 
     def _require_agreement(self, total: Any, stamp: Stamp) -> None:
         step, pairs, own_pairs, low, high = (float(value) for value in total)
+        weights_agree = low + high * HALF == self.size * stamp.weights
+        if self._place.may_drift and not weights_agree:
+            self.has_drifted = True
         facts = {
             "step": (step, self.size * (stamp.step % STEPS)),
             "number of pairs": (pairs, self.size * stamp.pairs),
             "pairs that were shared out": (own_pairs, stamp.pairs),
-            "weights": (low + high * HALF, self.size * stamp.weights),
+            "weights": (float(weights_agree or self._place.may_drift), 1.0),
         }
         for name, (found, expected) in facts.items():
             if found != expected:
@@ -175,11 +170,3 @@ def digest_arrays(tree: Any) -> int:
         bits = np.array(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
         checksum = zlib.crc32(np.ascontiguousarray(bits).tobytes(), zlib.crc32(name.encode(), checksum))
     return checksum
-
-
-def describe_old_mlx(version: str) -> str | None:
-    """Say why this MLX has no ranks; None where it has."""
-    if tuple(int(part) for part in version.split(".")[:3] if part.isdecimal()) >= OLDEST_MLX:
-        return None
-    oldest = ".".join(map(str, OLDEST_MLX))
-    return f"ranks need mlx {oldest} or newer, where a rank that dies is noticed; this is {version}"

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary
@@ -18,9 +17,10 @@ from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.progress import Reporter
-from prefd.daemon.worker.ranks.checks import refuse_ranks
+from prefd.daemon.worker.rank_start import start_ranks
+from prefd.daemon.worker.ranks.checks import check_ranks
 from prefd.daemon.worker.ranks.count import read_ranks
-from prefd.daemon.worker.ranks.crew import Crew, start_crew
+from prefd.daemon.worker.ranks.crew import Crew
 from prefd.daemon.worker.reference.cache_fill import CacheFill, FillSummary
 from prefd.daemon.worker.reference.needed_completions import Needs
 from prefd.daemon.worker.reference.scoring_batches import BatchSize
@@ -78,14 +78,12 @@ def _score_missing(
     """Score and commit `missing`, but for what others score meanwhile."""
     tokens = sum(len(completion.ids) for completion in missing.values())
     ranks = read_ranks()
-    refuse_ranks(ranks, loading.device(), batch_independent=True)
+    can_share = job.spec.training is None or job.loss.batch_independent  # else training would refuse them afterwards
+    check_ranks(job.spec.ranks, job.settings, loading.device(), can_share)
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
     with ExitStack() as stack:
-        crew = (
-            None
-            if ranks == 1
-            else stack.enter_context(open_crew(job, {"do": "score", "halvings": job.run.batches.halvings}))
-        )
+        lost: list[str] = []
+        crew = None if ranks == 1 else stack.enter_context(open_crew(job, lost))
         reference = open_reference(job, job.run.batches.halvings)
         log.info("scoring: %s", reference.scorer.describe())
         if reference.warning:
@@ -94,7 +92,7 @@ def _score_missing(
         if crew is not None and reference.windows is None:
             batch_tokens = cut_finer(batch_tokens, tokens, ranks)
             chunk_tokens = batch_tokens * CHUNK_BATCHES * ranks
-            shared = SharedScoring(reference, crew, rows)
+            shared = SharedScoring(reference, crew, rows, lost)
         size = BatchSize(batch_tokens, 0 if loading.device() == "cpu" else reference.layers_per_run)
         claims = job.store.open_claims()
         unscored = UnscoredBatches(missing, size, job.store, claims, chunk_tokens)
@@ -111,9 +109,14 @@ def _score_missing(
 
 
 @contextmanager
-def open_crew(job: RunningJob, opening: Mapping[str, Any]) -> Iterator[Crew]:
-    """Start the other ranks of `job`, and tell them what to begin with."""
-    with start_crew(job.home.root, int(job.run.root.name), job.rank_timeout) as crew:
+def open_crew(job: RunningJob, lost: list[str]) -> Iterator[Crew]:
+    """Start the other ranks of `job`, and tell them what to begin with; `lost` gets the reasons of those that cannot be had."""
+
+    def note_loss(reason: str) -> None:
+        log.warning("%s", reason)
+        lost.append(f"{reason}: the others have scored without it")
+
+    with start_ranks(job, "reference", note_loss) as crew:
         for mate in crew.mates:
-            mate.tell(opening)
+            mate.tell({"do": "score", "halvings": job.run.batches.halvings})
         yield crew

@@ -14,7 +14,8 @@ import numpy as np
 
 from prefd.daemon.worker.data.tokens import Completion, Example, list_places
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.ranks.crew import Crew, LostRank, Mate
+from prefd.daemon.worker.ranks.crew import Crew
+from prefd.daemon.worker.ranks.mate import LostRank, Mate
 from prefd.daemon.worker.ranks.pairs import pack_completions
 from prefd.daemon.worker.reference.scoring_batches import Batch
 from prefd.daemon.worker.reference.scoring_pass import ReferencePass, Scores

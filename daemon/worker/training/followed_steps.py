@@ -21,14 +21,16 @@ from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.ranks.channel import Channel
 from prefd.daemon.worker.ranks.frames import Frame, unpack_arrays
+from prefd.daemon.worker.ranks.joining import Joining
 from prefd.daemon.worker.ranks.pairs import unpack_pairs
-from prefd.daemon.worker.ranks.ring import Ring, RingPlace, Stamp, digest_arrays
+from prefd.daemon.worker.ranks.ring import Stamp, digest_arrays
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
+from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.metrics import Mean
 from prefd.daemon.worker.training.optimizer import make_optimizer, measure_global_norm
 from prefd.daemon.worker.training.policy import Policy
-from prefd.daemon.worker.training.shared_steps import keep_arrays, make_zeros
+from prefd.daemon.worker.training.shared_steps import keep_arrays, make_zeros, take_first_ranks
 from prefd.daemon.worker.training.sizing import make_batching
 from prefd.daemon.worker.training.trainer import Trainer, pad_rows
 from prefd.daemon.worker.training.weight_update import decide_compiling
@@ -36,21 +38,17 @@ from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
 
-JOIN_SECONDS = 60
-
 
 def follow_training(job: RunningJob, channel: Channel, opening: Frame) -> None:
     """Do what the first rank asks for, until it asks for no more: then this process ends (`Channel`)."""
     with channel.beating():
         follower = _open(job, channel, opening)
-    channel.answer({"ready": digest_arrays(follower.trainer.model.trainable_parameters())})
+    channel.answer({"ready": True, "note": follower.note})
     while True:
         command = channel.wait()
+        if follower.joining.follow(command):
+            continue
         match command.head["do"]:
-            case "join":
-                place = RingPlace(command.head["rank"], tuple(command.head["addresses"]), command.head["nonce"])
-                follower.ring, follower.rank = Ring.join(place, JOIN_SECONDS), place.rank
-                channel.answer({"joined": place.rank})
             case "step":
                 follower.step(command.head["number"], command.head["mine"], command.head["pairs"])
             case "evaluate":
@@ -74,6 +72,11 @@ def _open(job: RunningJob, channel: Channel, opening: Frame) -> FollowingRank:
         optimizer.state = tree_unflatten(unpack_arrays(named[1], opening.arrays[len(named[0]) : count]))
     mx.eval(model.parameters(), optimizer.state)
     settings = BatchSettings(**head["batches"])
+    batching, options = make_batching(training, job.loss, settings), Options.from_spec(job.spec, settings)
+    estimate = memory.estimate(model, optimizer.state, examples, batching, options, policy.qat.nbytes)
+    note = memory.check(estimate, training)
+    if note is not None:
+        log.warning("%s", note)
 
     def read_scores(completions: Sequence[Completion]) -> Logprobs:
         return pad_rows([rows[each] for each in completions])
@@ -84,7 +87,7 @@ def _open(job: RunningJob, channel: Channel, opening: Frame) -> FollowingRank:
         optimizer,
         job.loss,
         read_scores if job.loss.needs_reference else None,
-        make_batching(training, job.loss, settings),
+        batching,
         training.seed,
         training.max_grad_norm,
         pace=Pace.from_environment(loading.device()),
@@ -93,19 +96,22 @@ def _open(job: RunningJob, channel: Channel, opening: Frame) -> FollowingRank:
     )
     trainer.start.restore(head["start"])
     trainer.start.shielded = head["shielded"]
-    return FollowingRank(trainer, policy, examples, channel)
+    return FollowingRank(trainer, policy, examples, channel, note)
 
 
 class FollowingRank:
     """FollowingRank is a rank with its pairs and its policy."""
 
-    def __init__(self, trainer: Trainer, policy: Policy, examples: Sequence[Example], channel: Channel) -> None:
+    def __init__(
+        self, trainer: Trainer, policy: Policy, examples: Sequence[Example], channel: Channel, note: str | None
+    ) -> None:
         self.trainer = trainer
         self.policy = policy
         self.examples = examples
         self.channel = channel
-        self.ring: Ring | None = None
-        self.rank = 0
+        self.note = note
+        """What there is to say of its memory."""
+        self.joining = Joining(channel)
 
     def select(self, numbers: Sequence[int]) -> list[Example]:
         """Return pairs by their numbers."""
@@ -113,15 +119,18 @@ class FollowingRank:
 
     def step(self, number: int, numbers: Sequence[int], pairs: int) -> None:
         """Compute the share of step `number`, add it up with the others', and take the step. Raises `LostRing`."""
-        assert self.ring is not None
+        ring, rank = self.joining.ring, self.joining.rank
+        assert ring is not None
         trainer, model, qat = self.trainer, self.trainer.model, self.policy.qat
         qat.begin_step(number)
         if qat.active:
             trainer.start.unmoved = False
-        mean, own = trainer.accumulate(number, self.select(numbers), pairs, rank=self.rank)
+        mean, own = trainer.accumulate(number, self.select(numbers), pairs, rank=rank)
         own = make_zeros(model) if own is None else keep_arrays(own)
         self.answer_metrics(mean)
-        total = self.ring.sum(own, Stamp(number, pairs, len(numbers), digest_arrays(model.trainable_parameters())))
+        total = ring.sum(own, Stamp(number, pairs, len(numbers), digest_arrays(model.trainable_parameters())))
+        if ring.has_drifted:
+            take_first_ranks(ring, model, trainer.optimizer)
         norm = measure_global_norm(total)
         if math.isfinite(norm):  # else the first rank ends the job, and says of which rows it came
             trainer.apply(number, total, norm)

@@ -24,7 +24,7 @@ from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.outputs.adapter import save_adapter
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker.progress import Reporter
-from prefd.daemon.worker.ranks.crew import LostRank
+from prefd.daemon.worker.ranks.mate import LostRank
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training.adapter_off import AdapterOffReference
 from prefd.daemon.worker.training.checkpoint import Checkpoints, RestoredCheckpoint

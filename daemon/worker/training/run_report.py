@@ -27,6 +27,7 @@ def make_outcome(run: Run, seconds: float) -> TrainingOutcome:
     run.warn(describe_falling_chosen(lines))
     run.warn(describe_zero_gradients(steps, run.step))
     run.warn(None if run.samples is None else run.samples.describe_faults())
+    run.warn(None if run.trainer.ranks is None else run.trainer.ranks.describe_drifts())
     summary = TrainingSummary(
         steps=run.step,
         pairs=len(run.schedule.examples),
@@ -49,7 +50,7 @@ def make_outcome(run: Run, seconds: float) -> TrainingOutcome:
     )
     reason = f"trained {run.step} steps on {len(run.schedule.examples)} pairs"
     if run.trainer.ranks is not None:
-        reason += f" by {run.trainer.ranks.crew.size} ranks"
+        reason += f" by {run.trainer.ranks.crew.describe_size()}"
     if run.adapter_step != run.step:
         reason += f"; the adapter is the best one, of step {run.adapter_step}"
     if run.selection.stop:

@@ -11,11 +11,13 @@ from typing import Any
 
 import mlx.core as mx
 from mlx import nn
+from mlx.optimizers import Optimizer
 from mlx.utils import tree_unflatten
 
+from prefd.daemon.text.wording import pluralize
 from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.ranks.crew import Crew
-from prefd.daemon.worker.ranks.ring import Stamp, digest_arrays
+from prefd.daemon.worker.ranks.ring import Ring, Stamp, digest_arrays
 from prefd.daemon.worker.ranks.shares import divide
 from prefd.daemon.worker.scoring.trunk import list_arrays
 from prefd.daemon.worker.training.metrics import Mean
@@ -31,6 +33,14 @@ class SharedSteps:
         self.waited_seconds = 0.0
         self.peak_memory = 0.0
         """Of the rank that has needed most, bytes."""
+        self.drifts = 0
+        """Steps at which the machines had rounded differently, and went on with the first one's weights."""
+
+    def describe_drifts(self) -> str | None:
+        """Say at how many steps the machines had other weights than the first, to the last bit; None where they never had."""
+        if not self.drifts:
+            return None
+        return f"the machines rounded {pluralize(self.drifts, 'step')} differently, and went on with the first one's weights"
 
     def share(self, what: str, number: int, examples: Sequence[Example]) -> list[Example]:
         """Tell the others their pairs of step, or evaluation, `number`, and return this rank's. Raises LostRank."""
@@ -40,10 +50,17 @@ class SharedSteps:
             mate.tell({"do": what, "number": number, "mine": numbers, "pairs": len(examples)})
         return [examples[index] for index in own]
 
-    def add_gradients(self, number: int, pairs: int, own_pairs: int, gradients: Any, model: nn.Module) -> Any:
+    def add_gradients(
+        self, number: int, pairs: int, own_pairs: int, gradients: Any, model: nn.Module, optimizer: Optimizer
+    ) -> Any:
         """Return the gradient of all pairs of step `number`. Raises LostRank."""
         with self.crew.summing() as ring:
-            return ring.sum(gradients, Stamp(number, pairs, own_pairs, digest_arrays(model.trainable_parameters())))
+            stamp = Stamp(number, pairs, own_pairs, digest_arrays(model.trainable_parameters()))
+            total = ring.sum(gradients, stamp)
+            if ring.has_drifted:
+                take_first_ranks(ring, model, optimizer)
+                self.drifts += 1
+            return total
 
     def add_metrics(self, mean: Mean) -> None:
         """Add the others' sums of metrics to this rank's. Raises LostRank."""
@@ -51,6 +68,16 @@ class SharedSteps:
             head = mate.hear().head
             mean.merge(head["sums"], head["counts"])
             self.peak_memory = max(self.peak_memory, head["peak_memory"])
+
+
+def take_first_ranks(ring: Ring, model: nn.Module, optimizer: Optimizer) -> None:
+    """Make the weights and the optimizer's state of this rank those of the first, as every rank does at once. Raises LostRing.
+
+    Machines of unlike kind may round the same step differently; what they add up stays a gradient of one policy so.
+    """
+    model.update(tree_unflatten(ring.spread(list_arrays(model.trainable_parameters()))))
+    optimizer.state = tree_unflatten(ring.spread(list_arrays(optimizer.state)))
+    mx.eval(model.trainable_parameters(), optimizer.state)
 
 
 def make_zeros(model: nn.Module) -> Any:

@@ -26,9 +26,10 @@ from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.outputs import outputs
 from prefd.daemon.worker.pace import Pace
-from prefd.daemon.worker.ranks.checks import describe_few_pairs, refuse_ranks
-from prefd.daemon.worker.ranks.count import read_ranks
-from prefd.daemon.worker.ranks.crew import Crew, start_crew
+from prefd.daemon.worker.rank_start import start_ranks
+from prefd.daemon.worker.ranks.checks import check_ranks, describe_few_pairs
+from prefd.daemon.worker.ranks.count import read_ranks, read_ranks_here
+from prefd.daemon.worker.ranks.crew import Crew
 from prefd.daemon.worker.ranks.frames import pack_arrays
 from prefd.daemon.worker.ranks.pairs import pack_pairs
 from prefd.daemon.worker.scoring.choose import fastest_scorer
@@ -80,10 +81,10 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
     another of its processes has ended.
     """
     ranks = read_ranks()
-    refuse_ranks(ranks, loading.device(), job.loss.batch_independent)
+    check_ranks(job.spec.ranks, job.settings, loading.device(), job.loss.batch_independent)
     if ranks == 1:
         return _fit(job, stop, None)
-    with start_crew(job.home.root, int(job.run.root.name), job.rank_timeout) as crew:
+    with start_ranks(job, "policy") as crew:
         return _fit(job, stop, crew)
 
 
@@ -99,7 +100,11 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
 
     estimate_for = make_estimator(job, training, policy, optimizer)
     batches = choose_batches(
-        training, job.run.batches, estimate_for, job.parallel * read_ranks(), lambda tokens: bound_tokens(model, tokens)
+        training,
+        job.run.batches,
+        estimate_for,
+        job.parallel * read_ranks_here(),
+        lambda tokens: bound_tokens(model, tokens),
     )
     batching = make_batching(training, job.loss, batches.settings)
     options = replace(Options.from_spec(job.spec, batches.settings), measured=training.token_metrics)
@@ -107,7 +112,7 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
     keeper, keeper_note = choose_keeper(
         StepMemory.inherit(),
         count_kept_bytes(model, optimizer.state),
-        count_room(job.parallel * read_ranks()) - estimate.total,
+        count_room(job.parallel * read_ranks_here()) - estimate.total,
         job.parallel,
     )
     log.info("memory: %s", estimate)
@@ -184,7 +189,8 @@ def share_steps(crew: Crew, job: RunningJob, run: Run, settings: BatchSettings) 
     for mate in crew.mates:
         mate.tell(opening, packed)
     for mate in crew.mates:
-        mate.hear()
+        if (note := mate.hear().head["note"]) and mate.seat.name:
+            run.warn(f"{mate.seat.name}: {note}")
     crew.join_ring()
     log.info("ranks: %d share each step", crew.size)
     return SharedSteps(crew, examples)

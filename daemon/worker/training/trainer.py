@@ -95,7 +95,9 @@ class Trainer:
         sharing: dict[str, float] = {}
         if self.ranks is not None:
             summing_began = time.monotonic()
-            total = self.ranks.add_gradients(number, len(examples), len(own), keep_arrays(total), self.model)
+            total = self.ranks.add_gradients(
+                number, len(examples), len(own), keep_arrays(total), self.model, self.optimizer
+            )
             self.ranks.add_metrics(mean)
             sharing = {"reduce_seconds": time.monotonic() - summing_began}
         metrics = mean.means() | {"grad_norm": measure_global_norm(total)} | sharing

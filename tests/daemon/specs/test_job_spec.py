@@ -168,6 +168,7 @@ def check_kind(tmp_path: Path, name: str) -> None:
         ({"loss": {"name": "sigmoid", "beta": -1}}, "loss.beta: must be above 0, got -1 (sigmoid)"),
         ({"loss": {"name": "aot"}, "training.batch_tokens": 512}, "training.batch_tokens: aot looks across its batch, which is training.batch_size pairs and is never cut; leave it out"),
         ({"loss": [{"name": "cpo"}, {"name": "aot"}], "training.batch_tokens": 512}, "training.batch_tokens: aot looks across its batch, which is training.batch_size pairs and is never cut; leave it out"),
+        ({"loss": {"name": "aot"}, "ranks": 2}, "ranks: aot looks across its batch, which is training.batch_size pairs and is never cut; leave it out"),
     ],
 )  # fmt: skip
 def test_settings_that_contradict_each_other_are_refused_at_one_of_them(

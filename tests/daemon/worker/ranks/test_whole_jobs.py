@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-import numpy as np
 import pytest
 
 from prefd.daemon.errors import WorkerExit
@@ -17,30 +14,14 @@ from prefd.daemon.worker.job import RunningJob
 from support import jobs_on_disk
 from support.fake_worker import wait_for
 from support.jobs_on_disk import finished, metrics
-from support.rank_runs import RankRun, is_running, start_phase
+from support.rank_runs import RankRun, is_running, require_same_numbers, start_phase
 
 pytestmark = pytest.mark.slow
-NOT_COMPARED = {"tokens_per_second", "peak_memory_gb", "reduce_seconds", "rewards/accuracies"}
-"""Times and sizes; and at step 1 the margins are nothing but rounding, so who wins is chance."""
 
 
 def make_job(root: Path, model: Path, pairs: Path, ranks: int, **training: Any) -> RunningJob:
     settings = {"batch_size": 3, "epochs": 2} | training
     return jobs_on_disk.job(root, model, pairs, ranks=ranks, training=settings)
-
-
-def adapter_of(job: RunningJob) -> Mapping[str, mx.array]:
-    loaded = mx.load(str(job.run.adapter / "adapters.safetensors"))
-    assert isinstance(loaded, dict)
-    return loaded
-
-
-def require_same_numbers(job: RunningJob, alone: RunningJob) -> None:
-    for line, expected in zip(metrics(job), metrics(alone), strict=True):
-        for name in expected.keys() - NOT_COMPARED:
-            assert line[name] == pytest.approx(expected[name], rel=1e-5, abs=1e-5), name
-    for name, values in adapter_of(alone).items():
-        assert np.allclose(np.array(adapter_of(job)[name]), np.array(values), atol=1e-4), name
 
 
 def wait_for_steps(run: RankRun, least: int) -> None:
