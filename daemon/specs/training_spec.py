@@ -86,7 +86,8 @@ class TrainingSpec(SpecModel):
     iters: int | None = Field(None, ge=1, description="optimizer steps, instead of epochs")
     steps_per_report: int = Field(1, ge=1, description="optimizer steps between lines of metrics.jsonl")
     token_metrics: bool = Field(
-        False, description="log entropy, logits/chosen and logits/rejected too, as TRL does; a step takes longer by it"
+        False,
+        description="log entropy, logits/chosen and logits/rejected too, as TRL does; cheap on a CPU, a pass over the logits more on a GPU",
     )
     steps_per_eval: int | None = Field(None, ge=1, description="default: once an epoch, and at the end")
     save_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")

@@ -45,7 +45,7 @@ def sum_pair_metrics(x: LossInput, output: LossOutput) -> Sums:
     }
     if x.policy_chosen.distribution is None:
         return sums
-    return sums | {each.name: mx.stack(each.of_tokens(x)) for each in METRICS.values() if each.of_tokens}
+    return sums | {each.name: mx.stack(list(each.of_tokens(x))) for each in METRICS.values() if each.of_tokens}
 
 
 def _sum_counted(values: mx.array, counted: mx.array) -> mx.array:
