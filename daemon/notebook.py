@@ -1,5 +1,7 @@
 """ReferenceLogprobs gives notebooks the reference cache: log-probabilities of texts or token ids, as numpy.
 
+PolicyLogprobs scores with an MLX model, and differentiates any loss.
+
 cache = ReferenceCache.open(Path("~/.local/share/prefd/cache").expanduser())
 for info in cache.references():
     print(info.fingerprint, info.provenance["model"], info.entries)
@@ -9,7 +11,7 @@ reference.of_texts([("Name a prime.", "Seven.")], tokenizer)
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +24,16 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.specs.chat_template import DEFAULT_DATE, parse_date
 
 if TYPE_CHECKING:
+    import mlx.core as mx
+    from mlx import nn
+
+    from prefd.daemon.worker.data.tokens import Completion
     from prefd.plugins.types import Text
 
 Logprobs = npt.NDArray[np.float32]
+Ids = Sequence[int] | npt.NDArray[Any]
+Loss = Callable[[Sequence["mx.array"]], "mx.array"]
+"""The log-probabilities of each sequence's completion (n_i − completion_start,) → a scalar."""
 
 
 def load_tokenizer(model: str | Path) -> Any:
@@ -60,7 +69,7 @@ class ReferenceLogprobs:
         keys = {row.tobytes() for segment in self._store.segments for row in segment.keys}
         return [value for value in self._store.find(sorted(keys)) if value is not None]
 
-    def of_tokens(self, ids: Sequence[int] | npt.NDArray[Any], completion_start: int) -> Logprobs:
+    def of_tokens(self, ids: Ids, completion_start: int) -> Logprobs:
         """Returns the log-probability in nats of each completion token (n − completion_start,), EOS included.
 
         `ids` (n,) are the tokens of prompt and completion. Raises `MissingEntry` when they were never scored.
@@ -90,3 +99,54 @@ class ReferenceLogprobs:
         encoder = Encoder(tokenizer, max_length, settings)
         completions = [encoder.completion(prompt, completion) for prompt, completion in pairs]
         return self._store.find([self._fingerprint.key(each.ids, each.start) for each in completions])
+
+
+class PolicyLogprobs:
+    """PolicyLogprobs are the log-probabilities of an MLX model, of which any loss may be a function.
+
+    They are a job's own, by the same scorer. What a client of `prefd serve` has with `forward_backward_custom` in two forward
+    passes and with torch is one forward pass here. Making one tries ways of scoring on the model, which takes some seconds.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        from prefd.daemon.worker.scoring.choose import fastest_scorer
+
+        self._scorer = fastest_scorer(model)
+
+    def of_tokens(self, sequences: Sequence[tuple[Ids, int]]) -> list[Logprobs]:
+        """Returns the log-probability in nats of each completion token (n_i − completion_start,) of each (ids, completion_start)."""
+        import mlx.core as mx
+
+        completions = self._make_completions(sequences)
+        tokens = np.array(self._scorer.logprobs(completions).tokens.astype(mx.float32))
+        return [row[: len(each.ids) - each.start] for row, each in zip(tokens, completions, strict=True)]
+
+    def differentiate(self, loss: Loss, sequences: Sequence[tuple[Ids, int]]) -> tuple[mx.array, Any]:
+        """Returns the loss, and its gradient in the model's trainable parameters, as an optimizer's `update` takes it.
+
+        `loss` is called with the log-probabilities of all sequences, in their order. All are in memory at once.
+        """
+        completions = self._make_completions(sequences)
+
+        def share(logprobs: Any) -> tuple[mx.array, None]:
+            rows = [logprobs.tokens[row, : len(each.ids) - each.start] for row, each in enumerate(completions)]
+            return loss(rows), None
+
+        (value, _), gradient = self._scorer.value_and_grad(completions, share)
+        return value, gradient
+
+    def _make_completions(self, sequences: Sequence[tuple[Ids, int]]) -> list[Completion]:
+        from prefd.daemon.worker.data.tokens import Completion
+
+        rows = getattr(getattr(self._scorer.model, "args", None), "vocab_size", None)
+        completions = []
+        for index, (ids, start) in enumerate(sequences):
+            array = np.asarray(ids, dtype=np.int64)
+            if not 0 < start < len(array):
+                raise ValueError(f"sequence {index}: its {len(array)} tokens have a completion from 1 on, got {start}")
+            if array.min() < 0 or (rows is not None and array.max() >= rows):
+                raise ValueError(
+                    f"sequence {index}: token {array.max() if array.min() >= 0 else array.min()} is not among the model's {rows}"
+                )
+            completions.append(Completion(array.astype(np.uint32), start))
+        return completions

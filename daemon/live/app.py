@@ -12,7 +12,16 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from prefd.daemon.errors import PrefdError
-from prefd.daemon.live.endpoints import client, loading, sampling, saved_weights, saving, session, training
+from prefd.daemon.live.endpoints import (
+    client,
+    loading,
+    sampling,
+    saved_weights,
+    saving,
+    session,
+    training,
+    training_runs,
+)
 from prefd.daemon.live.futures import Futures, Waits
 from prefd.daemon.live.guard import Guard
 from prefd.daemon.live.keys import Keys
@@ -33,6 +42,7 @@ def make_live_app(models: Models, keys: Keys, hosts: Collection[str], waits: Wai
         *saving.list_routes(models),
         *loading.list_routes(models),
         *saved_weights.list_routes(models),
+        *training_runs.list_routes(models),
     ]
 
     async def answer_expected(request: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ MODEL_ID = re.compile(r"[0-9a-f]{32}:(?:train|sample):[0-9]{1,9}")
 KINDS = {"weights": "training", "sampler_weights": "sampler"}
 """The folders of saved weights, and what the protocol calls them."""
 NOTES = "checkpoints.json"
+DELETED = ".deleted-"
+"""How the folder of a checkpoint begins that is being deleted."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,24 @@ def note_checkpoint(
     folder: LiveFolder, path: CheckpointPath, ttl_seconds: float | None, metadata: Mapping[str, Any] | None
 ) -> None:
     """Write down when a checkpoint that is about to be saved ends, and what its client says of it. Raises OSError."""
+    _change_note(folder, path, {"ends_at": _end_after(ttl_seconds), "user_metadata": dict(metadata or {})})
+
+
+def set_end(folder: LiveFolder, path: CheckpointPath, ttl_seconds: float | None) -> None:
+    """Have a checkpoint end after so many seconds, or never. Raises RefusedCall (404) where there is none, and OSError."""
+    if not path.locate(folder).is_dir():
+        raise RefusedCall(404, f"there is no checkpoint {path}")
+    _change_note(folder, path, {"ends_at": _end_after(ttl_seconds)})
+
+
+def _end_after(ttl_seconds: float | None) -> float | None:
+    return None if ttl_seconds is None else time.time() + ttl_seconds
+
+
+def _change_note(folder: LiveFolder, path: CheckpointPath, changes: Mapping[str, Any]) -> None:
     notes = _read_notes(folder)
-    ends_at = None if ttl_seconds is None else time.time() + ttl_seconds
-    notes[f"{path.kind}/{path.name}"] = {"ends_at": ends_at, "user_metadata": dict(metadata or {})}
+    key = f"{path.kind}/{path.name}"
+    notes[key] = {**notes.get(key, {}), **changes}
     write_json(folder.root / NOTES, notes)
 
 
@@ -81,13 +99,18 @@ def list_checkpoints(folder: LiveFolder, model_id: str) -> list[dict[str, Any]]:
     for kind, word in KINDS.items():
         for path in _list_folders(folder.root / kind):
             note = notes.get(f"{kind}/{path.name}", {})
+            try:
+                saved_at = path.stat().st_mtime
+                size = sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+            except FileNotFoundError:  # deleted meanwhile
+                continue
             found.append(
                 {
                     "checkpoint_id": f"{kind}/{path.name}",
                     "checkpoint_type": word,
-                    "time": format_time(path.stat().st_mtime),
+                    "time": format_time(saved_at),
                     "tinker_path": str(CheckpointPath(model_id, kind, path.name)),
-                    "size_bytes": sum(each.stat().st_size for each in path.rglob("*") if each.is_file()),
+                    "size_bytes": size,
                     "user_metadata": note.get("user_metadata") or None,
                     "expires_at": None if note.get("ends_at") is None else format_time(note["ends_at"]),
                 }
@@ -100,7 +123,10 @@ def delete_checkpoint(folder: LiveFolder, path: CheckpointPath) -> None:
     target = path.locate(folder)
     if not target.is_dir() or target.is_symlink():
         raise RefusedCall(404, f"there is no checkpoint {path}")
-    shutil.rmtree(target)
+    aside = target.with_name(f"{DELETED}{uuid.uuid4().hex}")
+    target.rename(aside)  # whole at once: nobody finds half of one
+    for left in aside.parent.glob(f"{DELETED}*"):
+        shutil.rmtree(left)
 
 
 def delete_ended(folder: LiveFolder, model_id: str, now: float) -> list[str]:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from prefd.daemon.live.refusal import RefusedCall
 
 MAX_SEQ = 999_999_999
 """The highest number of a request, a model or a sampler."""
+MAX_METADATA = 16_000
+"""Characters of JSON that a client may note of a model or a checkpoint."""
+LEAST_TTL, MOST_TTL = 3600, 10 * 366 * 24 * 3600
+"""Seconds that a checkpoint may be given after it was saved: the protocol's."""
 
 
 class ClientRequest(BaseModel):
     """ClientRequest is the base of them."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=(), defer_build=True)
+
+
+def check_metadata(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what a client notes of its own; raise ValueError where it is more than a note."""
+    if value is not None and len(json.dumps(value)) > MAX_METADATA:
+        raise ValueError(f"it has more than {MAX_METADATA:,} characters as JSON")
+    return value
+
+
+Metadata = Annotated[dict[str, Any] | None, AfterValidator(check_metadata)]
 
 
 class LoraConfig(ClientRequest):
@@ -46,6 +61,7 @@ class CreateModel(ClientRequest):
     model_seq_id: int = Field(ge=0, le=MAX_SEQ)
     base_model: str
     lora_config: LoraConfig | None = None
+    user_metadata: Metadata = None
     optimizer_config: OptimizerChoice = OptimizerChoice()
 
 
@@ -57,6 +73,7 @@ class LoadWeights(ClientRequest):
     session_id: str | None = None
     model_seq_id: int | None = Field(None, ge=0, le=MAX_SEQ)
     base_model: str | None = None
+    user_metadata: Metadata = None
     optimizer_config: OptimizerChoice = OptimizerChoice()
     model_id: str | None = None
     seq_id: int | None = Field(None, ge=0, le=MAX_SEQ)
@@ -98,7 +115,7 @@ class SaveWeights(OrderedRequest):
     path: str | None = None
     ttl_seconds: float | None = Field(None, gt=0)
     overwrite: bool = False
-    user_metadata: dict[str, Any] | None = None
+    user_metadata: Metadata = None
 
 
 class SaveForSampler(SaveWeights):
@@ -167,6 +184,12 @@ class RetrieveFuture(ClientRequest):
     """RetrieveFuture asks for the result of a request."""
 
     request_id: str
+
+
+class CheckpointEnd(ClientRequest):
+    """CheckpointEnd says how long a checkpoint stays from now on; None: for ever."""
+
+    ttl_seconds: float | None = Field(None, ge=LEAST_TTL, le=MOST_TTL)
 
 
 class WeightsInfo(ClientRequest):

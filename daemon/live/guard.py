@@ -15,6 +15,8 @@ from prefd.daemon.live.refusal import respond_refused
 
 MAX_BODY = 32 * 2**20
 """Bytes of a body as it is sent; clients cut their requests at 5 MB."""
+OTHER_TOKEN = 'Bearer error="invalid_token"'
+"""Has a client whose token is over, as after a night's sleep of the machine, ask for another and come again."""
 
 
 class Guard:
@@ -42,7 +44,8 @@ class Guard:
             )
         given = headers.getlist("x-api-key")
         if len(given) != 1 or not self.keys.accepts(given[0]):
-            return respond_refused(401, "the key is wrong: `prefd serve --show-key` prints the right one")
+            why = "the key is wrong: `prefd serve --show-key` prints the right one"
+            return respond_refused(401, why, {"WWW-Authenticate": OTHER_TOKEN})
         if (origin := headers.get("origin")) is not None:
             return respond_refused(403, f"a web page asks this of prefd (Origin: {origin[:100]})")
         length = headers.get("content-length", "0")

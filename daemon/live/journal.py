@@ -6,8 +6,9 @@ For each request that is taken:
     write the request       requests/<n>.json, which the worker does as soon as it is there
     answer the promise      the client may forget the request now
 
-A request whose number is not the next is held, in held/, until all lower ones are in. A crash between two of the steps leaves
-what no client was answered, and the client sends it again. What waits to be written meanwhile is written together.
+A request whose number is not the next is held, in held/, until all lower ones are in. A crash between two of the steps, or a
+full disk, leaves lines whose requests were not written: no client was answered, and each sends its own again. So these lines are
+cut off before the next ones are written. What waits to be written meanwhile is written together.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from prefd.cache.segments.durable import flush_file, whole_file
@@ -87,6 +89,8 @@ class Journal:
         """By their numbers in the client's order."""
         self.next_number = 1
         self.next_seq = 1
+        self.listed_bytes = 0
+        """So much of promises.jsonl counts: what is behind it was promised to nobody."""
         self._waiting: list[tuple[Submission, asyncio.Future[Promise]]] = []
         self._lock = asyncio.Lock()
         self._open: set[int] = set()
@@ -100,18 +104,15 @@ class Journal:
 
     def load(self) -> None:
         """Read what an earlier process has promised. Raises OSError."""
-        listed: dict[int, Promise] = {}
-        for promise in self._read_lines():
-            if promise.n is None:
-                self._list(promise)
-            else:
-                listed[promise.n] = promise  # one that was not written after all gave its number to the next
         applied = self.folder.read_applied()
-        for number in sorted(listed):
-            if number > applied and not self.folder.request(number).exists():
-                break  # the process ended before it was written, so no client was answered
-            self._list(listed[number])
-            self.next_number = number + 1
+        for line in self._read_lines():
+            promise = _parse_line(line)
+            if promise is None or (
+                promise.n is not None and promise.n > applied and not self.folder.request(promise.n).exists()
+            ):
+                break  # the process ended before all of it was written, so no client was answered
+            self._list(promise)
+            self.listed_bytes += len(line)
         for path in self.folder.requests.glob("*.json"):
             if int(path.stem) >= self.next_number:
                 path.unlink()
@@ -126,21 +127,16 @@ class Journal:
         async with self._lock:
             await self._take([])
 
-    def _read_lines(self) -> list[Promise]:
+    def _read_lines(self) -> list[bytes]:
         try:
-            lines = self.folder.promises.read_bytes().splitlines()
+            return self.folder.promises.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
             return []
-        promises = []
-        for line in lines:
-            try:
-                promises.append(Promise(**json.loads(line)))
-            except (ValueError, TypeError):  # cut by a crash
-                continue
-        return promises
 
     def _list(self, promise: Promise) -> None:
         self.promises[promise.request_id] = promise
+        if promise.n is not None:
+            self.next_number = max(self.next_number, promise.n + 1)
         if promise.seq is not None:
             self.next_seq = max(self.next_seq, promise.seq + 1)
 
@@ -169,22 +165,24 @@ class Journal:
             else:
                 plan.answers.append((future, promise))
         plan.adopt_held()
+        failure: Exception | None = None
         try:
             await run_in_thread(plan.write, self.folder)
         except Exception as error:  # noqa: BLE001  # raised again in the callers
-            for future, _ in plan.answers:
-                future.set_exception(error)
-            return
-        for promise in plan.listed:
+            failure = error
+        for promise, line in plan.written:  # its worker may be at it already, whatever became of those behind it
             self._list(promise)
+            self.listed_bytes += len(line)
             if promise.n is not None:
                 self._open.add(promise.n)
             if promise.seq is not None:
                 self.held.pop(promise.seq, None)
-        self.held |= plan.held
-        self.next_number = plan.next_number
+        self.held |= plan.written_held
         for future, promise in plan.answers:
-            future.set_result(promise)
+            if failure is not None and promise.request_id in plan.unsafe:
+                future.set_exception(failure)
+            else:
+                future.set_result(promise)
 
     # --- what goes out
 
@@ -213,6 +211,13 @@ class Journal:
         self._open = {number for number in self._open if not self._is_done(number)}
         return len(self.held) + len(self._open)
 
+    def is_awaited(self, owner: str) -> bool:
+        """Return whether a request of `owner`, a model or a sampler, is without a result."""
+        return bool(self.pending) and any(
+            promise.n in self._open and promise.request_id.rpartition(":")[0] == owner
+            for promise in self.promises.values()
+        )
+
     def _is_done(self, number: int) -> bool:
         return number in self.fetched or number <= self._forgotten or self.folder.result(number).exists()
 
@@ -224,15 +229,32 @@ class Journal:
         """Return whether a result was fetched long ago, and is deleted."""
         return number <= self.folder.read_applied() and not self.folder.result(number).exists()
 
-    def forget_fetched(self, grace: float) -> None:
-        """Delete the requests whose effects the worker has saved, and results that were fetched more than `grace` seconds ago."""
+    async def forget_fetched(self, grace: float) -> None:
+        """Delete the requests whose effects the worker has saved, and results that were fetched more than `grace` seconds ago.
+
+        Raises OSError.
+        """
         applied = self.folder.read_applied()
-        for number in range(max(2, self._forgotten + 1), applied + 1):  # the first tells what the model is
-            self.folder.request(number).unlink(missing_ok=True)
+        requests = range(max(2, self._forgotten + 1), applied + 1)  # the first tells what the model is
+        now = time.monotonic()
+        results = [n for n, moment in self.fetched.items() if 1 < n <= applied and now - moment > grace]
+
+        def delete() -> None:
+            for path in [*map(self.folder.request, requests), *map(self.folder.result, results)]:
+                path.unlink(missing_ok=True)
+
+        await run_in_thread(delete)
         self._forgotten = max(self._forgotten, applied)
-        for number, moment in self.fetched.items():
-            if 1 < number <= applied and time.monotonic() - moment > grace:
-                self.folder.result(number).unlink(missing_ok=True)
+        for number in results:
+            del self.fetched[number]
+
+
+def _parse_line(line: bytes) -> Promise | None:
+    """Parse a line of promises.jsonl; None for one that a crash has cut."""
+    try:
+        return Promise(**json.loads(line)) if line.endswith(b"\n") else None
+    except (ValueError, TypeError):
+        return None
 
 
 class _Plan:
@@ -242,9 +264,14 @@ class _Plan:
         self.journal = journal
         self.next_number = journal.next_number
         self.next_seq = journal.next_seq
-        self.listed: list[Promise] = []
-        self.requests: list[tuple[int, str]] = []
+        self.listed: list[tuple[Promise, str | None]] = []
+        """The promises in their order, each with the request that its worker reads."""
         self.held: dict[int, Submission] = {}
+        self.written: list[tuple[Promise, bytes]] = []
+        """What is on the disk, with its line."""
+        self.written_held: dict[int, Submission] = {}
+        self.unsafe: set[str] = set()
+        """The ids of what a power cut may take yet."""
         self.answers: list[tuple[asyncio.Future[Promise], Promise]] = []
         self._own: dict[str, Promise] = {}
 
@@ -279,29 +306,52 @@ class _Plan:
         promise = submission.promise
         if submission.body is not None:
             promise = replace(promise, n=self.next_number)
-            self.requests.append((self.next_number, submission.body))
             self.next_number += 1
         if promise.seq is not None:
             self.next_seq = promise.seq + 1
-        self.listed.append(promise)
+        self.listed.append((promise, submission.body))
         return promise
 
     def write(self, folder: LiveFolder) -> None:
-        """Write it all down for good, each request only when all before it are there. Raises OSError."""
+        """Write it all down for good, each request only when all before it are there. Raises OSError.
+
+        Afterwards `written` and `written_held` are what is there, also where it raises.
+        """
+        self.unsafe = {promise.request_id for promise, _ in self.listed}
+        self.unsafe |= {submission.promise.request_id for submission in self.held.values()}
         for seq, submission in self.held.items():
             write_json(folder.held / f"{seq:09d}.json", submission.to_json(), indent=None)
         if self.held:
             sync_folder(folder.held)
-        if self.listed:
-            with folder.promises.open("ab") as file:
-                file.write(b"".join(json.dumps(asdict(each)).encode() + b"\n" for each in self.listed))
-                flush_file(file)
-        for number, body in self.requests:
-            path = folder.request(number)
-            with whole_file(path, path.with_name(f".{path.name}.tmp")) as file:
-                file.write(f'{{"n": {number}, {body[1:]}'.encode())
-        if self.requests:
-            sync_folder(folder.requests)
-        for promise in self.listed:
+        self.written_held = self.held
+        self.unsafe -= {submission.promise.request_id for submission in self.held.values()}
+        lines = [json.dumps(asdict(promise)).encode() + b"\n" for promise, _ in self.listed]
+        if lines:
+            _append(folder.promises, self.journal.listed_bytes, b"".join(lines))
+        try:
+            for (promise, body), line in zip(self.listed, lines, strict=True):
+                if body is not None:
+                    assert promise.n is not None
+                    path = folder.request(promise.n)
+                    with whole_file(path, path.with_name(f".{path.name}.tmp")) as file:
+                        file.write(f'{{"n": {promise.n}, {body[1:]}'.encode())
+                self.written.append((promise, line))
+        finally:
+            if any(promise.n is not None for promise, _ in self.written):
+                sync_folder(folder.requests)
+            self.unsafe -= {promise.request_id for promise, _ in self.written}
+        for promise, _ in self.written:
             if promise.seq is not None:
                 (folder.held / f"{promise.seq:09d}.json").unlink(missing_ok=True)
+
+
+def _append(path: Path, size: int, content: bytes) -> None:
+    """Append to a file of which the first `size` bytes count, and cut off what is behind them. Raises OSError."""
+    is_new = not path.exists()
+    with path.open("xb" if is_new else "r+b") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(content)
+        flush_file(file)
+    if is_new:
+        sync_folder(path.parent)

@@ -74,6 +74,7 @@ class Models:
         lora: Mapping[str, Any] | None = None,
         from_state: Path | None = None,
         with_optimizer: bool = False,
+        user_metadata: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
     ) -> Promise:
         """Have a model queued, and promise that it will be there. Raises RefusedCall, OSError.
@@ -88,6 +89,7 @@ class Models:
             "lora": None if lora is None else dict(lora),
             "from_state": None if from_state is None else str(from_state),
             "with_optimizer": with_optimizer,
+            "user_metadata": dict(user_metadata or {}),
         }
         if model_id not in session.models:
             check_room(session.models, MAX_MODELS, "models")
@@ -133,6 +135,16 @@ class Models:
         if folder is None or not folder.session.exists():
             raise RefusedCall(404, f"there is no model {model_id[:100]!r}")
         return folder
+
+    def list_folders(self) -> list[tuple[str, LiveFolder]]:
+        """List the models that are trained or were, each with its folder where that is still there."""
+        found = []
+        for model_id, job_id in self.sessions.list_models():
+            folder = RunDir(self.home.job(job_id)).live
+            document = read_json(folder.session)
+            if isinstance(document, dict) and document.get("model_id") == model_id and document.get("lora") is not None:
+                found.append((model_id, folder))
+        return found
 
 
 def read_session(folder: LiveFolder, model_id: str) -> Mapping[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.responses import JSONResponse, Response
 
 from prefd.daemon.errors import PrefdError
@@ -22,6 +24,6 @@ class UnsupportedCall(PrefdError):
     """A request that has its place in the order cannot be done: its promise ends with this message."""
 
 
-def respond_refused(status: int, message: str) -> Response:
+def respond_refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with an error as clients of the protocol read it."""
-    return JSONResponse({"detail": message}, status)
+    return JSONResponse({"detail": message}, status, headers)

@@ -7,10 +7,12 @@ import logging
 import time
 from contextlib import suppress
 
+from prefd.daemon.errors import PrefdError
 from prefd.daemon.live.checkpoints import delete_ended
 from prefd.daemon.live.models import Models
 from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.live.sessions import SILENT_SECONDS, Session
+from prefd.daemon.live.snapshots import drop_old_snapshots
 from prefd.daemon.machine.files import write_json
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.runs.run_folder import RunDir
@@ -58,13 +60,16 @@ async def keep_house(models: Models, release_seconds: float, look_seconds: float
             await release_silent(models, release_seconds)
             await run_in_thread(models.forget_removed, RESULT_GRACE)
             for model in models.list_open():
-                await run_in_thread(model.journal.forget_fetched, RESULT_GRACE)
+                await model.journal.forget_fetched(RESULT_GRACE)
+                await drop_old_snapshots(models, model)
             for model_id, job_id in list(models.sessions.list_models()):
                 folder = RunDir(models.home.job(job_id)).live
                 for path in await run_in_thread(delete_ended, folder, model_id, time.time()):
                     log.info("deleted %s, whose time was over", path)
-        except OSError as error:  # a full disk, say: the next look may find it well
+        except (OSError, PrefdError) as error:  # a full disk, say: the next look may find it well
             log.warning("sessions are not looked after: %s", error)
+        except Exception:  # whatever it is, what clients leave is released as before
+            log.exception("sessions are not looked after")
 
 
 def forgive_stall(models: Models, late_seconds: float) -> None:

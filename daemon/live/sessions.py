@@ -25,6 +25,8 @@ MAX_SAMPLERS = 10_000
 """And so many samplers: a client that samples as it trains opens one for each step."""
 
 
+MAX_SNAPSHOTS = 32
+"""And so many saved weights that its client gave no name: each is an adapter on the disk."""
 OF_THIS_PROCESS = ("heard_at", "noted_silent")
 """What is not kept of a session."""
 
@@ -126,11 +128,20 @@ class Sessions:
             raise RefusedCall(404, f"there is no model {model_id[:100]!r} in session {session.id}")
         return session
 
+    def find_held(self, model_id: str) -> Session | None:
+        """Return the session that holds a model, which is not heard of by that; None where there is none."""
+        session = self.by_id.get(model_id.partition(":")[0])
+        return session if session is not None and model_id in session.models else None
+
     def find_of_sampler(self, sampler_id: str) -> tuple[Session, OpenSampler]:
         """Return a sampler, and the open session that holds it. Raises RefusedCall (404, 410)."""
         session = self.find(sampler_id.partition(":")[0])
         if (sampler := session.samplers.get(sampler_id)) is None:
-            raise RefusedCall(404, f"there is no sampling session {sampler_id[:100]!r}")
+            raise RefusedCall(
+                404,
+                f"there is no sampling session {sampler_id[:100]!r}: of weights that were saved without a name, the "
+                f"{MAX_SNAPSHOTS} last used are kept; save by name what you go back to",
+            )
         return session, sampler
 
     def list_models(self) -> Iterator[tuple[str, int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prefd.daemon.runs.run_folder import ATTEMPTS, RunDir
 
-PARTS = {"checkpoints": ("checkpoints", "live/state", "live/weights"), "fused": ("fused",)}
+PARTS = {"checkpoints": ("checkpoints", "live/weights"), "fused": ("fused",)}
 """The folders of a run that can go by themselves: what is left can be read, and used, without them."""
 
 

@@ -18,6 +18,7 @@ from prefd.daemon.runs.batch_record import BatchRecord
 from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.text.times import format_clock
+from prefd.daemon.text.wording import pluralize
 from prefd.plugins.metrics import EVAL
 
 if TYPE_CHECKING:  # they bring pydantic, and a shell that completes a job's number waits for none
@@ -54,7 +55,9 @@ class Progress:
 
     def describe_count(self) -> str:
         """Describe how much is done: `3/8 steps`, or `3 steps` where there is no total."""
-        return f"{self.done}/{self.total} {self.unit}" if self.total else f"{self.done} {self.unit}"
+        return (
+            f"{self.done}/{self.total} {self.unit}" if self.total else pluralize(self.done, self.unit.removesuffix("s"))
+        )
 
 
 def _build(kind: type[T], value: Any) -> T | None:

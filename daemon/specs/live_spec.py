@@ -5,6 +5,8 @@ A client brings tokens, so such a job has no data; NO_DATA stands there.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from prefd.daemon.specs.data_spec import DataSpec
@@ -36,6 +38,7 @@ class LiveSpec(SpecModel):
     lora: ClientLora | None = Field(None, description="the adapter that is trained; none where the client only samples")
     from_state: Text | None = Field(None, description="the folder of the saved weights that it begins with")
     with_optimizer: bool = Field(False, description="whether it begins with the optimizer's state too")
+    user_metadata: dict[str, Any] = Field({}, description="what the client notes of it, in words of its own")
 
 
 class LiveModel(LiveSpec):

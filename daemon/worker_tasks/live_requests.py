@@ -45,6 +45,8 @@ class LiveSession(WorkerInput):
     """The folder of a saved state to begin from, `weights/<name>` of this session or another."""
     with_optimizer: bool = True
     """Whether the optimizer goes on from `from_state` too, or begins anew."""
+    user_metadata: Mapping[str, Any] = {}
+    """What the client notes of it: the server's matter."""
     created_at: float = 0.0
 
 

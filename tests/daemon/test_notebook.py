@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
+import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
+from mlx import nn
+from mlx.utils import tree_flatten
 
 from prefd.cache.reference import MissingEntry
 from prefd.cache.store import ReferenceCache
-from prefd.daemon.notebook import ReferenceLogprobs, UnknownReference, load_tokenizer
+from prefd.daemon.notebook import PolicyLogprobs, ReferenceLogprobs, UnknownReference, load_tokenizer
 from prefd.daemon.worker.job import RunningJob
 from support import tiny_model as tiny
 from support.jobs_on_disk import make_job, run_precompute
@@ -82,3 +86,35 @@ def test_a_lookup_has_the_jobs_eos_date_and_template_arguments(home: Path, tmp_p
     assert [None if each is None else len(each) for each in found] == [2, 2]
     assert reference.of_texts(sides[:1], tokenizer, date="2000-05-01", chat_template_kwargs={"tone": "kind"}) == [None]
     assert reference.of_texts(sides[:1], tokenizer, date="1999-05-01") == [None]
+
+
+def test_a_loss_of_ones_own_has_the_value_and_gradient_of_one_graph_of_full_logits(tiny_model: Path) -> None:
+    model, _ = mlx_lm.load(str(tiny_model))
+    model.freeze()
+    model.layers[0].self_attn.q_proj.unfreeze()
+    sequences = [([5, 6, 7, 8, 9], 2), ([5, 6, 9, 3], 2)]
+
+    def compare(logprobs: Sequence[mx.array]) -> mx.array:
+        return nn.softplus(logprobs[1].sum() - logprobs[0].sum()) + (logprobs[0] ** 2).sum()
+
+    def compute() -> mx.array:
+        rows = []
+        for ids, start in sequences:
+            logits = model(mx.array([ids[:-1]]))[0].astype(mx.float32)
+            logprobs = logits - mx.logsumexp(logits, -1, keepdims=True)
+            rows.append(mx.take_along_axis(logprobs, mx.array(ids[1:])[:, None], -1)[start - 1 :, 0])
+        return compare(rows)
+
+    policy = PolicyLogprobs(model)
+    value, gradient = policy.differentiate(compare, sequences)
+    expected, by_parameter = nn.value_and_grad(model, compute)()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    (own,), (other,) = (list(dict(tree_flatten(each)).values()) for each in (gradient, by_parameter))
+    assert mx.abs(own - other).max() <= 1e-4 * mx.abs(other).max()
+    assert compare([mx.array(each) for each in policy.of_tokens(sequences)]).item() == pytest.approx(value.item())
+    for wrong, words in (
+        (([5, 6], 0), "a completion from 1 on, got 0"),
+        (([5, 10**6], 1), "token 1000000 is not among"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            policy.of_tokens([wrong])

@@ -19,7 +19,7 @@ from support.pages import Block, blocks
 
 TRIED = {
     "docs/live.md": 1,
-    "docs/python.md": 3,
+    "docs/python.md": 4,
     "docs/writing-a-loss.md": 5,
     "docs/from-trl.md": 1,
     "docs/reporters.md": 1,
@@ -103,6 +103,13 @@ def test_the_notebook_example_draws_the_cache(
     monkeypatch.setenv("MPLBACKEND", "agg")
     run(block_with("ReferenceLogprobs", "docs/python.md"))
     assert (tmp_path / "reference-logprobs.png").stat().st_size > 1000
+
+
+def test_the_loss_in_a_notebook_falls(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "SmolLM2-135M-Instruct").symlink_to(tiny_model)
+    monkeypatch.chdir(tmp_path)
+    losses = run(block_with("PolicyLogprobs", "docs/python.md"))["losses"]
+    assert losses[0] > losses[1] > losses[2]
 
 
 def test_the_zarr_example_reads_a_segment(home: Path, tiny_model: Path, pairs_file: Path) -> None:

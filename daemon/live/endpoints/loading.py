@@ -45,6 +45,7 @@ def list_routes(models: Models) -> Sequence[Route]:
             lora=origin["lora"],
             from_state=target,
             with_optimizer=asked.optimizer,
+            user_metadata=asked.user_metadata,
             context={"type": "load_weights", "path": asked.path, "model_id": model_id},
         )
         return JSONResponse({"request_id": promise.request_id, "model_id": model_id})

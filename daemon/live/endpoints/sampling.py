@@ -17,6 +17,7 @@ from prefd.daemon.live.journal import Promise, digest_content, write_body
 from prefd.daemon.live.models import Models
 from prefd.daemon.live.refusal import RefusedCall, UnsupportedCall
 from prefd.daemon.live.samplers import open_sampler
+from prefd.daemon.live.snapshots import note_use
 
 MAX_PENDING = 4096
 """So many requests of one model may wait for their results; a client that is told 429 comes back a little later."""
@@ -47,6 +48,8 @@ def list_routes(models: Models, futures: Futures) -> Sequence[Route]:
         asked.check()
         _, sampler = models.sessions.find_of_sampler(asked.sampling_session_id)
         model = await models.find(sampler.host)
+        model.read_session()  # which says so where its job was removed
+        note_use(sampler)
         request_id = f"{asked.sampling_session_id}:{asked.seq_id}"
         if model.journal.find(request_id) is None and not model.journal.has_room(MAX_PENDING):
             raise RefusedCall(429, f"{MAX_PENDING} requests wait already: send fewer at once")

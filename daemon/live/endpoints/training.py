@@ -30,7 +30,15 @@ def list_routes(models: Models) -> Sequence[Route]:
             raise RefusedCall(400, "full fine-tuning is not supported here: give a lora_config")
         model_id = f"{session.id}:train:{asked.model_seq_id}"
         lora, context = asked.lora_config.model_dump(), {"type": "create_model", "model_id": model_id}
-        promise = await models.open(session, model_id, asked.base_model, content=body, lora=lora, context=context)
+        promise = await models.open(
+            session,
+            model_id,
+            asked.base_model,
+            content=body,
+            lora=lora,
+            user_metadata=asked.user_metadata,
+            context=context,
+        )
         return JSONResponse({"request_id": promise.request_id, "model_id": model_id})
 
     async def describe(request: Request) -> Response:

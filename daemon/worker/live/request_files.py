@@ -37,6 +37,15 @@ class RequestFiles:
         """Read the next request, a FailedResult in the place of one that cannot be read; None where it is not there yet."""
         return self._read(self.done + 1)
 
+    def require_no_gap(self) -> None:
+        """Raise `JobError` where the next request is not there and a later one is: the server writes them in their order."""
+        later = [int(path.stem) for path in self.folder.requests.glob("*.json") if int(path.stem) > self.done]
+        if later and not self.is_waiting():
+            raise JobError(
+                f"request {self.done + 1} is not in {self.folder.requests}, and request {min(later)} is: what the session had come "
+                "to was deleted, so it cannot go on; begin anew, from saved weights where there are some"
+            )
+
     def read_run(self, fits: Callable[[AnyRequest], TypeGuard[Kind]]) -> list[Kind]:
         """Read the next requests as far as each `fits`."""
         run: list[Kind] = []

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from prefd.daemon.errors import EXPECTED
 from prefd.daemon.machine.files import DISK_TROUBLE, read_json
-from prefd.daemon.runs.live_folder import LiveFolder
+from prefd.daemon.runs.live_folder import SNAPSHOT, LiveFolder
 from prefd.daemon.runs.phase_outcomes import LiveOutcome
 from prefd.daemon.runs.phase_summaries import LiveSummary
 from prefd.daemon.text.wording import pluralize
@@ -36,6 +36,8 @@ from prefd.daemon.worker_tasks.live_requests import (
     LiveSession,
     SampleRequest,
     SampleResult,
+    SaveSamplerRequest,
+    SaveStateRequest,
 )
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,7 @@ def serve_session(job: RunningJob, stop: StopEvent) -> LiveOutcome:
     """
     began, folder = time.monotonic(), job.run.live
     session = read_session(folder)
-    if folder.closed.exists() and not folder.request(folder.read_applied() + 1).exists():
+    if folder.closed.exists() and not is_anything_to_be_saved(RequestFiles(folder, folder.read_applied())):
         noted = Noted.read(folder)
         ended = _summarize(folder, noted.applied, noted.steps, Counts(noted.ref_hits, noted.ref_scored))
         folder.forget_session()
@@ -103,6 +105,8 @@ class Serving:
                 elif closed:
                     return
                 else:
+                    if wait == LONGEST_WAIT_S:
+                        self.requests.require_no_gap()
                     time.sleep(wait)
                     wait = min(2 * wait, LONGEST_WAIT_S)
                 if self.loaded.state.is_due():
@@ -183,6 +187,20 @@ class Serving:
             log.exception("request %d (%s)", request.n, request.kind)
             reason = f"{type(error).__name__}: {error} (the traceback is in the job's worker.log)"
             return FailedResult(n=request.n, category="server", error=reason)
+
+
+def is_anything_to_be_saved(requests: RequestFiles) -> bool:
+    """Say whether a request waits that leaves weights with a name: nobody fetches other results once the client is gone."""
+    pending = requests.read_run(is_any)
+    return any(
+        isinstance(each, SaveStateRequest | SaveSamplerRequest) and not each.name.startswith(SNAPSHOT)
+        for each in pending
+    )
+
+
+def is_any(request: AnyRequest) -> TypeGuard[AnyRequest]:
+    """Say that any request fits."""
+    return True
 
 
 def is_question(request: AnyRequest) -> TypeGuard[Question]:

@@ -71,10 +71,11 @@ class Generator:
         if most is None:
             assert room is not None
             return max(0, room - len(request.tokens))
-        if self.tables.positions is not None and len(request.tokens) + most > self.tables.positions:
+        if room is not None and len(request.tokens) + most > room:
+            why = f"its positions ({self.tables.positions_name})" if self.tables.positions else "what it was made for"
             raise JobError(
-                f"sample: a prompt of {len(request.tokens)} tokens and max_tokens {most} exceed the model's "
-                f"{self.tables.positions} positions ({self.tables.positions_name}); lower max_tokens"
+                f"sample: a prompt of {len(request.tokens)} tokens and max_tokens {most} exceed the model's {room} tokens, "
+                f"{why}; lower max_tokens"
             )
         return most
 

@@ -96,3 +96,11 @@ def test_a_part_whose_deletion_is_killed_is_whole_or_gone(
         leftovers.delete_set_aside(done)
     assert list_parts(RunDir(done.job(1)), "checkpoints") == []
     assert (done.job(1) / "adapter").is_dir()
+
+
+def test_of_a_clients_model_the_saved_weights_are_a_part_and_what_a_retry_goes_on_from_is_not(tmp_path: Path) -> None:
+    """Without the state a retried job would wait for ever for requests that were deleted once their effects were saved."""
+    run = RunDir(tmp_path)
+    for folder in (run.live.state, run.live.weights, run.live.sampler_weights):
+        folder.mkdir(parents=True)
+    assert list_parts(run, "checkpoints") == [run.live.weights]

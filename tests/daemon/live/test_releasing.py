@@ -150,3 +150,73 @@ def test_checkpoints_are_listed_deleted_and_end_when_their_time_is_over(place: L
             assert (about["base_model"], about["lora_rank"]) == ("local/a", 8)
 
     asyncio.run(run())
+
+
+def test_a_run_is_told_of_with_its_metadata_and_its_last_checkpoints_also_when_its_session_has_ended(
+    place: LivePlace,
+) -> None:
+    """That is when a client asks: it goes on from what an earlier program saved."""
+
+    async def run() -> None:
+        async with place.working() as client:
+            session = (await client.post("/create_session"))["session_id"]
+            made = {"session_id": session, "model_seq_id": 0, "base_model": "local/a", "lora_config": {"rank": 8}}
+            status, why = await client.refusal("/create_model", **made, user_metadata={"a": "x" * 17_000})
+            assert (status, "user_metadata" in why) == (422, True)
+            model = (await client.post("/create_model", **made, user_metadata={"run": "a"}))["model_id"]
+            for seq_id, name in enumerate(("one", "two"), 1):
+                saved = await client.post("/save_weights", model_id=model, seq_id=seq_id, path=name)
+                path = (await client.result(saved)).json()["path"]
+            await client.post(f"/sessions/{session}/finish", reason={"type": "success"})
+            place.folder().forget_session()
+            about = (await client.ask("GET", f"/training_runs/{model}")).json()
+            assert (about["user_metadata"], about["last_checkpoint"]["tinker_path"]) == ({"run": "a"}, path)
+            assert about["last_sampler_checkpoint"] is None
+            listed = (await client.ask("GET", "/training_runs?limit=1")).json()
+            assert listed == {"training_runs": [about], "cursor": {"offset": 0, "limit": 1, "total_count": 1}}
+            listed = (await client.ask("GET", "/checkpoints?offset=1")).json()
+            assert [each["tinker_path"] for each in listed["checkpoints"]] == [path]
+            assert (await client.ask("GET", "/checkpoints?offset=-1")).status_code == 400
+            assert (await client.refusal("/weights_info", tinker_path=path + "-none"))[0] == 404
+            assert (await client.post("/weights_info", tinker_path=path))["lora_rank"] == 8
+            other = (await client.post("/create_session"))["session_id"]
+            loading = {"session_id": other, "model_seq_id": 0, "path": path, "user_metadata": {"run": "b"}}
+            resumed = (await client.post("/load_weights", **loading))["model_id"]
+            assert (await client.ask("GET", f"/training_runs/{resumed}")).json()["user_metadata"] == {"run": "b"}
+
+    asyncio.run(run())
+
+
+def test_a_checkpoint_may_be_given_an_end_afterwards_and_have_it_taken_back(place: LivePlace) -> None:
+    async def run() -> None:
+        async with place.working() as client:
+            model = await client.begin()
+            await client.result(await client.post("/save_weights", model_id=model, seq_id=1, path="one"))
+            end = f"/training_runs/{model}/checkpoints/weights/one/ttl"
+            for seconds, ended in ((3600, [f"tinker://{model}/weights/one"]), (None, [])):
+                assert (await client.ask("PUT", end, json={"ttl_seconds": seconds})).status_code == 200
+                listed = (await client.ask("GET", f"/training_runs/{model}/checkpoints")).json()["checkpoints"]
+                assert (listed[0]["expires_at"] is None) == (seconds is None)
+                if seconds is None:
+                    assert delete_ended(place.folder(), model, time.time() + 4000) == ended
+            assert (await client.ask("PUT", end, json={"ttl_seconds": 5})).status_code == 422
+            assert (await client.ask("PUT", end.replace("one", "two"), json={})).status_code == 404
+
+    asyncio.run(run())
+
+
+def test_a_job_that_was_removed_is_no_sampler_any_more(place: LivePlace) -> None:
+    """It is told so at once: a client would ask for minutes again where the request cannot be written down."""
+
+    async def run() -> None:
+        async with place.working() as client:
+            model = await client.begin()
+            session = model.partition(":")[0]
+            asked = {"session_id": session, "sampling_session_seq_id": 1, "base_model": "local/a"}
+            sampler = (await client.post("/create_sampling_session", **asked))["sampling_session_id"]
+            shutil.rmtree(place.home.job(1))
+            prompt = {"chunks": [{"tokens": [1], "type": "encoded_text"}]}
+            status, why = await client.refusal("/asample", sampling_session_id=sampler, seq_id=0, prompt=prompt)
+            assert (status, "is gone" in why) == (404, True)
+
+    asyncio.run(run())

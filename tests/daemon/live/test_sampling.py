@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prefd.cache.segments import durable
+from prefd.daemon.live import snapshots
 from prefd.daemon.live.endpoints import saving
 from support.live_server import LiveClient, LivePlace
 
@@ -127,3 +129,44 @@ def test_what_is_not_supported_is_refused_not_ignored(place: LivePlace) -> None:
                 assert (status, name in why) == (400, True)
 
     asyncio.run(run())
+
+
+def test_the_snapshots_that_were_not_used_for_longest_go_and_none_that_is_asked(
+    place: LivePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that samples as it trains makes one a step; its reference, the first, it asks all along."""
+    monkeypatch.setattr(snapshots, "MAX_SNAPSHOTS", 2)
+
+    async def run() -> None:
+        async with place.working() as client:
+            model = await client.begin()
+            held = await place.models.find(model)
+
+            async def save(number: int) -> str:
+                saved = {"model_id": model, "seq_id": number, "sampling_session_seq_id": number}
+                promise = await client.post("/save_weights_for_sampler", **saved)
+                sampler = str((await client.result(promise)).json()["sampling_session_id"])
+                os.utime(place.folder().sampler_weights / f"_snapshot-{number}", (number, number))
+                return sampler
+
+            samplers = [await save(number) for number in (1, 2, 3)]
+            place.works = False
+            await client.post("/asample", **make_sample(samplers[0], 0))
+            await client.post("/asample", **make_sample(samplers[1], 0))
+            os.utime(place.folder().sampler_weights / "_snapshot-2", (2, 2))  # for long, yet it is still asked
+            await snapshots.drop_old_snapshots(place.models, held)
+            assert list_snapshots(place) == [1, 2, 3]
+            place.works = True
+            await client.result({"request_id": f"{samplers[1]}:0"})
+            place.restart()
+            await snapshots.drop_old_snapshots(place.models, await place.models.find(model))
+            assert list_snapshots(place) == [1, 3]
+            status, why = await client.refusal("/asample", **make_sample(samplers[1], 1))
+            assert (status, "save by name" in why) == (404, True)
+            assert (await client.ask("POST", "/asample", json=make_sample(samplers[0], 1))).status_code == 200
+
+    asyncio.run(run())
+
+
+def list_snapshots(place: LivePlace) -> list[int]:
+    return sorted(int(path.name.rpartition("-")[2]) for path in place.folder().sampler_weights.iterdir())

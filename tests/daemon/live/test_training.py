@@ -153,10 +153,10 @@ def test_fetched_results_are_deleted_once_their_effects_are_saved(place: LivePla
             promise = await client.post("/forward_backward", **make_call(model, 1, [5, 6, 7]))
             await client.result(promise)
             journal = (await place.models.find(model)).journal
-            journal.forget_fetched(grace=60)
+            await journal.forget_fetched(grace=60)
             assert [path.name for path in journal.folder.requests.iterdir()] == ["000000001.json"]
             assert (await client.result(promise)).status_code == 200
-            journal.forget_fetched(grace=0)
+            await journal.forget_fetched(grace=0)
             assert [path.name for path in journal.folder.results.iterdir()] == ["000000001.json"]
             assert (await client.result(promise)).status_code == 404
             place.restart()

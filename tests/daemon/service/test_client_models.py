@@ -12,6 +12,7 @@ from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.service.client_models import open_model
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.live_spec import ClientLora, LiveModel
+from prefd.daemon.worker_tasks.live_requests import LiveSession
 
 SESSION = "0123456789abcdef" * 2
 MODEL = LiveModel(
@@ -20,6 +21,7 @@ MODEL = LiveModel(
     base_model="local/a",
     model="/models/a",
     lora=ClientLora(rank=4, seed=7),
+    user_metadata={"run": "a"},
 )
 
 
@@ -33,6 +35,9 @@ def test_a_clients_model_is_one_job_with_the_session_that_its_worker_reads(tmp_p
         spec = table.spec(job.id)
         assert spec.live == MODEL.make_live_spec()
         assert plan_phases(spec, Catalog({}, [])) == ["live"]
-        session = json.loads(RunDir(home.job(job.id)).live.session.read_text())
+        content = RunDir(home.job(job.id)).live.session.read_text()
+        assert LiveSession.model_validate_json(content).model_id == MODEL.model_id
+        session = json.loads(content)
         assert session["lora"] == {"rank": 4, "seed": 7, "train_mlp": True, "train_attn": True, "train_unembed": True}
+        assert session["user_metadata"] == {"run": "a"}
         assert (session["model"], session["model_id"]) == ("/models/a", f"{SESSION}:train:0")
