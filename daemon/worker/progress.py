@@ -90,7 +90,5 @@ class Reporter:
     def _publish(self) -> None:
         self._written_at = time.monotonic()
         self.run.write_progress(
-            Progress(
-                self.phase, self.done, self.total, self.unit, self.rate, self.eta_s, self.metrics, note=self.note
-            )
+            Progress(self.phase, self.done, self.total, self.unit, self.rate, self.eta_s, self.metrics, note=self.note)
         )
