@@ -59,7 +59,8 @@ class LoopbackSSHD:
 
     def find_sessions(self) -> list[psutil.Process]:
         """The processes of sshd that serve a connection."""
-        return psutil.Process(self.process.pid).children(recursive=False)
+        sessions: list[psutil.Process] = psutil.Process(self.process.pid).children()
+        return sessions
 
 
 @contextmanager
