@@ -156,3 +156,69 @@ def test_whatever_fails_in_a_look_at_the_sessions_the_next_look_is_made(
         house.cancel()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes-on", "is-started-anew"])
+def test_whichever_write_fails_each_request_is_done_once_and_answered(
+    place: LivePlace, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """A request that comes too early, the one before it, a sample and one that fails: at each write in turn the disk is full.
+
+    What a killed server leaves is what a failed write leaves, so it is also started anew after each failure.
+    """
+    writes, fails_at = [0], [0]
+
+    def count(name: str) -> None:
+        own = getattr(journal_module, name)
+
+        def write(*arguments: Any, **settings: Any) -> Any:
+            writes[0] += 1
+            if writes[0] == fails_at[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return own(*arguments, **settings)
+
+        monkeypatch.setattr(journal_module, name, write)
+
+    for name in ("whole_file", "flush_file", "sync_folder", "write_json"):
+        count(name)
+
+    async def ask(client: LiveClient, *asked: tuple[str, dict[str, Any]]) -> list[Any]:
+        """Ask all at once, and those that were refused once more."""
+        replies = await asyncio.gather(*(client.ask("POST", path, json=document) for path, document in asked))
+        if dies and any(reply.status_code == 503 for reply in replies):
+            place.restart()
+        for index, (path, document) in enumerate(asked):
+            if replies[index].status_code == 503:
+                replies[index] = await client.ask("POST", path, json=document)
+            assert replies[index].status_code == 200, replies[index].text
+        return [reply.json() for reply in replies]
+
+    async def run() -> None:
+        async with place.working() as client:
+            while fails_at[0] <= writes[0]:
+                model = await client.begin()
+                opened = {"session_id": model.partition(":")[0], "sampling_session_seq_id": 0, "base_model": "local/a"}
+                sampler = (await client.post("/create_sampling_session", **opened))["sampling_session_id"]
+                prompt = {"chunks": [{"tokens": [1, 2, 5], "type": "encoded_text"}]}
+                sample = {"sampling_session_id": sampler, "seq_id": 0, "prompt": prompt, "prompt_logprobs": True}
+                writes[0] = 0
+                fails_at[0] += 1
+                calls = {seq: make_call(model, seq, [seq, seq, seq]) for seq in (1, 2)}
+                calls[3] = make_call(model, 3, [5, 6, 7])
+                calls[3]["forward_backward_input"]["data"][0]["model_input"]["chunks"].append({"type": "image"})
+                (second,) = await ask(client, ("/forward_backward", calls[2]))
+                first, sampled, third = await ask(
+                    client,
+                    ("/forward_backward", calls[1]),
+                    ("/asample", sample),
+                    ("/forward_backward", calls[3]),
+                )
+                assert await read_logprobs(client, first) == [-0.01, -0.01]
+                assert await read_logprobs(client, second) == [-0.02, -0.02]
+                assert (await client.result(sampled)).json()["prompt_logprobs"] == [None, -0.02, -0.05]
+                assert "type image" in (await client.result(third)).json()["error"]
+                kinds = place.worker(len(place.jobs.standings)).kinds
+                assert sorted(kinds) == ["forward_backward", "forward_backward", "get_info", "sample"]
+        assert fails_at[0] > 8
+
+    asyncio.run(run())

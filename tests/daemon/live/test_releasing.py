@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from prefd.daemon.live import releasing, sessions
 from prefd.daemon.live.checkpoints import delete_ended
 from prefd.daemon.live.releasing import forgive_stall, note_silence, release_silent
 from prefd.daemon.runs.run_folder import Progress, RunDir
@@ -220,3 +223,57 @@ def test_a_job_that_was_removed_is_no_sampler_any_more(place: LivePlace) -> None
             assert (status, "is gone" in why) == (404, True)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes-on", "is-started-anew"])
+def test_a_session_that_ended_while_the_disk_was_full_is_released_afterwards(
+    place: LivePlace, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """Its workers would wait for ever for a client that is gone."""
+
+    async def run() -> None:
+        async with place.working() as client:
+            session = (await client.begin()).partition(":")[0]
+            with monkeypatch.context() as patch:
+                patch.setattr(releasing, "write_json", raise_disk_full)
+                refused = await client.ask("POST", f"/sessions/{session}/finish", json={})
+                assert (refused.status_code, place.folder().closed.exists()) == (503, False)
+            assert (await client.ask("POST", f"/sessions/{session}/finish", json={})).status_code == 200
+            if dies:
+                place.restart()
+            await release_silent(place.models, 60)
+            assert "ended it" in read_json(place.folder().closed)["reason"]
+
+    asyncio.run(run())
+
+
+def test_what_a_session_holds_outlives_a_full_disk_and_a_restart(
+    place: LivePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with place.working() as client:
+            key = {"X-Idempotency-Key": "one"}
+            sampler = {"sampling_session_seq_id": 0, "base_model": "local/a"}
+            made = {"model_seq_id": 0, "base_model": "local/a", "lora_config": {"rank": 8}}
+            session: dict[str, Any] = {}
+            for endpoint, asked in (
+                ("/create_session", {}),
+                ("/create_model", made),
+                ("/create_sampling_session", sampler),
+            ):
+                with monkeypatch.context() as patch:
+                    patch.setattr(sessions, "write_json", raise_disk_full)
+                    refused = await client.ask("POST", endpoint, json=asked | session, headers=key)
+                    assert (endpoint, refused.status_code) == (endpoint, 503)
+                answer = (await client.ask("POST", endpoint, json=asked | session, headers=key)).json()
+                session = session or {"session_id": answer["session_id"]}
+                place.restart()
+            model = f"{session['session_id']}:train:0"
+            assert (await client.post("/get_info", model_id=model))["model_id"] == model
+            assert (await client.ask("GET", f"/samplers/{answer['sampling_session_id']}")).status_code == 200
+
+    asyncio.run(run())
+
+
+def raise_disk_full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
