@@ -55,6 +55,10 @@ class Session:
     models: dict[str, int] = field(default_factory=dict)
     """Each model's job, by the model's id."""
     samplers: dict[str, OpenSampler] = field(default_factory=dict)
+    user_metadata: dict[str, Any] = field(default_factory=dict)
+    """What its client notes of it."""
+    display_name: str | None = None
+    """What its client calls it."""
     ended: str = ""
     """Why it has ended; empty while it has not."""
     heard_at: float = 0.0
@@ -95,7 +99,7 @@ class Sessions:
         """List the sessions that have not ended."""
         return [session for session in self.by_id.values() if not session.ended]
 
-    def create(self, key: str) -> Session:
+    def create(self, key: str, user_metadata: dict[str, Any], display_name: str | None) -> Session:
         """Make a session, or return the one that was made with this key. Raises RefusedCall (429) where there are too many, and OSError."""
         if key and (session := next((each for each in self.by_id.values() if each.key == key), None)) is not None:
             self.keep_changes(session)
@@ -103,6 +107,7 @@ class Sessions:
         if len(self.open) >= MAX_OPEN:
             raise RefusedCall(429, f"{MAX_OPEN} sessions are open already: end one, or wait until one is released")
         session = Session(uuid.uuid4().hex, time.time(), key, heard_at=time.monotonic())
+        session.user_metadata, session.display_name = user_metadata, display_name
         self.by_id[session.id] = session
         self.keep(session)
         return session

@@ -162,7 +162,8 @@ def test_a_run_is_told_of_with_its_metadata_and_its_last_checkpoints_also_when_i
 
     async def run() -> None:
         async with place.working() as client:
-            session = (await client.post("/create_session"))["session_id"]
+            noted = {"user_metadata": {"who": "me"}, "display_name": "a try"}
+            session = (await client.post("/create_session", **noted, tags=["x"]))["session_id"]
             made = {"session_id": session, "model_seq_id": 0, "base_model": "local/a", "lora_config": {"rank": 8}}
             status, why = await client.refusal("/create_model", **made, user_metadata={"a": "x" * 17_000})
             assert (status, "user_metadata" in why) == (422, True)
@@ -177,8 +178,17 @@ def test_a_run_is_told_of_with_its_metadata_and_its_last_checkpoints_also_when_i
             assert about["last_sampler_checkpoint"] is None
             listed = (await client.ask("GET", "/training_runs?limit=1")).json()
             assert listed == {"training_runs": [about], "cursor": {"offset": 0, "limit": 1, "total_count": 1}}
-            listed = (await client.ask("GET", "/checkpoints?offset=1")).json()
-            assert [each["tinker_path"] for each in listed["checkpoints"]] == [path]
+            listed = (await client.ask("GET", "/checkpoints?limit=1")).json()  # the newest first
+            assert ([each["tinker_path"] for each in listed["checkpoints"]], listed["cursor"]["total_count"]) == (
+                [path],
+                2,
+            )
+            assert (await client.ask("GET", f"/sessions/{session}")).json() == {
+                "training_run_ids": [model],
+                "sampler_ids": [],
+                **noted,
+            }
+            assert (await client.ask("GET", "/sessions/none")).status_code == 404
             assert (await client.ask("GET", "/checkpoints?offset=-1")).status_code == 400
             assert (await client.refusal("/weights_info", tinker_path=path + "-none"))[0] == 404
             assert (await client.post("/weights_info", tinker_path=path))["lora_rank"] == 8
