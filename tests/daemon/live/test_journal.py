@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from prefd.daemon.live import journal as journal_module
-from prefd.daemon.live import releasing
+from prefd.daemon.live import releasing, writing_plan
 from support.live_server import LiveClient, LivePlace, make_call
 
 
@@ -25,7 +24,7 @@ def place(tmp_path: Path) -> LivePlace:
 @pytest.fixture
 def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Has the disk be full for the file with this place among those that are written from now on; then it has room again."""
-    whole_file = journal_module.whole_file
+    whole_file = writing_plan.whole_file
 
     def fill(at: int) -> None:
         left = [at]
@@ -36,7 +35,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return whole_file(*arguments)
 
-        monkeypatch.setattr(journal_module, "whole_file", write)
+        monkeypatch.setattr(writing_plan, "whole_file", write)
 
     return fill
 
@@ -169,7 +168,7 @@ def test_whichever_write_fails_each_request_is_done_once_and_answered(
     writes, fails_at = [0], [0]
 
     def count(name: str) -> None:
-        own = getattr(journal_module, name)
+        own = getattr(writing_plan, name)
 
         def write(*arguments: Any, **settings: Any) -> Any:
             writes[0] += 1
@@ -177,7 +176,7 @@ def test_whichever_write_fails_each_request_is_done_once_and_answered(
                 raise OSError(errno.ENOSPC, "No space left on device")
             return own(*arguments, **settings)
 
-        monkeypatch.setattr(journal_module, name, write)
+        monkeypatch.setattr(writing_plan, name, write)
 
     for name in ("whole_file", "flush_file", "sync_folder", "write_json"):
         count(name)
