@@ -4,7 +4,7 @@
 
 The models have the geometry of well-known ones at an eighth of their width, so that a minute is enough: what a step keeps is
 a matter of shapes. "GPU" is the way that a GPU takes (forward and backward pass as one graph), run here on the CPU, where MLX
-counts the same arrays. The last line runs steps of mixed lengths with and without a bound on MLX's buffer cache.
+counts the same arrays. A second table has the other kinds of training. The last line runs steps of mixed lengths with and without a bound on MLX's buffer cache.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from mlx import nn
 from mlx_lm.models import gemma2, llama, qwen3
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
+from prefd.daemon.specs.training_spec import QATSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.models.narrow_adapters import narrow_adapters
 from prefd.daemon.worker.scoring import plan
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training import memory
+from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Batching
 
 WIDTH = 8
@@ -61,6 +63,17 @@ SHORT = {"24 + 48 + 16": (24, 48, 16), "46 + 36 + 36": (46, 36, 36)}
 LENGTHS = {**SHORT, "128 + 256 + 256": (128, 256, 256), "700 + 100 + 80": (700, 100, 80)}
 """Tokens of a prompt and of its two answers."""
 DTYPES = ("float32", "bfloat16", "4 bit")
+KINDS = {
+    "LoRA, last half of the layers": {"lora": 3},
+    "DoRA": {"dora": 6},
+    "DoRA, last half of the layers": {"dora": 3},
+    "full": {"full": 6},
+    "full, last third of the layers": {"full": 2},
+    "LoRA, QAT": {"lora": 6, "qat": 4},
+    "DoRA, QAT": {"dora": 6, "qat": 4},
+    "full, QAT": {"full": 6, "qat": 4},
+}
+"""Kinds of training: what is trained of how many layers, and the bits of quantization-aware training."""
 
 
 def main() -> None:
@@ -88,6 +101,7 @@ def main() -> None:
         cells = [name, lengths, dtype, "yes" if recompute else "no", way, f"{peak / 1e6:.1f}", f"{guess / 1e6:.1f}"]
         print(f"| {' | '.join(cells)} | {guess / peak:.2f} |", flush=True)
     print(f"\nestimated ÷ peak over {len(ratios)}: {min(ratios):.2f} to {max(ratios):.2f}", flush=True)
+    compare_kinds(given.quick)
     for bounded in (False, True):
         cached, peak = measure_cache(given.steps, bounded)
         print(
@@ -95,20 +109,44 @@ def main() -> None:
         )
 
 
-def measure(name: str, lengths: str, dtype: str, recompute: bool, lazily: bool, layers: int) -> tuple[int, int]:
-    """Measure the bytes of one forward and backward pass at its peak, beside the estimate."""
-    model = build(GEOMETRIES[name], dtype, layers)
+def compare_kinds(quick: bool) -> None:
+    """Print the same of the other kinds of training, for Llama's geometry with 6 layers."""
+    print("\n| training | tokens | type | layers recomputed | way | peak, MB | estimated, MB | estimated ÷ peak |")
+    print("|---|---|---|---|---|---|---|---|")
+    cases: Any = [
+        *itertools.product(KINDS, ("46 + 36 + 36", "128 + 256 + 256"), ["float32"], (False, True), (True, False)),
+        *itertools.product(["DoRA"], ["46 + 36 + 36"], ["4 bit"], (False, True), (True, False)),
+    ]
+    ratios = []
+    for name, lengths, dtype, recompute, lazily in cases[:2] if quick else cases:
+        peak, guess = measure("Llama-3.2-1B", lengths, dtype, recompute, lazily, 6, KINDS[name])
+        ratios.append(guess / peak)
+        way = "GPU" if lazily else "CPU"
+        cells = [name, lengths, dtype, "yes" if recompute else "no", way, f"{peak / 1e6:.1f}", f"{guess / 1e6:.1f}"]
+        print(f"| {' | '.join(cells)} | {guess / peak:.2f} |", flush=True)
+    print(f"\nestimated ÷ peak over {len(ratios)}: {min(ratios):.2f} to {max(ratios):.2f}\n", flush=True)
+
+
+def measure(
+    name: str, lengths: str, dtype: str, recompute: bool, lazily: bool, layers: int, kind: dict[str, int] | None = None
+) -> tuple[int, int]:
+    """Measure the bytes of one forward and backward pass at its peak, beside the estimate. LoRA on all layers if no `kind` is given."""
+    kind = kind or {"lora": layers}
+    model = build(GEOMETRIES[name], dtype, layers, kind)
+    bits = kind.get("qat")
+    spec = None if bits is None else QATSpec(bits=bits, group_size=32)
+    qat = QAT.install(model, spec, mx.float32, steps=10)
     options = Options(slack=plan.METAL if lazily else plan.CPU, lazily=lazily, checkpoint_layers=recompute)
     examples = make_pairs([LENGTHS[lengths]] * PAIRS)
     batching = Batching(PAIRS, None)
-    estimate = memory.estimate(model, {}, examples, batching, options)
-    guess = (
-        estimate.activations + estimate.gradients // 2
-    )  # a pass makes one set of gradients; the sum of a step is the other
+    estimate = memory.estimate(model, {}, examples, batching, options, qat.nbytes)
+    # a pass makes one set of gradients; the sum of a step is the other
+    guess = estimate.activations + estimate.gradients // 2 + qat.nbytes
     scorer = fastest_scorer(model, options)
     sides = [example.chosen for example in examples] + [example.rejected for example in examples]
     mx.clear_cache()
     before = mx.get_active_memory()
+    qat.begin_step(1)
     mx.reset_peak_memory()
     mx.eval(scorer.value_and_grad(sides, lambda scored: (scored.sums.sum(), None)))
     return mx.get_peak_memory() - before, guess
@@ -116,7 +154,7 @@ def measure(name: str, lengths: str, dtype: str, recompute: bool, lazily: bool, 
 
 def measure_cache(steps: int, bounded: bool) -> tuple[int, int]:
     """Measure the largest buffer cache and the peak, in MB, of `steps` passes over pairs of any length."""
-    model = build(GEOMETRIES["Llama-3.2-1B"], "float32", 2)
+    model = build(GEOMETRIES["Llama-3.2-1B"], "float32", 2, {"lora": 2})
     scorer = fastest_scorer(model, Options(slack=plan.METAL, lazily=True))
     mx.clear_cache()
     former = mx.set_cache_limit(2**24 if bounded else 2**40)
@@ -131,8 +169,8 @@ def measure_cache(steps: int, bounded: bool) -> tuple[int, int]:
     return round(largest / 1e6), round(mx.get_peak_memory() / 1e6)
 
 
-def build(geometry: Geometry, dtype: str, layers: int) -> nn.Module:
-    """Build a random model with LoRA on every linear layer."""
+def build(geometry: Geometry, dtype: str, layers: int, kind: dict[str, int]) -> nn.Module:
+    """Build a random model, of which `kind` is trained: of so many layers everything, or adapters on every linear map."""
     settings = {
         "model_type": geometry.module.__name__.rpartition(".")[2],
         "hidden_size": geometry.hidden // WIDTH // 64 * 64,
@@ -153,8 +191,13 @@ def build(geometry: Geometry, dtype: str, layers: int) -> nn.Module:
     if dtype == "4 bit":
         nn.quantize(model, 64, 4)
     model.freeze()
-    linear_to_lora_layers(model, -1, {"rank": 16, "scale": 20.0, "dropout": 0.0})
-    narrow_adapters(model)
+    if trained := kind.get("full"):
+        for layer in model.layers[-trained:]:
+            layer.unfreeze()
+    else:
+        adapted, use_dora = kind.get("dora") or kind["lora"], "dora" in kind
+        linear_to_lora_layers(model, adapted, {"rank": 16, "scale": 20.0, "dropout": 0.0}, use_dora=use_dora)
+        narrow_adapters(model)
     model.train()
     mx.eval(model.parameters())
     return model

@@ -61,7 +61,6 @@ EXPLAINED: Mapping[str, str] = {
     ),
     "reference_free": "take a loss without a reference (`prefd losses` says which have none)",
     "precompute_ref_log_probs": "prefd always does",
-    "report_to": "write it at the top of the spec: report_to: [trackio]",
     "trust_remote_code": "prefd runs no model code",
 }
 """Their name → what there is in its place."""

@@ -281,6 +281,22 @@ def score_pairs(home: Path) -> dict[str, Any]:
     return score_pairs(Home(home), read_input(PairScoringInput)).to_json()
 
 
+def write_gguf(home: Path) -> dict[str, Any]:
+    """Write the model of a job as GGUF."""
+    from prefd.daemon.worker.outputs.gguf import write_gguf
+    from prefd.daemon.worker_tasks.exports import GGUFInput
+
+    return write_gguf(Home(home), read_input(GGUFInput)).to_json()
+
+
+def write_modelfile(home: Path) -> dict[str, Any]:
+    """Write Ollama's Modelfile for a job."""
+    from prefd.daemon.worker.outputs.modelfile import write_modelfile
+    from prefd.daemon.worker_tasks.exports import ModelfileInput
+
+    return write_modelfile(Home(home), read_input(ModelfileInput)).to_json()
+
+
 def report_job(home: Path) -> dict[str, Any]:
     """Report a job to one tool, until a line of stdin says that it has ended, or stdin ends."""
     from prefd.daemon.worker.reporting import report
@@ -331,6 +347,8 @@ ANSWERS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "check-loss": check_loss,
     "device": describe_device,
     "explain": explain_needs,
+    "gguf": write_gguf,
+    "modelfile": write_modelfile,
     "pairs": score_pairs,
     "preview": preview_pairs,
     "random-model": write_random_model,

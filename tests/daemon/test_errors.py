@@ -24,6 +24,7 @@ PARTS = {
     "BadHosts": "becomes a ConfigError",
     "LostRing": "becomes a LostRank that says whose end it was",
     "BadHeader": "goes on behind the file's name",
+    "NoTurns": "is a warning beside the Modelfile that has no template",
     "NoWindows": "is a warning of the report, or the reason for which a reference is refused",
     "ParseError": "goes on behind the file's name",
     "RecordError": "becomes a ControlError that names the field",

@@ -147,8 +147,8 @@ def test_a_burst_of_files_is_claimed_once_each(place: Place) -> None:
     spec = fake_worker.spec_text(place.folder, name="")
     with place.daemon() as client:
         place.drop("0.yaml", name="sleep")
-        for number in range(1, 200):
+        for number in range(1, 100):
             (place.home.jobs / f"{number}.yaml").write_text(spec)
-        fake_worker.wait_for(lambda: len(place.jobs()) == 200)
+        fake_worker.wait_for(lambda: len(place.jobs()) == 100)
         client.stop(10)
-    assert sorted(job.name for job in place.jobs() if job.id > 1) == sorted(str(number) for number in range(1, 200))
+    assert sorted(job.name for job in place.jobs() if job.id > 1) == sorted(str(number) for number in range(1, 100))

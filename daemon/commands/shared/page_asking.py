@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,6 +27,8 @@ def ask_page(home: Home, path: str, spec: JobSpec, answer: type[Answer]) -> Answ
     record = find_page(home)
     if record is None:
         return None
+    import http.client  # here: it takes as long to import as all that `prefd --help` needs besides click and rich
+
     headers = {"Authorization": f"Bearer {record.token}", "Content-Type": "application/json"}
     connection = http.client.HTTPConnection(
         EVERY_ADDRESS.get(record.host, record.host), record.port, timeout=PATIENCE_SECONDS

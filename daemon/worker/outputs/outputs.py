@@ -68,7 +68,7 @@ def write(job: RunningJob) -> Outputs:
         run.write_progress(Progress("training", 0, output.fuse + output.peft, OUTPUTS))
     if output.fuse:
         log.info("fusing the adapter into the model")
-        outputs = _write_fused_model(job)
+        outputs = write_fused_model(job, run.fused, output.dequantize)
     if output.peft:
         with report_write_errors("the PEFT adapter", run.root):
             peft.write_peft(job.policy, run.adapter, run.peft)
@@ -76,9 +76,28 @@ def write(job: RunningJob) -> Outputs:
     return outputs
 
 
-def _write_fused_model(job: RunningJob) -> Outputs:
+def require_trained(job: RunningJob) -> None:
+    """Raise `JobError` for a job that has trained nothing to its end, or whose adapter is gone."""
+    number, outcome = job.run.root.name, job.run.outcome("training")
+    if outcome is None or not outcome.ok:
+        raise JobError(f"job {number} has trained no policy to the end, so there is no model of its own to write")
+    if not job.run.adapter.is_dir():
+        raise JobError(f"job {number} has no adapter any more: {job.run.adapter} was removed")
+
+
+def require_folder(out: str) -> None:
+    """Raise `JobError` where the file `out` is to be in a folder that is not there."""
+    if not Path(out).parent.is_dir():
+        raise JobError(f"--out {out}: there is no folder {Path(out).parent}; make it, or name another")
+
+
+def write_fused_model(job: RunningJob, folder: Path, dequantize: bool) -> Outputs:
+    """Write the job's adapter, as it is on disk, merged into its base to `folder`, and compare the two.
+
+    Raises `JobError` where the disk refuses, and where the fused model is not what base and adapter are.
+    """
     source = replace(job.policy, adapter=job.run.adapter)
-    outputs = Outputs({"fused": job.run.fused})
+    outputs = Outputs({"fused": folder})
 
     def check(folder: Path) -> None:
         try:
@@ -93,7 +112,7 @@ def _write_fused_model(job: RunningJob) -> Outputs:
         outputs.remark = f"; fused, {comparison.part} of what was trained is lost" if comparison.tells else ""
 
     with report_write_errors("the fused model", job.run.root):
-        fuse.write_fused(source, job.run.fused, job.spec.output.dequantize, check)
+        fuse.write_fused(source, folder, dequantize, check)
     for warning in outputs.warnings:
         log.warning("%s", warning)
     return outputs

@@ -19,6 +19,8 @@ COPIES_OF_KEYS = 2
 """Copies kept of a prompt's keys and values: one for each of its answers."""
 COPIES_OF_PIECES = 3
 """Copies kept of a piece's keys and values: with those before it, as what goes into the next piece, and their gradient."""
+WEIGHT_GRADIENTS = {False: 1, True: 3}
+"""Whether layers run again → copies of one layer's gradients in work, where whole weights are trained."""
 SLICE_COPIES = {True: 5, False: 3}
 """Whether a step is one graph → arrays of the size of a slice's logits: these, their exponentials and their gradients."""
 
@@ -26,12 +28,12 @@ SLICE_COPIES = {True: 5, False: 3}
 def estimate_activations(model: nn.Module, batch: LargestBatch, options: Options) -> int:
     """Estimate the bytes that one forward and backward pass over `batch` keeps and works in.
 
-    All layers keep what their gradients need, or only their inputs, where they run again; of what is longer than a chunk, that of
-    one piece. And there is the work on one layer, of the tokens that run at once. The head has done its work before the layers'
-    gradients are computed.
+    The layers from the first trained one on keep what their gradients need, or only their inputs, where they run again; of what is
+    longer than a chunk, that of one piece. And there is the work on one layer, of the tokens that run at once. The head has done its
+    work before the layers' gradients are computed.
     """
     arguments = getattr(model, "args", None)
-    layers: Any = model.layers
+    layers = _list_differentiated(model)
     size = LayerSize.count(layers[0], arguments) if len(layers) else LayerSize(0, 0, 4)
     chunk = options.chunk_tokens or math.inf
     prompts, answers = batch.add_whole(chunk)
@@ -39,18 +41,36 @@ def estimate_activations(model: nn.Module, batch: LargestBatch, options: Options
     at_once = max(batch.list_at_once(chunk), key=size.count_kept_bytes)
     # of an answer's prompt the last layer's keys are all that is needed
     kept_bytes = (len(layers) - 1) * size.count_kept_bytes(prompts)
-    kept_bytes += len(layers) * (size.count_kept_bytes(answers) + size.count_kept_bytes(piece))
+    kept_bytes += len(layers) * (size.count_kept_bytes(answers) + size.count_kept_bytes(piece) + size.unpacked_bytes)
     work_bytes = size.count_kept_bytes(at_once)  # a gradient of each of a layer's arrays
     if options.checkpoint_layers:
         inputs = (prompts.tokens + answers.tokens + piece.tokens) * read_argument(arguments, "hidden_size", "n_embd")
-        kept_bytes = min(kept_bytes, len(layers) * size.number_bytes * inputs)
-        work_bytes = size.count_recomputed_bytes(at_once)
+        every_layer: Any = model.layers
+        kept_bytes = min(kept_bytes, len(every_layer) * size.number_bytes * inputs)
+        work_bytes = size.count_recomputed_bytes(at_once) + size.unpacked_bytes + size.rescaled_bytes
     cut_tokens = batch.tokens - prompts.tokens - answers.tokens if piece.tokens else 0.0
     copies = COPIES_OF_KEYS * prompts.tokens + COPIES_OF_PIECES * cut_tokens
     kept_bytes += len(layers) * copies * _count_key_bytes(arguments, size)
+    if not _is_adapted(model):
+        gradients = 4 * count_numbers(model.trainable_parameters())
+        kept_bytes = max(0, kept_bytes - gradients)  # they take the place of what is not needed any more
+        if len(batch.answers) > 1:
+            kept_bytes += gradients / 2  # those of the answers before, as far as they exist by then
+        largest = max((count_numbers(layer.trainable_parameters()) for layer in layers), default=0)
+        work_bytes += WEIGHT_GRADIENTS[options.checkpoint_layers] * 4 * largest
     return int(
         kept_bytes + max(work_bytes, _count_head_bytes(arguments, batch, options)) + _count_cast_bytes(model, size)
     )
+
+
+def _list_differentiated(model: nn.Module) -> list[nn.Module]:
+    """List the layers that a gradient goes through: from the first trained one on, and all where what comes before is trained."""
+    layers: Any = model.layers
+    trained = [bool(list_arrays(layer.trainable_parameters())) for layer in layers]
+    inside = sum(len(list_arrays(layer.trainable_parameters())) for layer in layers)
+    if any(trained) and inside == len(list_arrays(model.trainable_parameters())):
+        return list(layers[trained.index(True) :])
+    return list(layers)
 
 
 def _count_key_bytes(arguments: Any, size: LayerSize) -> float:
@@ -74,6 +94,9 @@ def _count_cast_bytes(model: nn.Module, size: LayerSize) -> int:
     """
     if size.number_bytes == 4:
         return 0
-    trained = model.trainable_parameters()
-    is_adapter = any(name.rpartition(".")[2] in ADAPTER_LEAVES for name, _ in list_arrays(trained))
-    return size.number_bytes * count_numbers(trained) * (2 if is_adapter else 1)
+    return size.number_bytes * count_numbers(model.trainable_parameters()) * (2 if _is_adapted(model) else 1)
+
+
+def _is_adapted(model: nn.Module) -> bool:
+    """Say whether adapters are trained, and not whole weights."""
+    return any(name.rpartition(".")[2] in ADAPTER_LEAVES for name, _ in list_arrays(model.trainable_parameters()))

@@ -27,6 +27,8 @@ ATTENTION_GRADIENTS = 1.0
 """Numbers in work for each that a layer keeps of a token, while the gradient of its attention is computed,"""
 SCORE_GRADIENTS = 2.0
 """and for each score: the gradients of its probability, and of what that is made of."""
+UNPACKED_COPIES = 2
+"""Copies of a weight that DoRA reads out of a quantized matrix: as it is multiplied with, and with its adapter for the norm."""
 USUAL_NORMS = 2
 """Norms of a layer whose inputs are the residual sums, which are counted as the inputs and outputs of matrices."""
 
@@ -43,6 +45,12 @@ class Matrix:
     """How often each token goes through it: once, or once for each expert that the token is sent to."""
     rank: int
     """Of its adapter; 0 without one."""
+    rescaled: bool = False
+    """Whether the adapter scales what comes out by the norm of the adapted weight, as DoRA does."""
+    is_packed: bool = False
+    """Whether its weight is quantized."""
+    numbers: int = 0
+    """Of its weight."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,10 @@ class LayerSize:
     heads: int = 0
     between: int = 0
     """Numbers of a token between an MLP's matrices, of all its experts."""
+    unpacked: int = 0
+    """Numbers of the weights that DoRA reads out of quantized matrices."""
+    rescaled: int = 0
+    """Numbers of the weights whose norm DoRA computes."""
 
     @classmethod
     def count(cls, layer: nn.Module, arguments: Any) -> LayerSize:
@@ -77,7 +89,26 @@ class LayerSize:
                 per_token += max(outputs) + min(outputs)
         heads = read_argument(arguments, "num_attention_heads", "n_head")
         cap = 1 if getattr(arguments, "attn_logit_softcapping", None) else 0  # a cap keeps its tanh
-        return cls(per_token + activation * between, heads * (1 + cap), _measure_number(layer), heads, between)
+        rescaled = [matrix for matrix in matrices if matrix.rescaled]
+        return cls(
+            per_token + activation * between,
+            heads * (1 + cap),
+            _measure_number(layer),
+            heads,
+            between,
+            sum(matrix.numbers for matrix in rescaled if matrix.is_packed),
+            sum(matrix.numbers for matrix in rescaled),
+        )
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Count the bytes of the weights that are read out of quantized matrices and kept."""
+        return UNPACKED_COPIES * self.number_bytes * self.unpacked
+
+    @property
+    def rescaled_bytes(self) -> int:
+        """Count the bytes of the adapted weights whose norm is computed."""
+        return self.number_bytes * self.rescaled
 
     def count_kept_bytes(self, span: TokenRun) -> float:
         """Count the bytes that the layer keeps of `span`."""
@@ -98,7 +129,8 @@ def read_argument(arguments: Any, *names: str) -> int:
 def _count_matrices(matrices: list[Matrix]) -> float:
     """Count the outputs of a block's matrices, and their inputs: its own, which the first ones share, and that of its last."""
     narrowest, widest = min(matrices, key=lambda each: each.inputs), _find_widest(matrices)
-    outputs = sum((matrix.outputs + matrix.rank) * matrix.times for matrix in matrices)
+    # what is scaled is kept before it and after it
+    outputs = sum(((1 + matrix.rescaled) * matrix.outputs + matrix.rank) * matrix.times for matrix in matrices)
     return outputs + narrowest.inputs * narrowest.times + (widest.inputs * widest.times if len(matrices) > 1 else 0)
 
 
@@ -119,7 +151,17 @@ def _list_matrices(layer: nn.Module, experts: int) -> Iterator[Matrix]:
         adapter = parent.get("lora_a") if name.endswith(".linear") else None
         rank = 0 if adapter is None else min(adapter.shape[-2:])
         times = experts if weight.ndim == 3 else 1
-        yield Matrix(name.partition(".")[0], weight.shape[-1] * packed, weight.shape[-2], times, rank)
+        rescaled = adapter is not None and "m" in parent
+        yield Matrix(
+            name.partition(".")[0],
+            weight.shape[-1] * packed,
+            weight.shape[-2],
+            times,
+            rank,
+            rescaled,
+            packed > 1,
+            weight.size * packed,
+        )
 
 
 def _list_norms(layer: nn.Module, block: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from prefd.daemon.worker.training.layer_size import LayerSize
 TOKENS = 192
 
 
-def build(module: Any, layers: int = 1, rank: int = 8) -> nn.Module:
+def build(module: Any, layers: int = 1, rank: int = 8, use_dora: bool = False) -> nn.Module:
     settings = {
         "model_type": module.__name__.rpartition(".")[2],
         "hidden_size": 64,
@@ -34,14 +34,14 @@ def build(module: Any, layers: int = 1, rank: int = 8) -> nn.Module:
     }
     model: nn.Module = module.Model(module.ModelArgs.from_dict(settings))
     model.freeze()
-    linear_to_lora_layers(model, -1, {"rank": rank, "scale": 20.0, "dropout": 0.0})
+    linear_to_lora_layers(model, -1, {"rank": rank, "scale": 20.0, "dropout": 0.0}, use_dora=use_dora)
     mx.eval(model.parameters())
     return model
 
 
-def measure_kept(module: Any, layers: int) -> int:
+def measure_kept(module: Any, layers: int, use_dora: bool) -> int:
     """Measure the bytes that exist after a forward pass whose gradient is traced."""
-    model = build(module, layers)
+    model = build(module, layers, use_dora=use_dora)
     tokens = mx.arange(TOKENS)[None] % 32
 
     def run() -> tuple[mx.array, mx.array]:
@@ -57,11 +57,20 @@ def measure_kept(module: Any, layers: int) -> int:
     return kept
 
 
-@pytest.mark.parametrize("module", [llama, qwen3, gemma2], ids=lambda module: module.__name__.rpartition(".")[2])
-def test_what_a_layer_keeps_is_what_mlx_holds_after_its_forward_pass(module: Any):
+@pytest.mark.parametrize(
+    ("module", "use_dora"),
+    [
+        pytest.param(llama, False, id="llama"),
+        pytest.param(qwen3, False, id="qwen3"),
+        pytest.param(gemma2, False, id="gemma2"),
+        pytest.param(llama, True, id="llama, dora"),
+    ],
+)
+def test_what_a_layer_keeps_is_what_mlx_holds_after_its_forward_pass(module: Any, use_dora: bool):
     """Qwen3 has norms of queries and keys; Gemma 2 has GELU, two more norms, and a cap on the scores."""
-    found = (measure_kept(module, 3) - measure_kept(module, 1)) / 2
-    size = LayerSize.count(build(module).layers[0], build(module).args)
+    found = (measure_kept(module, 3, use_dora) - measure_kept(module, 1, use_dora)) / 2
+    model = build(module, use_dora=use_dora)
+    size = LayerSize.count(model.layers[0], model.args)
     assert size.count_kept_bytes(TokenRun(TOKENS, TOKENS**2)) == pytest.approx(found, rel=0.15)
 
 
@@ -70,6 +79,16 @@ def test_the_arrays_of_a_llama_layer_add_up():
     size = LayerSize.count(build(llama).layers[0], build(llama).args)
     assert size.per_token == (320 + 448) + (192 + 256) + 56 + 384
     assert (size.per_score, size.heads, size.between) == (2, 2, 192)
+
+
+def test_dora_keeps_what_it_scales_and_the_weights_that_it_reads_out():
+    """All outputs a second time; and of weights of 64 · 128 · 2 + 64 · 64 · 2 + 3 · 64 · 192 numbers, the norm of each."""
+    plain, scaled = (
+        LayerSize.count(build(llama, use_dora=dora).layers[0], build(llama).args) for dora in (False, True)
+    )
+    assert scaled.per_token - plain.per_token == 320 + 448
+    assert (scaled.unpacked_bytes, scaled.rescaled_bytes) == (0, 4 * (2 * 64 * 128 + 2 * 64 * 64 + 3 * 64 * 192))
+    assert (plain.unpacked_bytes, plain.rescaled_bytes) == (0, 0)
 
 
 def test_packed_weights_and_experts_count_by_what_goes_through_them():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx_lm
@@ -15,8 +16,11 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from prefd.daemon.specs.training_spec import TrainingSpec
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
+from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models import memory as model_memory
+from prefd.daemon.worker.models.fine_tune import make_trainable
 from prefd.daemon.worker.models.memory import list_container_limits, machine
+from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.scoring import plan
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.scorer import Options
@@ -24,7 +28,9 @@ from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.activations import estimate_activations
 from prefd.daemon.worker.training.largest_batch import LargestBatch, TokenRun
 from prefd.daemon.worker.training.memory import Estimate, check, estimate
+from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Batching
+from support import tiny_model as tiny
 
 GIB = 2**30
 WAYS = ((plan.CPU, False), (plan.METAL, True))
@@ -64,6 +70,44 @@ def test_the_estimate_of_a_pass_is_near_what_is_measured(smol_layers: Path, opti
     guess = estimate(model, {}, [one], Batching(1, 1024), options)
     found = measured(model, one, options)
     assert (guess.activations + guess.gradients // 2) / found == pytest.approx(1, abs=0.25)
+
+
+KINDS: list[dict[str, Any]] = [
+    {"num_layers": 2},
+    {"fine_tune": "dora"},
+    {"fine_tune": "full"},
+    {"fine_tune": "full", "num_layers": 2},
+    {"qat": {"bits": 4, "group_size": 32}},
+    {"fine_tune": "full", "qat": {"bits": 4, "group_size": 32}},
+]
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is wide enough for a pass over it to take what its layers take."""
+    sizes = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
+    return tiny.build_llama(tmp_path_factory.mktemp("models") / "small", **sizes)
+
+
+@pytest.mark.usefixtures("known_bits")
+@pytest.mark.parametrize("training", KINDS, ids=str)
+def test_the_estimate_of_each_kind_of_training_is_near_what_is_measured(
+    small_model: Path, training: dict[str, Any], subtests: pytest.Subtests
+) -> None:
+    spec, one = TrainingSpec.model_validate(training), example(1, 46, 36, 36)
+    for options in (Options(), Options(checkpoint_layers=True), Options(slack=plan.METAL, lazily=True)):
+        model = loading.load(ModelSource(str(small_model)))
+        make_trainable(model, ModelSource(str(small_model)), spec)
+        qat = QAT.install(model, spec.qat, mx.float32, steps=10)
+        guess = estimate(model, {}, [one], Batching(1, 1024), options, qat.nbytes)
+        mx.eval(model.parameters())
+        before = mx.get_active_memory()
+        qat.begin_step(1)
+        copies = mx.get_active_memory() - before
+        with subtests.test(options):
+            assert copies == pytest.approx(qat.nbytes, abs=2**14)
+            expected = guess.activations + guess.gradients // 2 + qat.nbytes
+            assert expected / (copies + measured(model, one, options)) == pytest.approx(1, abs=0.25)
 
 
 def test_what_is_counted_is_exact(tiny_model: Path) -> None:

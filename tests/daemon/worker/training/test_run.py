@@ -71,7 +71,7 @@ def test_a_stop_is_seen_between_micro_batches_and_evaluation_batches(
 ) -> None:
     """Each batch is one pair: 3 looks in a step of 3 pairs, 2 in an evaluation of 3, one after both.
 
-    It is stopped at the first look, at each between the first step and the second, and at the last.
+    It is stopped at the first look, and around the first evaluation.
     """
     training = {
         "iters": 3,
@@ -83,7 +83,7 @@ def test_a_stop_is_seen_between_micro_batches_and_evaluation_batches(
     settings = {"training": training, "data": {"validation": 0.4}}
     unbroken = finished(job(home, tiny_model, pairs_file, job_id=1, **settings))
     reasons = []
-    for job_id, look in enumerate((1, 3, 4, 5, 6, 11), start=2):
+    for job_id, look in enumerate((1, 4, 5, 6), start=2):
         broken = job(home, tiny_model, pairs_file, job_id=job_id, **settings)
         if job_id == 2:
             run_precompute(broken)
