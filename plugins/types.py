@@ -135,6 +135,24 @@ class UnclearRow(UnusableRow):
     """
 
 
+class TokenDistribution(NamedTuple):
+    """TokenDistribution holds numbers of the distributions that tokens were predicted by, each (B, T) float32, 0 where the mask is 0.
+
+    No gradient flows through them.
+    """
+
+    entropy: mx.array
+    """−Σ p log p over the vocabulary, in nats."""
+    mean_logit: mx.array
+    """The mean of the logits over the vocabulary."""
+    log_sum_squares: mx.array
+    """log Σ p², the log-probability that two tokens drawn from it are the same one."""
+
+    def masked(self, mask: mx.array) -> TokenDistribution:
+        """Returns the numbers with 0 where `mask` is 0."""
+        return TokenDistribution(*(each * mask for each in self))
+
+
 class Logprobs(NamedTuple):
     """Logprobs holds the log-probabilities of one side (chosen or rejected) of a batch.
 
@@ -147,6 +165,8 @@ class Logprobs(NamedTuple):
     """(B, T) float32: 1 for completion tokens (EOS included), 0 for padding and, within an answer of several turns, for
     what a user or a tool says there.
     """
+    distribution: TokenDistribution | None = None
+    """Of a policy whose job logs such numbers (`training.token_metrics`); else None."""
 
     @property
     def sums(self) -> mx.array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import mlx.core as mx
 from mlx.utils import tree_unflatten
@@ -80,6 +81,7 @@ def _open(job: RunningJob, channel: Channel, opening: Frame) -> FollowingRank:
     def read_scores(completions: Sequence[Completion]) -> Logprobs:
         return pad_rows([rows[each] for each in completions])
 
+    options = replace(Options.from_spec(job.spec, settings), measured=training.token_metrics)
     trainer = Trainer(
         fastest_scorer(model, options),
         optimizer,

@@ -293,7 +293,8 @@ class Run:
         rate = float(self.trainer.optimizer.learning_rate.item())  # the one that this step took
         ranks = self.trainer.ranks
         peak = max(mx.get_peak_memory(), 0 if ranks is None else ranks.peak_memory)
-        return metrics | {"learning_rate": rate, "peak_memory_gb": peak / 1e9}
+        seen = self.schedule.count_tokens_seen(self.step)
+        return metrics | {"num_tokens": seen, "learning_rate": rate, "peak_memory_gb": peak / 1e9}
 
     def _evaluate(self, stop: StopEvent) -> dict[str, float] | None:
         """Evaluate the held-out pairs and return their metrics, None where it is not their turn."""

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import median
 from typing import Any
 
@@ -107,7 +107,7 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
         lambda tokens: bound_tokens(model, tokens),
     )
     batching = make_batching(training, job.loss, batches.settings)
-    options = Options.from_spec(job.spec, batches.settings)
+    options = replace(Options.from_spec(job.spec, batches.settings), measured=training.token_metrics)
     estimate = estimate_for(batches.settings)
     keeper, keeper_note = choose_keeper(
         StepMemory.inherit(),
