@@ -126,8 +126,9 @@ class Journal:
             if promise.seq is not None:
                 self.held.pop(promise.seq, None)
         self.held |= plan.written_held
+        is_stuck = self.next_seq in self.held  # it is taken up when one of these clients asks again, as it is told to
         for future, promise in plan.answers:
-            if failure is not None and promise.request_id in plan.unsafe:
+            if failure is not None and (is_stuck or promise.request_id in plan.unsafe):
                 future.set_exception(failure)
             else:
                 future.set_result(promise)
