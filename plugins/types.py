@@ -166,7 +166,7 @@ class Logprobs(NamedTuple):
     what a user or a tool says there.
     """
     distribution: TokenDistribution | None = None
-    """Of a policy whose job logs such numbers (`training.token_metrics`); else None."""
+    """Of a policy whose loss declares `needs_distribution`, or whose job logs such numbers (`training.token_metrics`); else None."""
 
     @property
     def sums(self) -> mx.array:
@@ -279,6 +279,7 @@ What a loss says of itself, as `ClassVar`s of the dataclass or through `declare`
   mean over the batch. The batch is then the micro-batch, so `batch_size` changes what is minimised, and accumulating
   gradients does not equal a larger batch. A loss keeps nothing from one call to the next: a resumed job would lose it.
 - `unpaired` (False): True where it learns from single answers with a label; it maps `UnpairedInput` to `UnpairedOutput`.
+- `needs_distribution` (False): True where it looks at `Logprobs.distribution` of the policy, which a job computes for it then.
 - `preference` (True): False where it does not compare the two sides, as `sft`; a mixture reports another's rewards.
 - `unchecked` ({}): checks of `prefd.plugins.conformance` that do not apply, each with the reason.
 """
@@ -293,6 +294,7 @@ def declare(
     batch_independent: bool = True,
     preference: bool = True,
     unpaired: bool = False,
+    needs_distribution: bool = False,
     unchecked: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
     """Declares the properties of a loss written as a function; a dataclass has `ClassVar`s of these names (`Loss`)."""
@@ -301,6 +303,7 @@ def declare(
         "batch_independent": batch_independent,
         "preference": preference,
         "unpaired": unpaired,
+        "needs_distribution": needs_distribution,
         "unchecked": dict(unchecked or {}),
     }
 
