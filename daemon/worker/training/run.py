@@ -209,7 +209,7 @@ class Run:
                 self._save()
             if evaluation is not None:
                 self._keep()
-            report.advance(1, {name: line[name] for name in LABELS})
+            report.advance(1, {name: line[name] for name in LABELS if name in line})
             if stop_requested and not is_last:
                 raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
             self._draw_samples()
