@@ -7,14 +7,16 @@ The names are TRL's. Nothing heavy is imported: the daemon's process reads this 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from prefd.plugins.types import LossInput, LossOutput
+    from prefd.plugins.types import Logprobs, LossInput, LossOutput
 
 EVAL = "eval_"
 """Prefix of a metric's name where it is of the held-out pairs."""
@@ -38,6 +40,8 @@ class Metric:
     """What it is, for the documentation."""
     heading: str = ""
     """Over its column in `prefd metrics`, in two lines; without one it is in the JSON only."""
+    optional: bool = False
+    """Whether that column is left out where no line has it."""
     label: str = ""
     """Its name in the short lines of `prefd watch`, `show` and `events`; without one it is not in them."""
     better: Literal["higher", "lower"] | None = None
@@ -48,6 +52,8 @@ class Metric:
     """(B,) Its value for each pair, of held-out pairs too; None for what is measured of a whole step."""
     of_answers: Callable[[LossInput, LossOutput], mx.array] | None = None
     """(B,) Its value for each of single answers with a label; None for what is of pairs alone, or of a whole step."""
+    of_tokens: Callable[[LossInput], tuple[mx.array, mx.array]] | None = None
+    """A number of each answer's tokens, summed, and how many tokens those are; None for what is no mean over tokens."""
     of_label: bool | None = None
     """Of single answers, those with this label alone; None: all of them."""
     level: float | None = None
@@ -62,6 +68,28 @@ def mark_right(rewards: mx.array, desirable: mx.array | None) -> mx.array:
     """Says of which answers the reward is on the label's side of 0, (B,)."""
     assert desirable is not None
     return ((rewards > 0) & desirable) | ((rewards < 0) & ~desirable)
+
+
+def count_entropy(x: LossInput) -> tuple[mx.array, mx.array]:
+    """Sums the entropy of all answers' tokens; of single answers, without the mismatched ones."""
+    sides = [x.policy_chosen] if x.desirable is not None else [x.policy_chosen, x.policy_rejected]
+    return _sum_measured([(side, "entropy", None) for side in sides])
+
+
+def count_logits(x: LossInput, chosen: bool) -> tuple[mx.array, mx.array]:
+    """Sums the mean logits of the tokens of the chosen answers, or the rejected ones; of single answers, of those with the label."""
+    if x.desirable is not None:
+        return _sum_measured([(x.policy_chosen, "mean_logit", x.desirable == chosen)])
+    return _sum_measured([(x.policy_chosen if chosen else x.policy_rejected, "mean_logit", None)])
+
+
+def _sum_measured(parts: Sequence[tuple[Logprobs, str, mx.array | None]]) -> tuple[mx.array, mx.array]:
+    sums, counts = [], []
+    for side, name, rows in parts:
+        kept = side.mask if rows is None else side.mask * rows[:, None]
+        sums.append((getattr(side.distribution, name) * kept).sum())
+        counts.append(kept.sum())
+    return reduce(operator.add, sums), reduce(operator.add, counts)
 
 
 METRICS: Mapping[str, Metric] = {
@@ -172,6 +200,33 @@ METRICS: Mapping[str, Metric] = {
             of_label=False,
         ),
         Metric(
+            "entropy",
+            "Entropy",
+            "nats, mean per token",
+            meaning="entropy of the policy's distribution at each token of an answer; with `training.token_metrics`, as the two that follow",
+            of_tokens=count_entropy,
+        ),
+        Metric(
+            "logits/chosen",
+            "Logits of the chosen answers",
+            "mean per token",
+            meaning="mean of the policy's logits over the vocabulary, at the tokens of the chosen answers",
+            of_tokens=lambda x: count_logits(x, True),
+        ),
+        Metric(
+            "logits/rejected",
+            "Logits of the rejected answers",
+            "mean per token",
+            meaning="the same of the rejected answers",
+            of_tokens=lambda x: count_logits(x, False),
+        ),
+        Metric(
+            "num_tokens",
+            "Tokens seen",
+            "tokens",
+            meaning="tokens of prompts and answers that were trained on by then, a prompt once for each of its answers",
+        ),
+        Metric(
             "grad_norm",
             "Norm of the gradient",
             "before clipping",
@@ -198,7 +253,17 @@ METRICS: Mapping[str, Metric] = {
             "Adding up",
             "s",
             meaning="of a job of several ranks: seconds that the first has waited for the others' gradients and added them up",
+            heading="reduce_\nseconds",
             better="lower",
+            optional=True,
+        ),
+        Metric(
+            "ranks",
+            "Ranks",
+            "processes",
+            meaning="of a job of several ranks: how many have shared the step",
+            heading="\nranks",
+            optional=True,
         ),
         Metric(
             "peak_memory_gb",

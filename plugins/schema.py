@@ -69,6 +69,8 @@ class LossSchema:
     preference: bool = True
     unpaired: bool = False
     """Whether it learns from single answers with a label, and not from pairs."""
+    needs_distribution: bool = False
+    """Whether it looks at `Logprobs.distribution` of the policy."""
     purpose: str = ""
     """When to use the loss, in a few words; empty where it does not say."""
 
@@ -95,7 +97,7 @@ def schema_of(name: str, loss: Callable[..., Any]) -> LossSchema:
     declared = {
         name: bool(getattr(loss, name, True)) for name in ("needs_reference", "batch_independent", "preference")
     }
-    declared["unpaired"] = bool(getattr(loss, "unpaired", False))
+    declared |= {name: bool(getattr(loss, name, False)) for name in ("unpaired", "needs_distribution")}
     return LossSchema(params, doc=doc, purpose=str(getattr(loss, "purpose", "")), **declared)
 
 

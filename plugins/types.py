@@ -135,6 +135,24 @@ class UnclearRow(UnusableRow):
     """
 
 
+class TokenDistribution(NamedTuple):
+    """TokenDistribution holds numbers of the distributions that tokens were predicted by, each (B, T) float32, 0 where the mask is 0.
+
+    No gradient flows through them.
+    """
+
+    entropy: mx.array
+    """−Σ p log p over the vocabulary, in nats."""
+    mean_logit: mx.array
+    """The mean of the logits over the vocabulary."""
+    log_sum_squares: mx.array
+    """log Σ p², the log-probability that two tokens drawn from it are the same one."""
+
+    def masked(self, mask: mx.array) -> TokenDistribution:
+        """Returns the numbers with 0 where `mask` is 0."""
+        return TokenDistribution(*(each * mask for each in self))
+
+
 class Logprobs(NamedTuple):
     """Logprobs holds the log-probabilities of one side (chosen or rejected) of a batch.
 
@@ -147,6 +165,8 @@ class Logprobs(NamedTuple):
     """(B, T) float32: 1 for completion tokens (EOS included), 0 for padding and, within an answer of several turns, for
     what a user or a tool says there.
     """
+    distribution: TokenDistribution | None = None
+    """Of a policy whose loss declares `needs_distribution`, or whose job logs such numbers (`training.token_metrics`); else None."""
 
     @property
     def sums(self) -> mx.array:
@@ -259,6 +279,7 @@ What a loss says of itself, as `ClassVar`s of the dataclass or through `declare`
   mean over the batch. The batch is then the micro-batch, so `batch_size` changes what is minimised, and accumulating
   gradients does not equal a larger batch. A loss keeps nothing from one call to the next: a resumed job would lose it.
 - `unpaired` (False): True where it learns from single answers with a label; it maps `UnpairedInput` to `UnpairedOutput`.
+- `needs_distribution` (False): True where it looks at `Logprobs.distribution` of the policy, which a job computes for it then.
 - `preference` (True): False where it does not compare the two sides, as `sft`; a mixture reports another's rewards.
 - `unchecked` ({}): checks of `prefd.plugins.conformance` that do not apply, each with the reason.
 """
@@ -273,6 +294,7 @@ def declare(
     batch_independent: bool = True,
     preference: bool = True,
     unpaired: bool = False,
+    needs_distribution: bool = False,
     unchecked: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]:
     """Declares the properties of a loss written as a function; a dataclass has `ClassVar`s of these names (`Loss`)."""
@@ -281,6 +303,7 @@ def declare(
         "batch_independent": batch_independent,
         "preference": preference,
         "unpaired": unpaired,
+        "needs_distribution": needs_distribution,
         "unchecked": dict(unchecked or {}),
     }
 

@@ -84,7 +84,7 @@ def show_tables(train: list[Row], evals: list[Row], last: int | None) -> None:
     console = render.open_stdout()
     newest = train[-last:] if last else train
     if newest:
-        console.print(make_table(newest, tuple(COLUMNS), prefix=""))
+        console.print(make_table(newest, choose_columns(newest), prefix=""))
     if evals:
         console.print("\nheld-out pairs" if newest else "held-out pairs", style="bold")
         console.print(make_table(evals[-last:] if last else evals, EVAL_COLUMNS, prefix=EVAL))
@@ -98,6 +98,11 @@ def show_tables(train: list[Row], evals: list[Row], last: int | None) -> None:
     extras = sorted({key for row in train for key in row} - METRICS.keys() - set(parts))
     if extras:
         render.print_note(f"also recorded (see --json): {', '.join(extras)}")
+
+
+def choose_columns(rows: list[Row]) -> tuple[str, ...]:
+    """Chooses the columns of training's rows: those that some jobs alone have are left out of all others'."""
+    return tuple(name for name in COLUMNS if not METRICS[name].optional or any(name in row for row in rows))
 
 
 def list_parts(rows: list[Row]) -> list[str]:

@@ -54,6 +54,13 @@ class OptimizerChoice(ClientRequest):
             raise RefusedCall(400, f"the optimizer {self.type!r} is not supported here: there is adamw")
 
 
+class CreateSession(ClientRequest):
+    """CreateSession begins a client's session."""
+
+    user_metadata: Metadata = None
+    display_name: str | None = Field(None, max_length=1000)
+
+
 class CreateModel(ClientRequest):
     """CreateModel asks for a LoRA model to train."""
 

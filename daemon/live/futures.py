@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,8 @@ from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
 from prefd.daemon.live.jobs import Standing
-from prefd.daemon.live.journal import Promise
 from prefd.daemon.live.models import CREATE, ClientModel, Models
+from prefd.daemon.live.promises import Promise
 from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.live.results import (
     PROTOBUF,
@@ -120,7 +121,10 @@ class Futures:
                 return self._render(model, promise, content, accepts_protobuf(headers))
             if loop.time() >= next_standing:
                 if standing is not None and standing.ended:  # and it was so before the last look for a result
-                    return respond_failed(f"job {model.job_id} {standing.state}: {standing.reason}", "server")
+                    reason = f"job {model.job_id} {standing.state}: {standing.reason}"
+                    with suppress(OSError):  # the folder may be gone, or the disk full
+                        await model.journal.call_off(promise, reason)
+                    return respond_failed(reason, "server")
                 standing, next_standing = await self._look(model), loop.time() + self.waits.standing_look
                 if standing is not None and standing.ended:
                     next_standing = 0.0

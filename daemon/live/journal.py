@@ -14,68 +14,16 @@ cut off before the next ones are written. What waits to be written meanwhile is 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from prefd.cache.segments.durable import flush_file, whole_file
+from prefd.daemon.live.promises import Promise, Submission, parse_line
 from prefd.daemon.live.refusal import RefusedCall
-from prefd.daemon.machine.files import read_json, sync_folder, write_json
+from prefd.daemon.live.writing_plan import WritingPlan
+from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.runs.live_folder import LiveFolder
-
-MAX_HELD = 10_000
-"""So many requests may wait for one that comes before them."""
-
-
-@dataclass(frozen=True)
-class Promise:
-    """Promise is a request that was taken, as promises.jsonl has it."""
-
-    request_id: str
-    """What the client asks for the result by."""
-    kind: str
-    """What the result is answered as."""
-    digest: str
-    """Of the request's content: one that comes again is the same."""
-    seq: int | None = None
-    """Its number among those that are done in the client's order; None where any order will do."""
-    n: int | None = None
-    """Its number in the worker's order; None where the server itself has the answer."""
-    error: str = ""
-    """Why it cannot be done, where the server found that."""
-    context: Mapping[str, Any] = field(default_factory=dict)
-    """What the answer needs beside the result."""
-
-
-@dataclass(frozen=True)
-class Submission:
-    """Submission is a request on its way in."""
-
-    promise: Promise
-    body: str | None
-    """The request's JSON as the worker reads it, without its number; None where the server itself has the answer."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as it is written while it is held."""
-        return {"promise": asdict(self.promise), "body": self.body}
-
-
-def write_body(document: Mapping[str, Any]) -> str:
-    """Return a request's JSON. Raises RefusedCall (400) for numbers that are not finite."""
-    try:
-        return json.dumps(document, allow_nan=False)
-    except ValueError:
-        raise RefusedCall(400, "the request has numbers that are not finite (NaN or infinity): send none") from None
-
-
-def digest_content(content: bytes) -> str:
-    """Return what tells one request's content from another's."""
-    return hashlib.sha256(content).hexdigest()
+from prefd.daemon.worker_tasks.live_requests import FailedResult
 
 
 class Journal:
@@ -106,7 +54,7 @@ class Journal:
         """Read what an earlier process has promised. Raises OSError."""
         applied = self.folder.read_applied()
         for line in self._read_lines():
-            promise = _parse_line(line)
+            promise = parse_line(line)
             if promise is None or (
                 promise.n is not None and promise.n > applied and not self.folder.request(promise.n).exists()
             ):
@@ -156,7 +104,7 @@ class Journal:
         return await future
 
     async def _take(self, batch: Sequence[tuple[Submission, asyncio.Future[Promise]]]) -> None:
-        plan = _Plan(self)
+        plan = WritingPlan(self)
         for submission, future in batch:
             try:
                 promise = plan.add(submission)
@@ -178,8 +126,9 @@ class Journal:
             if promise.seq is not None:
                 self.held.pop(promise.seq, None)
         self.held |= plan.written_held
+        is_stuck = self.next_seq in self.held  # it is taken up when one of these clients asks again, as it is told to
         for future, promise in plan.answers:
-            if failure is not None and promise.request_id in plan.unsafe:
+            if failure is not None and (is_stuck or promise.request_id in plan.unsafe):
                 future.set_exception(failure)
             else:
                 future.set_result(promise)
@@ -198,6 +147,15 @@ class Journal:
             return self.folder.result(number).read_bytes()
         except FileNotFoundError:
             return None
+
+    async def call_off(self, promise: Promise, reason: str) -> None:
+        """Have a request that has no result fail for good: its client is told so, and a job that is run again does not do it.
+
+        Raises OSError.
+        """
+        if promise.n is not None:
+            failed = FailedResult(n=promise.n, category="server", error=reason)
+            await run_in_thread(write_json, self.folder.result(promise.n), failed.model_dump(mode="json"))
 
     def has_room(self, most: int) -> bool:
         """Return whether fewer than `most` requests are without a result."""
@@ -247,111 +205,3 @@ class Journal:
         self._forgotten = max(self._forgotten, applied)
         for number in results:
             del self.fetched[number]
-
-
-def _parse_line(line: bytes) -> Promise | None:
-    """Parse a line of promises.jsonl; None for one that a crash has cut."""
-    try:
-        return Promise(**json.loads(line)) if line.endswith(b"\n") else None
-    except (ValueError, TypeError):
-        return None
-
-
-class _Plan:
-    """_Plan decides what becomes of a batch of requests, and writes it down."""
-
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-        self.next_number = journal.next_number
-        self.next_seq = journal.next_seq
-        self.listed: list[tuple[Promise, str | None]] = []
-        """The promises in their order, each with the request that its worker reads."""
-        self.held: dict[int, Submission] = {}
-        self.written: list[tuple[Promise, bytes]] = []
-        """What is on the disk, with its line."""
-        self.written_held: dict[int, Submission] = {}
-        self.unsafe: set[str] = set()
-        """The ids of what a power cut may take yet."""
-        self.answers: list[tuple[asyncio.Future[Promise], Promise]] = []
-        self._own: dict[str, Promise] = {}
-
-    def add(self, submission: Submission) -> Promise:
-        """Decide on one request, and return its promise; a held one is numbered by `adopt_held`. Raises RefusedCall."""
-        promise = submission.promise
-        known = self._own.get(promise.request_id) or self.journal.find(promise.request_id)
-        if known is not None:
-            if known.digest != promise.digest:
-                raise RefusedCall(
-                    422, f"request {promise.request_id} was made before with other content: each needs its own number"
-                )
-            return known
-        self._own[promise.request_id] = promise
-        if promise.seq is None:
-            return self._number(submission)
-        if promise.seq < self.next_seq:
-            raise RefusedCall(422, f"request {promise.seq} is behind the next, {self.next_seq}: numbers rise by one")
-        if promise.seq > self.next_seq:
-            if len(self.held) + len(self.journal.held) >= MAX_HELD:
-                raise RefusedCall(429, f"{MAX_HELD} requests wait for number {self.next_seq} already: send that first")
-            self.held[promise.seq] = submission
-            return promise
-        return self._number(submission)
-
-    def adopt_held(self) -> None:
-        """Number those that are held and whose turn it is now."""
-        while (following := self.held.pop(self.next_seq, None) or self.journal.held.get(self.next_seq)) is not None:
-            self._number(following)
-
-    def _number(self, submission: Submission) -> Promise:
-        promise = submission.promise
-        if submission.body is not None:
-            promise = replace(promise, n=self.next_number)
-            self.next_number += 1
-        if promise.seq is not None:
-            self.next_seq = promise.seq + 1
-        self.listed.append((promise, submission.body))
-        return promise
-
-    def write(self, folder: LiveFolder) -> None:
-        """Write it all down for good, each request only when all before it are there. Raises OSError.
-
-        Afterwards `written` and `written_held` are what is there, also where it raises.
-        """
-        self.unsafe = {promise.request_id for promise, _ in self.listed}
-        self.unsafe |= {submission.promise.request_id for submission in self.held.values()}
-        for seq, submission in self.held.items():
-            write_json(folder.held / f"{seq:09d}.json", submission.to_json(), indent=None)
-        if self.held:
-            sync_folder(folder.held)
-        self.written_held = self.held
-        self.unsafe -= {submission.promise.request_id for submission in self.held.values()}
-        lines = [json.dumps(asdict(promise)).encode() + b"\n" for promise, _ in self.listed]
-        if lines:
-            _append(folder.promises, self.journal.listed_bytes, b"".join(lines))
-        try:
-            for (promise, body), line in zip(self.listed, lines, strict=True):
-                if body is not None:
-                    assert promise.n is not None
-                    path = folder.request(promise.n)
-                    with whole_file(path, path.with_name(f".{path.name}.tmp")) as file:
-                        file.write(f'{{"n": {promise.n}, {body[1:]}'.encode())
-                self.written.append((promise, line))
-        finally:
-            if any(promise.n is not None for promise, _ in self.written):
-                sync_folder(folder.requests)
-            self.unsafe -= {promise.request_id for promise, _ in self.written}
-        for promise, _ in self.written:
-            if promise.seq is not None:
-                (folder.held / f"{promise.seq:09d}.json").unlink(missing_ok=True)
-
-
-def _append(path: Path, size: int, content: bytes) -> None:
-    """Append to a file of which the first `size` bytes count, and cut off what is behind them. Raises OSError."""
-    is_new = not path.exists()
-    with path.open("xb" if is_new else "r+b") as file:
-        file.truncate(size)
-        file.seek(size)
-        file.write(content)
-        flush_file(file)
-    if is_new:
-        sync_folder(path.parent)

@@ -10,7 +10,8 @@ from typing import Any
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.live.jobs import ClientJobs
-from prefd.daemon.live.journal import Journal, Promise, digest_content, write_body
+from prefd.daemon.live.journal import Journal
+from prefd.daemon.live.promises import Promise, digest_content, write_body
 from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.live.sessions import MAX_MODELS, Session, Sessions, check_room
 from prefd.daemon.machine.files import read_json

@@ -27,10 +27,16 @@ async def end_session(models: Models, session: Session, reason: str) -> None:
     """End a session: its workers do what is pending, and end; what never had its turn is called off. Raises OSError."""
     log.info("session %s has ended: %s", session.id, reason)
     session.ended = reason
+    await release_session(models, session)
+
+
+async def release_session(models: Models, session: Session) -> None:
+    """Have the workers of a session that has ended know of it. Raises OSError; it can be done again."""
     models.sessions.keep(session)
     for model_id, job_id in session.models.items():
-        await release_model(models, job_id, reason)
+        await release_model(models, job_id, session.ended)
         models.close(model_id)
+    session.released = True
 
 
 async def release_model(models: Models, job_id: int, reason: str) -> None:
@@ -96,7 +102,13 @@ async def note_silence(models: Models) -> None:
 
 
 async def release_silent(models: Models, release_seconds: float) -> None:
-    """End the sessions whose clients have not been heard of for so many seconds. Raises OSError."""
+    """End the sessions whose clients have not been heard of for so many seconds. Raises OSError.
+
+    Those that ended when a disk was full, or when the process was killed, have their workers told now.
+    """
+    for session in list(models.sessions.by_id.values()):
+        if session.ended and not session.released:
+            await release_session(models, session)
     now = time.monotonic()
     for session in models.sessions.open:
         if now - session.heard_at > release_seconds:

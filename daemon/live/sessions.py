@@ -27,7 +27,7 @@ MAX_SAMPLERS = 10_000
 
 MAX_SNAPSHOTS = 32
 """And so many saved weights that its client gave no name: each is an adapter on the disk."""
-OF_THIS_PROCESS = ("heard_at", "noted_silent")
+OF_THIS_PROCESS = ("heard_at", "noted_silent", "kept", "released")
 """What is not kept of a session."""
 
 
@@ -55,12 +55,20 @@ class Session:
     models: dict[str, int] = field(default_factory=dict)
     """Each model's job, by the model's id."""
     samplers: dict[str, OpenSampler] = field(default_factory=dict)
+    user_metadata: dict[str, Any] = field(default_factory=dict)
+    """What its client notes of it."""
+    display_name: str | None = None
+    """What its client calls it."""
     ended: str = ""
     """Why it has ended; empty while it has not."""
     heard_at: float = 0.0
     """When its client was last heard of, on the monotonic clock of this process."""
     noted_silent: bool = True
     """Whether its models' folders may say that it is silent."""
+    kept: bool = True
+    """Whether its file is as it is: a full disk may have refused it."""
+    released: bool = False
+    """Whether this process has told the workers of its models that it has ended."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what is kept of it."""
@@ -91,20 +99,29 @@ class Sessions:
         """List the sessions that have not ended."""
         return [session for session in self.by_id.values() if not session.ended]
 
-    def create(self, key: str) -> Session:
+    def create(self, key: str, user_metadata: dict[str, Any], display_name: str | None) -> Session:
         """Make a session, or return the one that was made with this key. Raises RefusedCall (429) where there are too many, and OSError."""
         if key and (session := next((each for each in self.by_id.values() if each.key == key), None)) is not None:
+            self.keep_changes(session)
             return session
         if len(self.open) >= MAX_OPEN:
             raise RefusedCall(429, f"{MAX_OPEN} sessions are open already: end one, or wait until one is released")
         session = Session(uuid.uuid4().hex, time.time(), key, heard_at=time.monotonic())
+        session.user_metadata, session.display_name = user_metadata, display_name
         self.by_id[session.id] = session
         self.keep(session)
         return session
 
     def keep(self, session: Session) -> None:
-        """Write a session down for good. Raises OSError."""
+        """Write a session down for good. Raises OSError; then it is written when its client asks again."""
+        session.kept = False
         write_json(self.folder / f"{session.id}.json", session.to_json())
+        session.kept = True
+
+    def keep_changes(self, session: Session) -> None:
+        """Write a session down that could not be written. Raises OSError."""
+        if not session.kept:
+            self.keep(session)
 
     def forget(self, session: Session) -> None:
         """Forget a session that has ended, for good. Raises OSError."""
@@ -112,13 +129,14 @@ class Sessions:
         del self.by_id[session.id]
 
     def find(self, session_id: Any) -> Session:
-        """Return an open session, which is heard of now. Raises RefusedCall (404, or 410 for one that has ended)."""
+        """Return an open session, which is heard of now. Raises RefusedCall (404, or 410 for one that has ended), OSError."""
         session = self.by_id.get(session_id) if isinstance(session_id, str) else None
         if session is None:
             raise RefusedCall(404, f"there is no session {str(session_id)[:100]!r}")
         if session.ended:
             raise RefusedCall(410, f"session {session.id} has ended: {session.ended}")
         session.heard_at = time.monotonic()
+        self.keep_changes(session)
         return session
 
     def find_of_model(self, model_id: str) -> Session:

@@ -85,6 +85,10 @@ class TrainingSpec(SpecModel):
     epochs: float | None = Field(None, gt=0, le=1_000_000, description="passes over the data; default 1")
     iters: int | None = Field(None, ge=1, description="optimizer steps, instead of epochs")
     steps_per_report: int = Field(1, ge=1, description="optimizer steps between lines of metrics.jsonl")
+    token_metrics: bool = Field(
+        False,
+        description="log entropy, logits/chosen and logits/rejected too, as TRL does; cheap on a CPU, a pass over the logits more on a GPU",
+    )
     steps_per_eval: int | None = Field(None, ge=1, description="default: once an epoch, and at the end")
     save_every: int = Field(100, ge=1, description="optimizer steps between checkpoints")
     save_minutes: float = Field(10.0, gt=0, description="minutes after which a checkpoint is saved too")

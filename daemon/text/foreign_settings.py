@@ -61,6 +61,10 @@ EXPLAINED: Mapping[str, str] = {
     ),
     "reference_free": "take a loss without a reference (`prefd losses` says which have none)",
     "precompute_ref_log_probs": "prefd always does",
+    **dict.fromkeys(
+        ("generate_during_eval", "eval_generate"), "write it at the top of the spec: eval_samples: {prompts: 4}"
+    ),
+    **dict.fromkeys(("push_to_hub", "hub_model_id"), "`prefd push ID` uploads what is trained, when you say so"),
     "trust_remote_code": "prefd runs no model code",
 }
 """Their name → what there is in its place."""

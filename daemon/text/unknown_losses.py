@@ -31,7 +31,7 @@ IN_TRL_PLUGIN = {
     "apo_zero_unpaired",
 }
 NOT_HERE: Mapping[str, str] = {
-    **dict.fromkeys(("slic", "rrhf", "rso", "wpo", "betadpo", "tdpo", "spin"), "is not one of prefd's losses"),
+    **dict.fromkeys(("slic", "rrhf", "rso", "betadpo", "tdpo", "spin"), "is not one of prefd's losses"),
     **dict.fromkeys(
         ("rdpo", "r_dpo"),
         "is two methods (robust DPO, and DPO with a penalty on length), and neither is one of prefd's losses",

@@ -23,6 +23,8 @@ class Objective:
     """Whether it, or any loss of a mixture, compares with the reference."""
     batch_independent: bool
     """Whether a pair's loss depends on that pair alone, so that a batch may be cut at will."""
+    needs_distribution: bool = False
+    """Whether it, or any loss of a mixture, looks at the policy's distribution at each token."""
     unpaired: bool = False
     """Whether it learns from single answers with a label, and not from pairs."""
 
@@ -36,7 +38,7 @@ class Objective:
 
         Raises `JobError` for a loss that no plugin brings, `LossParameterError` for parameters it does not take.
         """
-        parts, needs_reference, batch_independent = [], False, True
+        parts, needs_reference, batch_independent, needs_distribution = [], False, True, False
         unpaired: dict[bool, str] = {}
         for place, weighted in spec.losses.items():
             registered = _find_loss(weighted.name, plugins)
@@ -51,10 +53,11 @@ class Objective:
             unpaired.setdefault(registered.schema.unpaired, registered.name)
             needs_reference |= registered.schema.needs_reference
             batch_independent &= registered.schema.batch_independent
+            needs_distribution |= registered.schema.needs_distribution
         if len(unpaired) == 2:
             raise JobError(f"loss: {describe_mixed(unpaired[True], unpaired[False])}")
         loss = Mixture(parts) if isinstance(spec.loss, list) else parts[0].loss
-        return cls(loss, needs_reference, batch_independent, True in unpaired)
+        return cls(loss, needs_reference, batch_independent, needs_distribution, True in unpaired)
 
 
 def _find_loss(name: str, plugins: Plugins) -> RegisteredLoss:

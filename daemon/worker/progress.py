@@ -33,6 +33,8 @@ class Reporter:
     done: int = 0
     cost: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+    """What else there is to say, in words."""
 
     def __post_init__(self) -> None:
         self._started = time.monotonic()
@@ -88,5 +90,5 @@ class Reporter:
     def _publish(self) -> None:
         self._written_at = time.monotonic()
         self.run.write_progress(
-            Progress(self.phase, self.done, self.total, self.unit, self.rate, self.eta_s, self.metrics)
+            Progress(self.phase, self.done, self.total, self.unit, self.rate, self.eta_s, self.metrics, note=self.note)
         )

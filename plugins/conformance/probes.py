@@ -9,7 +9,7 @@ from itertools import product
 
 import mlx.core as mx
 
-from prefd.plugins.types import Logprobs, LossInput
+from prefd.plugins.types import Logprobs, LossInput, TokenDistribution
 
 Row = Sequence[float]
 """One log-probability for each completion token, in nats."""
@@ -92,4 +92,6 @@ def _side(rows: Sequence[Row], padding: int, dtype: mx.Dtype) -> Logprobs:
     width = max(map(len, rows)) + padding
     tokens = [[*row, *[0.0] * (width - len(row))] for row in rows]
     mask = [[1.0] * len(row) + [0.0] * (width - len(row)) for row in rows]
-    return Logprobs(mx.array(tokens, dtype=dtype), mx.array(mask, dtype=dtype))
+    made = Logprobs(mx.array(tokens, dtype=dtype), mx.array(mask, dtype=dtype))
+    flat = TokenDistribution(*(each * made.mask for each in (1.2, 0.1, -0.8)))
+    return made._replace(distribution=flat)

@@ -19,7 +19,8 @@ def live_reference(scorer: Scorer) -> ReferenceScores:
     """What a trainer reads the cache with, answered by `scorer` instead."""
 
     def scores(completions: Sequence[Completion]) -> Logprobs:
-        return Logprobs(*(mx.stop_gradient(part) for part in scorer.logprobs(completions)))
+        scored = scorer.logprobs(completions)
+        return Logprobs(mx.stop_gradient(scored.tokens), scored.mask)
 
     return scores
 

@@ -115,6 +115,7 @@ def run_dpo(batch: dict[str, Any]) -> dict[str, Any]:
     results = {}
     variants: dict[str, dict[str, Any]] = {
         "sigmoid": {},
+        "wpo": {"use_weighting": True},
         "sigmoid_forward_kl": {"f_divergence_type": "forward_kl"},
         "sigmoid_js": {"f_divergence_type": "js_divergence"},
         "sigmoid_alpha": {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.5},

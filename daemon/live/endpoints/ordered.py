@@ -12,8 +12,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from prefd.daemon.live.journal import Promise, digest_content, write_body
 from prefd.daemon.live.models import ClientModel, Models
+from prefd.daemon.live.promises import Promise, digest_content, write_body
 from prefd.daemon.live.refusal import RefusedCall, UnsupportedCall
 from prefd.daemon.machine.threads import run_in_thread
 

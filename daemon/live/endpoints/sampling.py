@@ -13,8 +13,8 @@ from prefd.daemon.live.bodies import parse_document, read_json_body
 from prefd.daemon.live.client_requests import CreateSampler, RetrieveFuture, SampleCall
 from prefd.daemon.live.datums import parse_tokens
 from prefd.daemon.live.futures import Futures
-from prefd.daemon.live.journal import Promise, digest_content, write_body
 from prefd.daemon.live.models import Models
+from prefd.daemon.live.promises import Promise, digest_content, write_body
 from prefd.daemon.live.refusal import RefusedCall, UnsupportedCall
 from prefd.daemon.live.samplers import open_sampler
 from prefd.daemon.live.snapshots import note_use

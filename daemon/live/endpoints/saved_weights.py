@@ -43,7 +43,8 @@ def list_routes(models: Models) -> Sequence[Route]:
     async def list_all_saved(request: Request) -> Response:
         def describe() -> list[dict[str, Any]]:
             folders = models.list_folders()
-            return [each for model_id, folder in folders for each in list_checkpoints(folder, model_id)]
+            saved = [each for model_id, folder in folders for each in list_checkpoints(folder, model_id)]
+            return sorted(saved, key=lambda each: str(each["time"]), reverse=True)
 
         return respond_page(request, "checkpoints", await run_in_thread(describe))
 

@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from prefd.daemon.live.bodies import parse_document, read_json_body
-from prefd.daemon.live.client_requests import FinishSession
+from prefd.daemon.live.client_requests import CreateSession, FinishSession
 from prefd.daemon.live.models import Models
+from prefd.daemon.live.refusal import RefusedCall
 from prefd.daemon.live.releasing import end_session
 
 
@@ -26,14 +27,25 @@ def list_routes(models: Models) -> Sequence[Route]:
         return JSONResponse({"supported_models": supported})
 
     async def create_session(request: Request) -> Response:
-        await read_json_body(request)
-        session = sessions.create(request.headers.get("x-idempotency-key", "")[:200])
+        document, _ = await read_json_body(request)
+        asked = parse_document(document, CreateSession)
+        key = request.headers.get("x-idempotency-key", "")[:200]
+        session = sessions.create(key, asked.user_metadata or {}, asked.display_name)
         return JSONResponse({"type": "create_session", "session_id": session.id})
 
     async def beat(request: Request) -> Response:
         document, _ = await read_json_body(request)
         sessions.find(document.get("session_id"))
         return JSONResponse({"type": "session_heartbeat"})
+
+    async def describe(request: Request) -> Response:
+        session = sessions.by_id.get(request.path_params["session_id"])
+        if session is None:
+            raise RefusedCall(404, f"there is no session {request.path_params['session_id'][:100]!r}")
+        trained = [name for name in session.models if name not in session.samplers]
+        described = {"training_run_ids": trained, "sampler_ids": list(session.samplers)}
+        notes = {"user_metadata": session.user_metadata or None, "display_name": session.display_name}
+        return JSONResponse(described | notes)
 
     async def finish(request: Request) -> Response:
         document, _ = await read_json_body(request)
@@ -47,6 +59,7 @@ def list_routes(models: Models) -> Sequence[Route]:
         Route("/get_server_capabilities", list_models),
         Route("/create_session", create_session, methods=["POST"]),
         Route("/session_heartbeat", beat, methods=["POST"]),
+        Route("/sessions/{session_id}", describe),
         Route("/sessions/{session_id}/finish", finish, methods=["POST"]),
     ]
 

@@ -25,7 +25,8 @@ def list_routes(models: Models) -> Sequence[Route]:
 
     async def list_runs(request: Request) -> Response:
         def describe() -> list[dict[str, Any]]:
-            return [describe_run(folder, model_id) for model_id, folder in models.list_folders()]
+            runs = [describe_run(folder, model_id) for model_id, folder in models.list_folders()]
+            return sorted(runs, key=lambda run: str(run["last_request_time"]), reverse=True)
 
         return respond_page(request, "training_runs", await run_in_thread(describe))
 

@@ -125,6 +125,8 @@ class Serving:
             return False
         if isinstance(request, FailedResult):
             self.requests.finish(request)
+        elif isinstance(failed := self.requests.read_result(request, LiveResult), FailedResult):
+            self.requests.finish(failed)  # its client was told so already, here or by the server
         elif is_question(request):
             if not self._take_up_answer(request):
                 self._answer_questions()

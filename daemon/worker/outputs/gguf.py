@@ -48,9 +48,11 @@ def write_gguf(home: Home, request: GGUFInput) -> WrittenGGUF:
     require_trained(job)
     require_folder(request.out)
     memory.bound_device_memory(job.parallel)
-    out = Path(request.out)
+    out, script = Path(request.out), _find_script(request.converter)
+    if script is None:  # looked at before a model is merged for nothing
+        _require_fit(job.policy.folder, job.policy.config(), request.type)
     with _have_model(job) as folder:
-        by = convert(folder, out, request.converter, request.type)
+        by = convert(folder, out, script, request.type)
     log.info("%s: %s, by %s", out, format_size(out.stat().st_size), by)
     return WrittenGGUF(path=str(out), bytes=out.stat().st_size, by=by)
 
@@ -70,12 +72,11 @@ def _have_model(job: RunningJob) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def convert(folder: Path, out: Path, converter: str | None, kind: str) -> str:
+def convert(folder: Path, out: Path, script: Path | None, kind: str) -> str:
     """Convert the model in `folder` to the file `out`, which appears whole or not at all, and say by whom that was done.
 
-    `converter`: llama.cpp's script; None is the one that is installed, or mlx-lm's. Raises `JobError` where that cannot.
+    `script`: llama.cpp's; None is mlx-lm's converter. Raises `JobError` where that cannot.
     """
-    script = _find_script(converter)
     partial = out.with_name(f".{out.stem}.partial.gguf")  # MLX puts the suffix behind a name without it
     try:
         with report_write_errors("the GGUF file", out.parent):
@@ -91,6 +92,7 @@ def convert(folder: Path, out: Path, converter: str | None, kind: str) -> str:
 
 
 def _find_script(converter: str | None) -> Path | None:
+    """Find llama.cpp's converter where it is named, or on the PATH; None where it is not installed."""
     if converter is None:
         return next((Path(found) for name in SCRIPTS if (found := shutil.which(name))), None)
     path = Path(converter)
@@ -116,12 +118,16 @@ def _convert_by_llama_cpp(script: Path, folder: Path, out: Path, kind: str) -> N
         raise JobError(f"llama.cpp's converter {script} cannot convert this model: {reason}")
 
 
-def _convert_by_mlx_lm(folder: Path, out: Path, kind: str) -> None:
-    config = dict(read_model_json(folder / "config.json"))
+def _require_fit(folder: Path, config: Mapping[str, Any], kind: str) -> None:
     if kind != OWN_TYPE:
         raise JobError(f"mlx-lm's converter, the only one here, writes {OWN_TYPE} and not {kind}; {REMEDY}")
     if (reason := explain_unfit(folder, config)) is not None:
         raise JobError(f"mlx-lm's converter, the only one here, cannot convert this model: {reason}; {REMEDY}")
+
+
+def _convert_by_mlx_lm(folder: Path, out: Path, kind: str) -> None:
+    config = dict(read_model_json(folder / "config.json"))
+    _require_fit(folder, config, kind)
     if isinstance(rope := config.get("rope_parameters"), dict):
         config.setdefault("rope_theta", rope.get("rope_theta", 10000.0))
     weights: dict[str, mx.array] = {}

@@ -39,6 +39,8 @@ class Crew:
         self.ring: Ring | None = None
         self.cause = ""
         """Why ranks were ended here, where they were."""
+        self._lost = threading.Event()
+        """Set where a sum of several machines is waited for no longer."""
         self._summing_since: float | None = None
         self._closed = threading.Event()
         threading.Thread(target=self._watch, name="ranks-watch", daemon=True).start()
@@ -74,7 +76,7 @@ class Crew:
         listed = ", ".join(each for rank in addresses for each in rank)
         log.info("ranks: joining %s; where that takes %d s, this worker ends", listed, START_SECONDS)
         with self._explained():
-            self.ring = Ring.join(place, START_SECONDS)
+            self.ring = Ring.join(place, START_SECONDS, self._lost if self.is_far else None)
         for mate in self.mates:
             mate.hear()
 
@@ -145,6 +147,8 @@ class Crew:
                 self._end(silent, f"{silent[0].name} said nothing for {self.timeout:g} s")
             elif summing is not None and now - summing > self.timeout:
                 self._end(self.mates, f"the ranks' sum did not come within {self.timeout:g} s")
+            if any(mate.seat.name and mate.process.poll() is not None for mate in self.mates):
+                self._lost.set()  # its connections may seem to be there for long
 
     def _beat(self) -> None:
         """Let ranks of other machines know that this process is there: nobody tells them when a network is cut."""

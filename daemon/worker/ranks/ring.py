@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import signal
+import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 from mlx.utils import tree_unflatten
 
 from prefd.daemon.worker.ranks.ring_place import RingPlace, find_stream, offered_place
+from prefd.daemon.worker.ranks.sum_thread import GivenUp, SumThread
 from prefd.daemon.worker.scoring.trunk import list_arrays
 
 CHUNK_BYTES = 256 * 2**20
@@ -48,19 +50,19 @@ class Stamp:
 class Ring:
     """Ring is this process's place in a group that was joined."""
 
-    def __init__(self, group: Any, place: RingPlace) -> None:
+    def __init__(self, group: Any, place: RingPlace, lost: threading.Event | None = None) -> None:
         self._group = group
         self._place = place
-        self._stream = find_stream(place)
+        self._thread = None if lost is None else SumThread(lost, place.backend != "nccl")
         self.size = place.size
         self.has_drifted = False
         """Whether the ranks' weights were not the same to the last bit in the last sum, where that may be."""
 
     @classmethod
-    def join(cls, place: RingPlace, seconds: int) -> Ring:
+    def join(cls, place: RingPlace, seconds: int, lost: threading.Event | None = None) -> Ring:
         """Join the ring and wait for the others. Raises LostRing for a ring of others.
 
-        MLX waits for them without an end, and holds Python up meanwhile: after so many seconds the system ends this process
+        `lost`: what is set where sums are not to be waited for any longer, of a ring over several machines. MLX waits for them without an end, and holds Python up meanwhile: after so many seconds the system ends this process
         (SIGALRM).
         """
         with offered_place(place):
@@ -72,7 +74,7 @@ class Ring:
                 raise LostRing(f"the ranks cannot reach each other: {error}") from error
             finally:
                 signal.alarm(0)
-        ring = cls(group, place)
+        ring = cls(group, place, lost)
         ring._shake_hands()
         return ring
 
@@ -81,8 +83,7 @@ class Ring:
         place = self._place
         digest = hashlib.sha256(place.nonce.encode()).digest()
         own = np.array([*np.frombuffer(digest[:12], np.int32) & 0x7FFFFFFF, place.rank, place.size], np.int32)
-        everyone = mx.distributed.all_gather(mx.array(own)[None], group=self._group, stream=self._stream)
-        table = np.array(self._wait_for(everyone))
+        table = np.array(self._collect(mx.distributed.all_gather, mx.array(own[None])))
         expected = np.tile(own, (place.size, 1))
         expected[:, 3] = np.arange(place.size)
         if not np.array_equal(table, expected):
@@ -96,9 +97,7 @@ class Ring:
         summed: list[tuple[str, mx.array]] = []
         for chunk in cut_chunks(leaves):
             flat = mx.concatenate([_stamp_array(stamp), *(array.reshape(-1) for _, array in chunk)])
-            # alone: on a GPU, what waits for other ranks in one graph with its kernels is ended by the driver
-            mx.eval(flat)
-            total = self._wait_for(mx.distributed.all_sum(flat, group=self._group, stream=self._stream))
+            total = self._collect(mx.distributed.all_sum, flat)
             self._require_agreement(np.array(total[: len(Stamp.__annotations__) + 1]), stamp)
             begin = len(Stamp.__annotations__) + 1
             for name, array in chunk:
@@ -111,10 +110,7 @@ class Ring:
         spread: list[tuple[str, mx.array]] = []
         for chunk in cut_chunks(sorted(leaves, key=lambda leaf: leaf[0])):
             bits = mx.concatenate([array.reshape(-1).view(mx.uint8) for _, array in chunk])
-            mx.eval(bits)
-            own = bits if self._place.rank == 0 else mx.zeros_like(bits)
-            mx.eval(own)
-            total = self._wait_for(mx.distributed.all_sum(own, group=self._group, stream=self._stream))
+            total = self._collect(mx.distributed.all_sum, bits if self._place.rank == 0 else mx.zeros_like(bits))
             begin = 0
             for name, array in chunk:
                 piece = total[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -122,11 +118,18 @@ class Ring:
                 begin += array.nbytes
         return spread
 
-    def _wait_for(self, result: mx.array) -> mx.array:
+    def _collect(self, collective: Callable[..., mx.array], array: mx.array) -> mx.array:
+        """Return the result of a collective of all ranks. Raises LostRing."""
+        mx.eval(
+            array
+        )  # alone: on a GPU, what waits for other ranks in one graph with its kernels is ended by the driver
         try:
+            if self._thread is not None:
+                return self._thread.run(lambda own, stream: collective(own, group=self._group, stream=stream), array)
+            result = collective(array, group=self._group, stream=find_stream(self._place))
             mx.eval(result)
-        except RuntimeError as error:
-            raise LostRing(str(error)) from error
+        except (RuntimeError, GivenUp) as error:
+            raise LostRing(str(error) or "a sum did not come") from error
         return result
 
     def _require_agreement(self, total: Any, stamp: Stamp) -> None:

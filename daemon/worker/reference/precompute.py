@@ -96,7 +96,8 @@ def _score_missing(
         size = BatchSize(batch_tokens, 0 if loading.device() == "cpu" else reference.layers_per_run)
         claims = job.store.open_claims()
         unscored = UnscoredBatches(missing, size, job.store, claims, chunk_tokens)
-        report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens)
+        note = "" if shared is None else shared.crew.describe_size()
+        report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens, note=note)
         try:
             summary = CacheFill(job, rows, reference, unscored, stop, report, shared=shared).run()
         finally:

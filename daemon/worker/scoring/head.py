@@ -13,17 +13,18 @@ slice is done when its function returns: numpy takes the exponentials, and no gr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
-from prefd.daemon.worker.scoring.logsumexp import logsumexp, logsumexp_now
+from prefd.daemon.worker.scoring.logsumexp import logsumexp, logsumexp_now, measure_distribution
 from prefd.daemon.worker.scoring.plan import MULTIPLE
 
 SLICE_LOGITS = 2**24
+MEASURES = 3
 
 Logits = Callable[[mx.array], mx.array]
 """(N, D) hidden states → (N, V) logits."""
@@ -42,6 +43,9 @@ class Head:
     """The head's trainable parameters, by name."""
     bound: Callable[[Parameters], Logits]
     """The head with these parameters in place of its own."""
+    measured: bool = False
+    """Whether a target has four numbers in place of one: log p(target), and three of the distribution that it was predicted by
+    (`measure_distribution`), without gradient."""
     fused: bool = False
     """Whether lazy log-probabilities are one fused kernel's, which has to be exact on this device (`fused_head`)."""
 
@@ -65,7 +69,7 @@ class Differentiated(NamedTuple):
 def logprobs_lazily(head: Head, hidden: mx.array, targets: mx.array, gradients: bool) -> mx.array:
     """Compute (N, D) hidden states, (N,) targets → (N,) float32 log p(target), differentiable if `gradients`.
 
-    The result is the same number, to the last bit, with and without gradients.
+    Of a head that is `measured`, (N, 4). The result is the same number, to the last bit, with and without gradients.
     """
     if not gradients:
         return _compute_in_turn(
@@ -80,8 +84,8 @@ def logprobs_lazily(head: Head, hidden: mx.array, targets: mx.array, gradients: 
 
 
 def logprobs_now(head: Head, hidden: mx.array, targets: mx.array) -> mx.array:
-    """Compute (N, D) hidden states, (N,) targets → (N,) float32 log p(target), at once."""
-    return mx.concatenate([_compute_now(head.logits, *each) for each in head.slices(hidden, targets)])
+    """Compute (N, D) hidden states, (N,) targets → (N,) float32 log p(target), at once; (N, 4) of a head that is `measured`."""
+    return mx.concatenate([_compute_now(head, *each) for each in head.slices(hidden, targets)])
 
 
 def differentiate_now(head: Head, hidden: mx.array, targets: mx.array, share: Share) -> Differentiated:
@@ -91,25 +95,39 @@ def differentiate_now(head: Head, hidden: mx.array, targets: mx.array, share: Sh
     """
     if head.trained():
         value, cotangents = mx.value_and_grad(share)(logprobs_now(head, hidden, targets))
-        return Differentiated(value, *_differentiate_trained(head, hidden, targets, cotangents))
-    logprobs_and_slopes = [_differentiate_frozen(head.logits, *each) for each in head.slices(hidden, targets)]
-    value, cotangents = mx.value_and_grad(share)(mx.concatenate([values for values, _ in logprobs_and_slopes]))
-    return Differentiated(
-        value, mx.concatenate([slopes for _, slopes in logprobs_and_slopes]) * cotangents[:, None], {}
-    )
+        return Differentiated(value, *_differentiate_trained(head, hidden, targets, _take_logprobs(cotangents)))
+    scores_and_slopes = [_differentiate_frozen(head, *each) for each in head.slices(hidden, targets)]
+    value, cotangents = mx.value_and_grad(share)(mx.concatenate([values for values, _ in scores_and_slopes]))
+    slopes = mx.concatenate([slopes for _, slopes in scores_and_slopes])
+    return Differentiated(value, slopes * _take_logprobs(cotangents)[:, None], {})
 
 
-def _compute_now(logits_of: Logits, hidden: mx.array, targets: mx.array) -> mx.array:
-    logits = logits_of(hidden).astype(mx.float32)
-    values = _pick_targets(targets, logits, mx.array(logsumexp_now(np.array(logits, copy=False))))
+def _take_logprobs(scores: mx.array) -> mx.array:
+    """Take what is of log p(target), (N,), from what there is of each target."""
+    return scores if scores.ndim == 1 else scores[:, 0]
+
+
+def _compute_now(head: Head, hidden: mx.array, targets: mx.array) -> mx.array:
+    logits = head.logits(hidden).astype(mx.float32)
+    values, _ = _score_logits(head, logits, targets)
     mx.eval(values)
     return values
 
 
-def _differentiate_frozen(logits_of: Logits, hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+def _score_logits(
+    head: Head, logits: mx.array, targets: mx.array, softmax: np.ndarray[Any, Any] | None = None
+) -> tuple[mx.array, mx.array]:
+    """Compute what there is of each target from (N, V) logits, and its log p alone; the softmax goes into `softmax`."""
+    measures = np.empty((len(targets), MEASURES), np.float32) if head.measured else None
+    totals = logsumexp_now(np.array(logits, copy=False), softmax, measures)
+    values = _pick_targets(targets, logits, mx.array(totals))
+    return values if measures is None else mx.concatenate([values[:, None], mx.array(measures)], axis=-1), values
+
+
+def _differentiate_frozen(head: Head, hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
     """Compute (N,) log p, the very numbers of `_compute_now`, and (N, D) ∂ log p/∂h."""
-    values, cotangents = _differentiate_logits(logits_of, hidden, targets)
-    _, (slopes,) = mx.vjp(lambda states: logits_of(states).astype(mx.float32), [hidden], [cotangents])
+    values, cotangents = _differentiate_logits(head, hidden, targets)
+    _, (slopes,) = mx.vjp(lambda states: head.logits(states).astype(mx.float32), [hidden], [cotangents])
     slopes = slopes.astype(mx.float32)
     mx.eval(values, slopes)
     return values, slopes
@@ -128,7 +146,7 @@ def _differentiate_trained(
     by_hidden: list[mx.array] = []
     for states, slice_targets in head.slices(hidden, targets):
         begin = sum(map(len, by_hidden))
-        _, slopes = _differentiate_logits(head.logits, states, slice_targets)
+        _, slopes = _differentiate_logits(replace(head, measured=False), states, slice_targets)
         arguments = [slopes * cotangents[begin : begin + len(slice_targets), None]]
         _, (*by_parameter, by_state) = mx.vjp(logits_of, [*parameters, states], arguments)
         total = [sum_so_far + gradient for sum_so_far, gradient in zip(total, by_parameter)]
@@ -137,14 +155,14 @@ def _differentiate_trained(
     return mx.concatenate(by_hidden), dict(zip(names, total))
 
 
-def _differentiate_logits(logits_of: Logits, hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
+def _differentiate_logits(head: Head, hidden: mx.array, targets: mx.array) -> tuple[mx.array, mx.array]:
     """Compute (N,) log p and (N, V) ∂ log p/∂ logits: 1 at the target, less the softmax."""
-    logits = logits_of(hidden).astype(mx.float32)
+    logits = head.logits(hidden).astype(mx.float32)
     slopes = np.empty(logits.shape, np.float32)
-    totals = logsumexp_now(np.array(logits, copy=False), slopes)
+    values, _ = _score_logits(head, logits, targets, slopes)
     np.negative(slopes, out=slopes)
     slopes[np.arange(len(slopes)), np.array(targets)] += 1
-    return _pick_targets(targets, logits, mx.array(totals)), mx.array(slopes)
+    return values, mx.array(slopes)
 
 
 def _compute_in_turn(
@@ -161,10 +179,15 @@ def _compute_in_turn(
 
 
 def _compute_logprobs(head: Head, logits_of: Logits, hidden: mx.array, targets: mx.array) -> mx.array:
+    logits = logits_of(hidden)
     if head.fused:
-        return mx.minimum(-mx.fast.cross_entropy(logits_of(hidden), targets), 0)
-    logits = logits_of(hidden).astype(mx.float32)
-    return _pick_targets(targets, logits, logsumexp(logits))
+        values = mx.minimum(-mx.fast.cross_entropy(logits, targets), 0)
+    else:
+        logits = logits.astype(mx.float32)
+        values = _pick_targets(targets, logits, logsumexp(logits))
+    if not head.measured:
+        return values
+    return mx.concatenate([values[:, None], measure_distribution(logits.astype(mx.float32))], axis=-1)
 
 
 def _pick_targets(targets: mx.array, logits: mx.array, totals: mx.array) -> mx.array:
@@ -179,10 +202,14 @@ def _compute_with_gradient(head: Head, hidden: mx.array, fixed_states: mx.array,
     def compute(states: mx.array) -> mx.array:
         return _compute_logprobs(head, head.logits, states, targets)
 
-    (values,), (slopes,) = mx.vjp(compute, [fixed_states], [mx.ones(len(targets))])
+    ones = mx.ones(len(targets))
+    if head.measured:  # of the measures, whose gradient is 0, none is asked for
+        ones = mx.pad(ones[:, None], [(0, 0), (0, MEASURES)])
+    (values,), (slopes,) = mx.vjp(compute, [fixed_states], [ones])
     values, slopes = mx.stop_gradient(values), mx.stop_gradient(slopes).astype(mx.float32)
     linear = (hidden.astype(mx.float32) * slopes).sum(-1)
-    return values + (linear - mx.stop_gradient(linear))  # the bracket is 0, its gradient is not
+    nothing = linear - mx.stop_gradient(linear)  # it is 0, its gradient is not
+    return values + (mx.pad(nothing[:, None], [(0, 0), (0, MEASURES)]) if head.measured else nothing)
 
 
 def _compute_with_checkpoint(head: Head, hidden: mx.array, targets: mx.array) -> mx.array:

@@ -18,16 +18,34 @@ Floats = npt.NDArray[np.float32]
 def logsumexp(logits: mx.array) -> mx.array:
     """Compute (N, V) → (N,) log Σ exp, in MLX's own operations, summed in two levels. Its gradient reuses the exponentials."""
     top = mx.stop_gradient(logits.max(axis=-1, keepdims=True))
+    return mx.log(_sum_rows(mx.exp(logits - top))) + top.squeeze(-1)
+
+
+def measure_distribution(logits: mx.array) -> mx.array:
+    """Compute (N, V) → (N, 3) of each row's softmax p, without gradient: its entropy, the mean logit, and log Σ p²."""
+    logits = mx.stop_gradient(logits)
+    top = logits.max(axis=-1, keepdims=True)
     exponentials = mx.exp(logits - top)
-    chunked = logits.shape[-1] // SUM_CHUNK * SUM_CHUNK
-    total = exponentials[:, chunked:].sum(axis=-1)
+    total = _sum_rows(exponentials)
+    entropy = mx.log(total) - _sum_rows(exponentials * (logits - top)) / total
+    squares = mx.log(_sum_rows(exponentials * exponentials)) - 2 * mx.log(total)
+    return mx.stack([entropy, _sum_rows(logits) / logits.shape[-1], squares], axis=-1)
+
+
+def _sum_rows(values: mx.array) -> mx.array:
+    """Sum (N, V) → (N,) in two levels."""
+    chunked = values.shape[-1] // SUM_CHUNK * SUM_CHUNK
+    total = values[:, chunked:].sum(axis=-1)
     if chunked:
-        total = total + exponentials[:, :chunked].reshape(len(logits), -1, SUM_CHUNK).sum(axis=-1).sum(axis=-1)
-    return mx.log(total) + top.squeeze(-1)
+        total = total + values[:, :chunked].reshape(len(values), -1, SUM_CHUNK).sum(axis=-1).sum(axis=-1)
+    return total
 
 
-def logsumexp_now(logits: Floats, softmax: Floats | None = None) -> Floats:
-    """Compute (N, V) → (N,) log Σ exp, in numpy, and the softmax into `softmax`, row by row: a row stays in a core's cache."""
+def logsumexp_now(logits: Floats, softmax: Floats | None = None, measures: Floats | None = None) -> Floats:
+    """Compute (N, V) → (N,) log Σ exp, in numpy, and the softmax into `softmax`, row by row: a row stays in a core's cache.
+
+    Into `measures`, (N, 3), go the numbers of each row's distribution, as `measure_distribution` has them.
+    """
     totals = np.empty(len(logits), np.float32)
     scratch = np.empty(logits.shape[1], np.float32)
     with np.errstate(all="ignore"):  # what is not finite is found in the loss, where its row is known
@@ -38,6 +56,10 @@ def logsumexp_now(logits: Floats, softmax: Floats | None = None) -> Floats:
             np.exp(exponentials, out=exponentials)
             total = exponentials.sum()
             totals[index] = top + np.log(total)
+            if measures is not None:
+                entropy = totals[index] - np.dot(exponentials, row) / total
+                squares = np.log(np.dot(exponentials, exponentials)) - 2 * np.log(total)
+                measures[index] = entropy, row.mean(), squares
             if softmax is not None:
                 exponentials /= total
     return totals

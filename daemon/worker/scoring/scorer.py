@@ -26,7 +26,7 @@ from prefd.daemon.worker.scoring.head import Head, differentiate_now, logprobs_l
 from prefd.daemon.worker.scoring.plan import Branch, Slack, Stem
 from prefd.daemon.worker.scoring.prefix import can_pad, make_caches, take_rows
 from prefd.daemon.worker.scoring.trunk import Parts, run_in_pieces
-from prefd.plugins.types import Logprobs
+from prefd.plugins.types import Logprobs, TokenDistribution
 
 Share = Callable[[Logprobs], tuple[mx.array, Any]]
 """Log-probabilities → a scalar, and whatever else is to come back with it."""
@@ -62,6 +62,8 @@ class Options:
     """Longer prompts and answers run in pieces of this size, each again in the backward pass."""
     fused_head: bool = field(default_factory=lambda: is_on_gpu())
     """Take the device's fused cross-entropy in lazy graphs, where it is exact (`fused_head.is_exact`)."""
+    measured: bool = False
+    """Compute `Logprobs.distribution` too: three numbers of the distribution that each token was predicted by."""
     checkpoint_layers: bool = False
     """Keep only each layer's input for the backward pass: a quarter of the memory for 1.4 times the time."""
 
@@ -95,7 +97,10 @@ class _PlannedBatch:
         return mx.array(np.concatenate([branch.targets for branch in self.branches]))
 
     def table(self, values: mx.array) -> Logprobs:
-        """Sort (N,) values, in the order they were computed, into rows in the order of `completions`, 0 behind each end."""
+        """Sort (N,) values, in the order they were computed, into rows in the order of `completions`, 0 behind each end.
+
+        (N, 4) values are log-probabilities and what was measured of the distributions.
+        """
         lengths = np.array([len(completion.ids) - completion.start for completion in self.completions])
         positions = np.full((len(lengths), int(lengths.max())), len(values), dtype=np.int32)  # the zero at the end
         mask = np.arange(positions.shape[1]) < lengths[:, None]
@@ -104,8 +109,12 @@ class _PlannedBatch:
             for row in branch.rows:
                 positions[row, : lengths[row]] = np.arange(begin, begin + lengths[row])
                 begin += lengths[row]
-        padded_values = mx.concatenate([values, mx.zeros(1)])
-        return Logprobs(padded_values[mx.array(positions)], mx.array(mask.astype(np.float32)))
+        rows = mx.concatenate([values, mx.zeros((1, *values.shape[1:]))])[mx.array(positions)]
+        counted = mx.array(mask.astype(np.float32))
+        if values.ndim == 1:
+            return Logprobs(rows, counted)
+        measures = mx.stop_gradient(rows)
+        return Logprobs(rows[..., 0], counted, TokenDistribution(*(measures[..., each] for each in (1, 2, 3))))
 
 
 class _TracedTrunk(NamedTuple):
@@ -261,9 +270,10 @@ class Scorer:
 
     def _make_head(self) -> Head:
         if self.parts is None:
-            return Head(lambda logits: logits, self.vocabulary, dict, lambda _: lambda logits: logits)
+            whole = Head(lambda logits: logits, self.vocabulary, dict, lambda _: lambda logits: logits)
+            return replace(whole, measured=self.options.measured)
         fused = self.options.lazily and self.options.fused_head and fused_head.is_exact(self.vocabulary)
-        return replace(self.parts.head(self.vocabulary), fused=fused)
+        return replace(self.parts.head(self.vocabulary), fused=fused, measured=self.options.measured)
 
     def _compute_hidden(self, stem: Stem, gradients: bool) -> list[mx.array]:
         """Compute, for each branch, the (n, D) hidden states that predict its targets."""

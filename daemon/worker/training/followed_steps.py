@@ -30,7 +30,7 @@ from prefd.daemon.worker.training.metrics import Mean
 from prefd.daemon.worker.training.optimizer import make_optimizer, measure_global_norm
 from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.shared_steps import keep_arrays, make_zeros, take_first_ranks
-from prefd.daemon.worker.training.sizing import make_batching
+from prefd.daemon.worker.training.sizing import make_batching, make_options
 from prefd.daemon.worker.training.trainer import Trainer, pad_rows
 from prefd.daemon.worker.training.weight_update import decide_compiling
 from prefd.plugins.types import Logprobs
@@ -80,6 +80,7 @@ def _open(job: RunningJob, channel: Channel, opening: Frame) -> FollowingRank:
     def read_scores(completions: Sequence[Completion]) -> Logprobs:
         return pad_rows([rows[each] for each in completions])
 
+    options = make_options(job, training, settings)
     trainer = Trainer(
         fastest_scorer(model, options),
         optimizer,

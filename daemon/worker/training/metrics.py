@@ -14,7 +14,7 @@ from prefd.plugins.metrics import METRICS, TRAINERS_METRICS
 from prefd.plugins.types import LossInput, LossOutput
 
 Sums = dict[str, mx.array]
-"""Metric → (2,): the sum over the pairs, or answers, that it is a metric of, and how many those are."""
+"""Metric → (2,): the sum over the pairs, answers or tokens that it is a metric of, and how many those are."""
 CHOSEN, REJECTED, MARGINS = "rewards/chosen", "rewards/rejected", "rewards/margins"
 REMEDY = "that is its author's to mend, by `prefd check-loss NAME`"
 
@@ -40,9 +40,12 @@ def sum_pair_metrics(x: LossInput, output: LossOutput) -> Sums:
         per_pair = {metric.name: metric.of_answers(x, output) for metric in answered if metric.of_answers}
         counted = {m.name: x.desirable == m.of_label for m in answered if m.of_label is not None}
     every = mx.ones(output.losses.shape, mx.bool_)
-    return {
+    sums = {
         name: _sum_counted(values, counted.get(name, every)) for name, values in (per_pair | output.metrics).items()
     }
+    if x.policy_chosen.distribution is None:
+        return sums
+    return sums | {each.name: mx.stack(list(each.of_tokens(x))) for each in METRICS.values() if each.of_tokens}
 
 
 def _sum_counted(values: mx.array, counted: mx.array) -> mx.array:

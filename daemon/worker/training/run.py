@@ -34,6 +34,7 @@ from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.samples import Samples
 from prefd.daemon.worker.training.schedule import Schedule
 from prefd.daemon.worker.training.selection import Selection
+from prefd.daemon.worker.training.shared_steps import describe_ranks
 from prefd.daemon.worker.training.step_keeper import SCORE_BYTES, StepKeeper, count_score_bytes, restore_rescued
 from prefd.daemon.worker.training.trainer import Trainer
 from prefd.daemon.worker.training.zero_gradient import describe_zero_gradients
@@ -190,7 +191,8 @@ class Run:
 
     def _run_steps(self, stop: StopEvent) -> None:
         total = self.schedule.total_steps
-        report = Reporter(self.job.run, "training", total, "steps", self.step - (self.unfinished is not None))
+        done = self.step - (self.unfinished is not None)
+        report = Reporter(self.job.run, "training", total, "steps", done, note=describe_ranks(self.trainer.ranks))
         passes = self.trainer.passes
         if passes is not None:
             self._size_passes(passes.follow_record(self.step))
@@ -209,7 +211,7 @@ class Run:
                 self._save()
             if evaluation is not None:
                 self._keep()
-            report.advance(1, {name: line[name] for name in LABELS})
+            report.advance(1, {name: line[name] for name in LABELS if name in line})
             if stop_requested and not is_last:
                 raise Stopped(f"stopped after step {self.step} of {total}; its checkpoint is kept")
             self._draw_samples()
@@ -293,7 +295,8 @@ class Run:
         rate = float(self.trainer.optimizer.learning_rate.item())  # the one that this step took
         ranks = self.trainer.ranks
         peak = max(mx.get_peak_memory(), 0 if ranks is None else ranks.peak_memory)
-        return metrics | {"learning_rate": rate, "peak_memory_gb": peak / 1e9}
+        seen = self.schedule.count_tokens_seen(self.step)
+        return metrics | {"num_tokens": seen, "learning_rate": rate, "peak_memory_gb": peak / 1e9}
 
     def _evaluate(self, stop: StopEvent) -> dict[str, float] | None:
         """Evaluate the held-out pairs and return their metrics, None where it is not their turn."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -44,10 +45,25 @@ class Schedule:
         """Count the passes over the data after `step`."""
         return step / self.steps_per_epoch
 
+    @cached_property
+    def _token_counts(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Count each pair's tokens, the prompt once for each of its answers."""
+        return np.array([len(each.chosen.ids) + len(each.rejected.ids) for each in self.examples], dtype=np.int64)
+
+    def count_tokens_seen(self, step: int) -> int:
+        """Count the tokens that were trained on by the end of step `step`."""
+        epochs, steps = divmod(step, self.steps_per_epoch)
+        rows = self._shuffle(epochs)[: steps * self.pairs_per_step]
+        return int(epochs * self._token_counts.sum() + self._token_counts[rows].sum())
+
+    def _shuffle(self, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return the numbers of the pairs in their order in an epoch, the first of which is 0."""
+        return np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
+
     def pairs(self, step: int) -> list[Example]:
         """Return the pairs whose mean loss step `step` descends."""
         epoch, step_in_epoch = divmod(step - 1, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
+        order = self._shuffle(epoch)
         begin = step_in_epoch * self.pairs_per_step
         return [self.examples[row] for row in order[begin : begin + self.pairs_per_step]]
 

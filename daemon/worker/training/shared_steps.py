@@ -70,6 +70,11 @@ class SharedSteps:
             self.peak_memory = max(self.peak_memory, head["peak_memory"])
 
 
+def describe_ranks(ranks: SharedSteps | None) -> str:
+    """Say how many ranks share the steps, and where they are; empty where this process trains alone."""
+    return "" if ranks is None else ranks.crew.describe_size()
+
+
 def take_first_ranks(ring: Ring, model: nn.Module, optimizer: Optimizer) -> None:
     """Make the weights and the optimizer's state of this rank those of the first, as every rank does at once. Raises LostRing.
 

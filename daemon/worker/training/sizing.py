@@ -5,7 +5,7 @@ No weight is read for it, so a spec that is still being written is sized in a fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlx.optimizers import Optimizer
 
@@ -69,6 +69,12 @@ def make_estimator(job: SpecifiedJob, training: TrainingSpec, policy: Policy, op
         return memory.estimate(policy.model, optimizer.state, job.examples, batching, options, policy.qat.nbytes, kept)
 
     return estimate_for
+
+
+def make_options(job: SpecifiedJob, training: TrainingSpec, settings: BatchSettings) -> Options:
+    """Make the options of the policy's scorer; it measures distributions where the loss needs them, or the job logs them."""
+    measured = training.token_metrics or job.loss.needs_distribution
+    return replace(Options.from_spec(job.spec, settings), measured=measured)
 
 
 def make_batching(training: TrainingSpec, loss: Objective, settings: BatchSettings) -> Batching:

@@ -33,7 +33,7 @@ from prefd.daemon.worker.ranks.crew import Crew
 from prefd.daemon.worker.ranks.frames import pack_arrays
 from prefd.daemon.worker.ranks.pairs import pack_pairs
 from prefd.daemon.worker.scoring.choose import fastest_scorer
-from prefd.daemon.worker.scoring.scorer import Options, Scorer
+from prefd.daemon.worker.scoring.scorer import Scorer
 from prefd.daemon.worker.scoring.trunk import list_arrays
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker.training import memory
@@ -50,7 +50,7 @@ from prefd.daemon.worker.training.samples import Samples
 from prefd.daemon.worker.training.schedule import count_tokens
 from prefd.daemon.worker.training.selection import Selection
 from prefd.daemon.worker.training.shared_steps import SharedSteps
-from prefd.daemon.worker.training.sizing import make_batching, make_estimator
+from prefd.daemon.worker.training.sizing import make_batching, make_estimator, make_options
 from prefd.daemon.worker.training.start_check import StartDrift
 from prefd.daemon.worker.training.step_keeper import choose_keeper, count_kept_bytes
 from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer, pad_rows
@@ -107,7 +107,7 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
         lambda tokens: bound_tokens(model, tokens),
     )
     batching = make_batching(training, job.loss, batches.settings)
-    options = Options.from_spec(job.spec, batches.settings)
+    options = make_options(job, training, batches.settings)
     estimate = estimate_for(batches.settings)
     keeper, keeper_note = choose_keeper(
         StepMemory.inherit(),

@@ -11,13 +11,12 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.outputs.adapter import WEIGHTS
 from prefd.daemon.worker.scoring.choose import fastest_scorer
-from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.training.batch_settings import choose_batches
 from prefd.daemon.worker.training.examples_digest import digest_examples
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.plan import plan_training
 from prefd.daemon.worker.training.policy import Policy
-from prefd.daemon.worker.training.sizing import make_batching, make_estimator
+from prefd.daemon.worker.training.sizing import make_batching, make_estimator, make_options
 from prefd.daemon.worker.training.start import Start
 from prefd.daemon.worker.training.train import open_reference_scores
 from prefd.daemon.worker.training.trainer import Trainer
@@ -45,7 +44,7 @@ def load_trained_policy(job: RunningJob, summary: TrainingSummary) -> Trainer:
     batches = choose_batches(training, job.run.batches, make_estimator(job, training, policy, optimizer), job.parallel)
     mx.eval(policy.model.parameters())
     policy.qat.begin_step(summary.adapter_step or 0)
-    scorer = fastest_scorer(policy.model, Options.from_spec(job.spec, batches.settings))
+    scorer = fastest_scorer(policy.model, make_options(job, training, batches.settings))
     reference = open_reference_scores(job, policy.model, lambda: scorer)
     log.info("scoring: %s", scorer.describe())
     return Trainer(

@@ -35,7 +35,7 @@ from prefd.daemon.worker.training.start import Start, measure_noise
 from prefd.daemon.worker.training.start_check import StartDrift, measure_start_drift
 from prefd.daemon.worker.training.weight_update import WeightUpdate
 from prefd.plugins.metrics import EVAL
-from prefd.plugins.types import Logprobs, LossInput, LossOutput
+from prefd.plugins.types import Logprobs, LossInput, LossOutput, TokenDistribution
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Trainer:
                 number, len(examples), len(own), keep_arrays(total), self.model, self.optimizer
             )
             self.ranks.add_metrics(mean)
-            sharing = {"reduce_seconds": time.monotonic() - summing_began}
+            sharing = {"reduce_seconds": time.monotonic() - summing_began, "ranks": self.ranks.crew.size}
         metrics = mean.means() | {"grad_norm": measure_global_norm(total)} | sharing
         if not (math.isfinite(metrics["loss"]) and math.isfinite(metrics["grad_norm"])):
             raise NotFinite(
@@ -298,10 +298,14 @@ def list_labels(batch: Sequence[Example]) -> mx.array | None:
 def split_sides(both: Logprobs) -> tuple[Logprobs, Logprobs]:
     """Split log-probabilities in the order of `list_sides` into (chosen, rejected)."""
     middle = len(both.tokens) // 2
-    return (
-        Logprobs(both.tokens[:middle], both.mask[:middle]),
-        Logprobs(both.tokens[middle:], both.mask[middle:]),
-    )
+    return take_rows(both, slice(None, middle)), take_rows(both, slice(middle, None))
+
+
+def take_rows(both: Logprobs, rows: slice) -> Logprobs:
+    """Take some of the rows."""
+    measured = both.distribution
+    distribution = None if measured is None else TokenDistribution(*(each[rows] for each in measured))
+    return Logprobs(both.tokens[rows], both.mask[rows], distribution)
 
 
 def drop_uncounted(logprobs: Logprobs, completions: Sequence[Completion]) -> Logprobs:
@@ -312,7 +316,8 @@ def drop_uncounted(logprobs: Logprobs, completions: Sequence[Completion]) -> Log
     for row, completion in zip(counted_mask, completions):
         row[: len(completion.own)] = completion.own
     mask = logprobs.mask * mx.array(counted_mask)
-    return Logprobs(logprobs.tokens * mask, mask)
+    measured = logprobs.distribution
+    return Logprobs(logprobs.tokens * mask, mask, None if measured is None else measured.masked(mask))
 
 
 def pad_rows(values: Sequence[np.ndarray[tuple[int], np.dtype[np.float32]]]) -> Logprobs:

@@ -34,6 +34,18 @@ def test_metrics_is_a_table_of_the_main_columns(made: Home, monkeypatch: pytest.
     assert "spread" in result.stderr, "a loss's own metrics are pointed at"
 
 
+def test_ranks_have_columns_where_a_line_has_them(made: Home) -> None:
+    assert "ranks" not in invoke(made, "metrics", 1).stdout
+    rows = homes.metric_rows()
+    for row in rows[2:]:
+        row |= {"ranks": 2, "reduce_seconds": 0.25}
+    homes.write_metrics(RunDir(made.job(1)), rows)
+    result = invoke(made, "metrics", 1)
+    assert result.stdout.splitlines()[1].split()[-2:] == ["seconds", "ranks"]
+    assert [line.split()[-1] for line in result.stdout.splitlines()[2:6]] == ["-", "-", "2", "2"]
+    assert "ranks" not in result.stderr
+
+
 def test_the_parts_of_a_mixed_loss_are_shown(made: Home) -> None:
     run = RunDir(made.job(1))
     rows = homes.metric_rows()

@@ -57,3 +57,11 @@ def test_a_client_does_all_that_a_training_program_does(place: LivePlace, url: s
     assert seen["goes_on"]
     assert place.worker().kinds.count("compute_logprobs") == 2
     assert [model["model_id"][-7:] for model in place.jobs.opened] == ["train:0", "train:1"]
+
+
+def test_a_wrong_key_is_told_at_once(url: str) -> None:
+    program = "import tinker, time; began = time.monotonic()\ntry: tinker.ServiceClient().get_server_capabilities()\n"
+    program += "except tinker.AuthenticationError as error: print(time.monotonic() - began, error)"
+    seconds, _, why = run_client(url, "-c", program, key="tml-" + "w" * 43).stdout.partition(" ")
+    assert float(seconds) < 5
+    assert "prefd serve --show-key" in why

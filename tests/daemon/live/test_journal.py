@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from prefd.daemon.live import journal as journal_module
-from prefd.daemon.live import releasing
+from prefd.daemon.live import releasing, writing_plan
 from support.live_server import LiveClient, LivePlace, make_call
 
 
@@ -25,7 +24,7 @@ def place(tmp_path: Path) -> LivePlace:
 @pytest.fixture
 def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Has the disk be full for the file with this place among those that are written from now on; then it has room again."""
-    whole_file = journal_module.whole_file
+    whole_file = writing_plan.whole_file
 
     def fill(at: int) -> None:
         left = [at]
@@ -36,7 +35,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
                 raise OSError(errno.ENOSPC, "No space left on device")
             return whole_file(*arguments)
 
-        monkeypatch.setattr(journal_module, "whole_file", write)
+        monkeypatch.setattr(writing_plan, "whole_file", write)
 
     return fill
 
@@ -62,9 +61,12 @@ def test_each_request_has_its_own_answer_where_the_disk_was_full_for_one_of_a_ba
             await send_together(client, calls[3], calls[2])
             fill_disk(2)
             first = await client.ask("POST", "/forward_backward", json=calls[1])
-            assert first.status_code == 200  # it is written down, and its worker may have it
-            for _ in range(2):
-                place.restart()
+            assert (
+                first.status_code == 503
+            )  # although it is written down: those behind it are taken up when it comes again
+            for dies in (False, True):
+                if dies:
+                    place.restart()
                 promises = [
                     (await client.ask("POST", "/forward_backward", json=calls[seq])).json() for seq in (1, 2, 3)
                 ]
@@ -154,5 +156,71 @@ def test_whatever_fails_in_a_look_at_the_sessions_the_next_look_is_made(
         for _ in range(2):
             await asyncio.wait_for(looks.get(), 60)
         house.cancel()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes-on", "is-started-anew"])
+def test_whichever_write_fails_each_request_is_done_once_and_answered(
+    place: LivePlace, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """A request that comes too early, the one before it, a sample and one that fails: at each write in turn the disk is full.
+
+    What a killed server leaves is what a failed write leaves, so it is also started anew after each failure.
+    """
+    writes, fails_at = [0], [0]
+
+    def count(name: str) -> None:
+        own = getattr(writing_plan, name)
+
+        def write(*arguments: Any, **settings: Any) -> Any:
+            writes[0] += 1
+            if writes[0] == fails_at[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return own(*arguments, **settings)
+
+        monkeypatch.setattr(writing_plan, name, write)
+
+    for name in ("whole_file", "flush_file", "sync_folder", "write_json"):
+        count(name)
+
+    async def ask(client: LiveClient, *asked: tuple[str, dict[str, Any]]) -> list[Any]:
+        """Ask all at once, and those that were refused once more."""
+        replies = await asyncio.gather(*(client.ask("POST", path, json=document) for path, document in asked))
+        if dies and any(reply.status_code == 503 for reply in replies):
+            place.restart()
+        for index, (path, document) in enumerate(asked):
+            if replies[index].status_code == 503:
+                replies[index] = await client.ask("POST", path, json=document)
+            assert replies[index].status_code == 200, replies[index].text
+        return [reply.json() for reply in replies]
+
+    async def run() -> None:
+        async with place.working() as client:
+            while fails_at[0] <= writes[0]:
+                model = await client.begin()
+                opened = {"session_id": model.partition(":")[0], "sampling_session_seq_id": 0, "base_model": "local/a"}
+                sampler = (await client.post("/create_sampling_session", **opened))["sampling_session_id"]
+                prompt = {"chunks": [{"tokens": [1, 2, 5], "type": "encoded_text"}]}
+                sample = {"sampling_session_id": sampler, "seq_id": 0, "prompt": prompt, "prompt_logprobs": True}
+                writes[0] = 0
+                fails_at[0] += 1
+                calls = {seq: make_call(model, seq, [seq, seq, seq]) for seq in (1, 2)}
+                calls[3] = make_call(model, 3, [5, 6, 7])
+                calls[3]["forward_backward_input"]["data"][0]["model_input"]["chunks"].append({"type": "image"})
+                (second,) = await ask(client, ("/forward_backward", calls[2]))
+                first, sampled, third = await ask(
+                    client,
+                    ("/forward_backward", calls[1]),
+                    ("/asample", sample),
+                    ("/forward_backward", calls[3]),
+                )
+                assert await read_logprobs(client, first) == [-0.01, -0.01]
+                assert await read_logprobs(client, second) == [-0.02, -0.02]
+                assert (await client.result(sampled)).json()["prompt_logprobs"] == [None, -0.02, -0.05]
+                assert "type image" in (await client.result(third)).json()["error"]
+                kinds = place.worker(len(place.jobs.standings)).kinds
+                assert sorted(kinds) == ["forward_backward", "forward_backward", "get_info", "sample"]
+        assert fails_at[0] > 8
 
     asyncio.run(run())

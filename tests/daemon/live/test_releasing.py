@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from prefd.daemon.live import releasing, sessions
 from prefd.daemon.live.checkpoints import delete_ended
 from prefd.daemon.live.releasing import forgive_stall, note_silence, release_silent
 from prefd.daemon.runs.run_folder import Progress, RunDir
@@ -159,7 +162,8 @@ def test_a_run_is_told_of_with_its_metadata_and_its_last_checkpoints_also_when_i
 
     async def run() -> None:
         async with place.working() as client:
-            session = (await client.post("/create_session"))["session_id"]
+            noted = {"user_metadata": {"who": "me"}, "display_name": "a try"}
+            session = (await client.post("/create_session", **noted, tags=["x"]))["session_id"]
             made = {"session_id": session, "model_seq_id": 0, "base_model": "local/a", "lora_config": {"rank": 8}}
             status, why = await client.refusal("/create_model", **made, user_metadata={"a": "x" * 17_000})
             assert (status, "user_metadata" in why) == (422, True)
@@ -174,8 +178,17 @@ def test_a_run_is_told_of_with_its_metadata_and_its_last_checkpoints_also_when_i
             assert about["last_sampler_checkpoint"] is None
             listed = (await client.ask("GET", "/training_runs?limit=1")).json()
             assert listed == {"training_runs": [about], "cursor": {"offset": 0, "limit": 1, "total_count": 1}}
-            listed = (await client.ask("GET", "/checkpoints?offset=1")).json()
-            assert [each["tinker_path"] for each in listed["checkpoints"]] == [path]
+            listed = (await client.ask("GET", "/checkpoints?limit=1")).json()  # the newest first
+            assert ([each["tinker_path"] for each in listed["checkpoints"]], listed["cursor"]["total_count"]) == (
+                [path],
+                2,
+            )
+            assert (await client.ask("GET", f"/sessions/{session}")).json() == {
+                "training_run_ids": [model],
+                "sampler_ids": [],
+                **noted,
+            }
+            assert (await client.ask("GET", "/sessions/none")).status_code == 404
             assert (await client.ask("GET", "/checkpoints?offset=-1")).status_code == 400
             assert (await client.refusal("/weights_info", tinker_path=path + "-none"))[0] == 404
             assert (await client.post("/weights_info", tinker_path=path))["lora_rank"] == 8
@@ -220,3 +233,57 @@ def test_a_job_that_was_removed_is_no_sampler_any_more(place: LivePlace) -> None
             assert (status, "is gone" in why) == (404, True)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes-on", "is-started-anew"])
+def test_a_session_that_ended_while_the_disk_was_full_is_released_afterwards(
+    place: LivePlace, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """Its workers would wait for ever for a client that is gone."""
+
+    async def run() -> None:
+        async with place.working() as client:
+            session = (await client.begin()).partition(":")[0]
+            with monkeypatch.context() as patch:
+                patch.setattr(releasing, "write_json", raise_disk_full)
+                refused = await client.ask("POST", f"/sessions/{session}/finish", json={})
+                assert (refused.status_code, place.folder().closed.exists()) == (503, False)
+            assert (await client.ask("POST", f"/sessions/{session}/finish", json={})).status_code == 200
+            if dies:
+                place.restart()
+            await release_silent(place.models, 60)
+            assert "ended it" in read_json(place.folder().closed)["reason"]
+
+    asyncio.run(run())
+
+
+def test_what_a_session_holds_outlives_a_full_disk_and_a_restart(
+    place: LivePlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        async with place.working() as client:
+            key = {"X-Idempotency-Key": "one"}
+            sampler = {"sampling_session_seq_id": 0, "base_model": "local/a"}
+            made = {"model_seq_id": 0, "base_model": "local/a", "lora_config": {"rank": 8}}
+            session: dict[str, Any] = {}
+            for endpoint, asked in (
+                ("/create_session", {}),
+                ("/create_model", made),
+                ("/create_sampling_session", sampler),
+            ):
+                with monkeypatch.context() as patch:
+                    patch.setattr(sessions, "write_json", raise_disk_full)
+                    refused = await client.ask("POST", endpoint, json=asked | session, headers=key)
+                    assert (endpoint, refused.status_code) == (endpoint, 503)
+                answer = (await client.ask("POST", endpoint, json=asked | session, headers=key)).json()
+                session = session or {"session_id": answer["session_id"]}
+                place.restart()
+            model = f"{session['session_id']}:train:0"
+            assert (await client.post("/get_info", model_id=model))["model_id"] == model
+            assert (await client.ask("GET", f"/samplers/{answer['sampling_session_id']}")).status_code == 200
+
+    asyncio.run(run())
+
+
+def raise_disk_full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")

@@ -98,7 +98,7 @@ def test_many_requests_for_log_probabilities_are_written_down_together(
             model = await client.begin()
             base = await open_sampler(client, model, 1, base_model="local/a")
             monkeypatch.setattr(
-                "prefd.daemon.live.journal.flush_file", lambda file: (listings.append(file), flush(file))
+                "prefd.daemon.live.writing_plan.flush_file", lambda file: (listings.append(file), flush(file))
             )
             headers = {"x-sdk-method": "SamplingClient.compute_logprobs"}
             asked = [make_sample(base, seq, prompt_logprobs=True) for seq in range(64)]

@@ -142,6 +142,9 @@ def test_a_client_is_told_what_its_model_waits_for_and_how_its_job_ended(place: 
             place.jobs.change(1, state="cancelled", ended=True, reason="cancelled while it ran")
             ended = (await client.ask("POST", "/retrieve_future", json=ask)).json()
             assert ended == {"error": "job 1 cancelled: cancelled while it ran", "category": "server"}
+            place.jobs.change(1, state="live", ended=False, reason="retried")
+            again = (await client.ask("POST", "/retrieve_future", json=ask)).json()
+            assert again == ended  # for good: the client may have sent it anew under another number
 
     asyncio.run(run())
 

@@ -262,8 +262,7 @@ def test_catalog_and_device_print_json_alone(home: Path) -> None:
     catalog = subprocess.run([*WORKER, "catalog", "--home", str(home)], stdout=subprocess.PIPE, check=True)
     *begun, answer = map(json.loads, catalog.stdout.splitlines())
     assert begun == [
-        {"begin": None},
-        {"begin": None},
+        *[{"begin": None}] * 3,
         {"begin": str(home / "chatty.py"), "following": []},
         {"begin": None},
     ]

@@ -40,10 +40,13 @@ def test_rate_and_time_to_go_count_what_this_process_did(tmp_path: Path, clock: 
 
 
 def test_time_to_go_goes_by_cost_where_the_long_ones_come_first(tmp_path: Path, clock: Clock) -> None:
-    report = Reporter(RunDir(tmp_path), "precompute", total=10, unit="completions", cost=1000)
+    report = Reporter(RunDir(tmp_path), "precompute", total=10, unit="completions", cost=1000, note="2 ranks")
     clock.now += 30
     report.advance(2, cost=600)
     assert report.eta_s == pytest.approx(20.0)
+    written = RunDir(tmp_path).progress()
+    assert written is not None
+    assert written.note == "2 ranks"
 
 
 def test_the_file_is_written_twice_a_second_and_at_the_end(tmp_path: Path, clock: Clock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import pytest
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import write_json
+from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.runs.report_files import ReportFiles, ReportState, list_reports
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.worker.reporting import ReportFailed, WatchedCalls, report
 from prefd.daemon.worker_tasks.reports import JobEnd, ReportInput
+from support.fake_worker import wait_for
 from support.reported_runs import KEEPER, line, write_lines
 
 ULID = "01M8KYWXN2071EGHRK2CMNC2CG"
@@ -130,3 +133,30 @@ def test_two_processes_do_not_report_the_same_job_at_once(made: Home, run: RunDi
 def test_a_name_that_no_plugin_brings_is_refused_with_those_that_are_known(made: Home, run: RunDir) -> None:
     with pytest.raises(ReportFailed, match="no reporter is called 'nowhere'; known: broken, keeper, tensorboard"):
         send(made, "nowhere")
+
+
+@pytest.mark.thorough
+def test_a_process_that_was_killed_is_followed_by_one_that_sends_the_rest(made: Home, run: RunDir) -> None:
+    (made.root / "keeper.py").write_text(KEEPER + "\nimport atexit\natexit.register(print, 'goodbye')\n")
+    rows = run.root / "reports" / "keeper" / "rows.jsonl"
+    command = [*WORKER, "report", "--home", str(made.root), "--job", "1"]
+    environment = os.environ | {"PREFD_PARENT": str(os.getpid())}
+
+    def begin() -> subprocess.Popen[bytes]:
+        begun = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        assert begun.stdin is not None
+        begun.stdin.write(ReportInput(job=1, to="keeper", project="prefd").model_dump_json().encode() + b"\n")
+        begun.stdin.flush()
+        return begun
+
+    write_lines(run.metrics, line(1), line(2))
+    with begin() as killed:
+        wait_for(lambda: list_reports(run) != [] and list_reports(run)[0].train == 2)
+        killed.kill()
+    assert [each[0] for each in kept(run)] == [1, 2]
+    write_lines(run.metrics, line(1), line(2), line(3))
+    with begin() as ending:
+        wait_for(lambda: len(rows.read_text().splitlines()) == 3)
+        answer, _ = ending.communicate(DONE.to_line(), 120)
+    assert (ending.returncode, json.loads(answer)) == (0, {"rows": 3, "place": "a file"})
+    assert [each[0] for each in kept(run)] == [1, 2, 3, "end"]

@@ -96,26 +96,31 @@ def test_what_mlx_lms_converter_would_get_wrong_is_refused(
 
 def test_llama_cpps_converter_is_run_where_it_is_and_its_last_words_are_told(tmp_path: Path, tiny_model: Path) -> None:
     script, out = write_script(tmp_path), tmp_path / "out.gguf"
-    assert convert(tiny_model, out, str(tmp_path), "f16") == str(script)
+    assert convert(tiny_model, out, script, "f16") == str(script)
     assert out.read_text() == (tiny_model / "config.json").read_text()
     with pytest.raises(JobError, match="cannot convert this model: ERROR: no type f32"):
-        convert(tiny_model, out, str(script), "f32")
-    with pytest.raises(JobError, match=r"there is no convert_hf_to_gguf\.py there; it lies at the top"):
-        convert(tiny_model, out, str(tiny_model), "f16")
+        convert(tiny_model, out, script, "f32")
 
 
 def test_a_jobs_adapter_is_merged_before_it_is_converted(
-    home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path
+    home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = job(home, tiny_model, pairs_file)
     with pytest.raises(JobError, match="job 1 has trained no policy to the end"):
         write_gguf(made.home, GGUFInput(job=1, out=str(tmp_path / "out.gguf")))
     adapted(tiny_model, made.run.adapter, lora={"rank": 2})
     made.run.write_outcome("training", TrainingOutcome(ok=True, reason="", summary=TrainingSummary(steps=1)))
+    monkeypatch.setattr("shutil.which", lambda name: None)
     script = write_script(tmp_path, SCRIPT.replace("config.json", "model.safetensors"))
-    with pytest.raises(JobError, match="there is no folder"):
-        write_gguf(made.home, GGUFInput(job=1, out=str(tmp_path / "no" / "out.gguf")))
-    written = write_gguf(made.home, GGUFInput(job=1, out=str(tmp_path / "out.gguf"), converter=str(script)))
+    refusals = [
+        ({"out": str(tmp_path / "no" / "out.gguf")}, "there is no folder"),
+        ({"converter": str(tiny_model)}, r"there is no convert_hf_to_gguf\.py there; it lies at the top"),
+        ({}, "byte-level BPE"),
+    ]
+    for asked, message in refusals:
+        with pytest.raises(JobError, match=message):
+            write_gguf(made.home, GGUFInput(**{"job": 1, "out": str(tmp_path / "out.gguf")} | asked))
+    written = write_gguf(made.home, GGUFInput(job=1, out=str(tmp_path / "out.gguf"), converter=str(tmp_path)))
     assert (written.by, written.bytes) == (str(script), Path(written.path).stat().st_size)
     fused = mx.load(str(tmp_path / "out.gguf"), format="safetensors")
     base = mx.load(str(tiny_model / "model.safetensors"))

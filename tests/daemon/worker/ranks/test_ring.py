@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from prefd.daemon.worker.ranks import ring as rings
@@ -17,7 +20,11 @@ OTHER = Stamp(5, 8, 5, 0xDEADBEEF)
 
 def make_ring(monkeypatch: pytest.MonkeyPatch, other: Callable[[mx.array], mx.array], **place: object) -> Ring:
     """A ring of two, to whose sums `other` adds."""
-    monkeypatch.setattr(rings.mx.distributed, "all_sum", lambda array, group, stream: array + other(array))
+
+    def add(array: mx.array, group: object, stream: object) -> mx.array:
+        return mx.array(np.array(array) + np.array(other(array)))
+
+    monkeypatch.setattr(rings.mx.distributed, "all_sum", add)
     return Ring(None, RingPlace(**{"rank": 1, "addresses": ((), ()), "nonce": ""} | place))  # type: ignore[arg-type]
 
 
@@ -61,3 +68,39 @@ def test_weights_may_drift_apart_on_several_machines_and_are_made_the_first_ones
     assert spread["b"].dtype == mx.bfloat16
     assert spread["b"].tolist() == [1.5, -2.25]
     assert spread["a"].item() == 7
+
+
+def test_a_sum_that_nobody_waits_for_any_longer_is_given_up_and_mlx_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, never = threading.Event(), threading.Event()
+
+    def wait(array: mx.array, group: object, stream: object) -> mx.array:
+        lost.set()  # what notices it is another thread
+        never.wait(60)
+        return array
+
+    monkeypatch.setattr(rings.mx.distributed, "all_sum", wait)
+    ring = Ring(None, RingPlace(0, ((), ()), ""), lost)
+    with pytest.raises(LostRing, match="a sum did not come"):
+        ring.sum({"a": mx.ones(2)}, OWN)
+    assert (mx.ones(3) * 2).tolist() == [2.0] * 3
+    never.set()
+
+
+def test_a_sum_in_a_thread_of_its_own_is_the_same_and_its_errors_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(array: mx.array, group: object, stream: object) -> mx.array:
+        raise RuntimeError("[ring] connection to a peer was lost")
+
+    gathered: list[Any] = []
+
+    def double(array: mx.array, group: object, stream: object) -> mx.array:
+        gathered.append(stream)
+        return mx.add(array, array, stream=stream)
+
+    monkeypatch.setattr(rings.mx.distributed, "all_sum", double)
+    ring = Ring(None, RingPlace(0, ((), ()), "", may_drift=True), threading.Event())
+    total = ring.sum({"a": mx.array([0.25, 3.0])}, Stamp(1, 2, 1, 9))
+    assert total["a"].tolist() == [0.5, 6.0]
+    assert gathered[0] != mx.default_stream(mx.cpu)
+    monkeypatch.setattr(rings.mx.distributed, "all_sum", fail)
+    with pytest.raises(LostRing, match="connection to a peer was lost"):
+        ring.sum({"a": mx.ones(2)}, OWN)

@@ -150,3 +150,36 @@ def test_a_kernel_that_is_not_exact_is_not_taken(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(fused_head, "measure_error", refuse)
     assert not fused_head.is_exact(V + 2)
+
+
+@pytest.mark.parametrize("way", [lazily, differentiate_now])
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_is_measured_of_each_distribution_is_float64s_and_changes_no_value_or_gradient(
+    trained: bool, way: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "SLICE_LOGITS", 1)
+    hidden, weight, targets, cotangent = arrays()
+    plain = linear(mx.array(weight.astype(np.float32)), trained)
+    measured = replace(plain, measured=True)
+    states, wanted = mx.array(hidden.astype(np.float32)), mx.array(targets.astype(np.int32))
+    logits = hidden @ weight.T
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    expected = np.stack([-(p * np.log(p)).sum(-1), logits.mean(-1), np.log((p**2).sum(-1))], axis=-1)
+
+    def share(scored: mx.array) -> tuple[mx.array, mx.array]:
+        values = scored if scored.ndim == 1 else scored[:, 0]
+        return (values * mx.array(cotangent.astype(np.float32))).sum(), scored
+
+    (_, one), slopes, by_parameter = way(plain, states, wanted, share)
+    (_, four), measured_slopes, measured_by_parameter = way(measured, states, wanted, share)
+    np.testing.assert_allclose(np.array(four)[:, 1:], expected, rtol=1e-5, atol=1e-5)
+    assert mx.array_equal(four[:, 0], one)
+    assert mx.array_equal(measured_slopes, slopes)
+    assert all(mx.array_equal(measured_by_parameter[name], by_parameter[name]) for name in by_parameter)
+    alone = (
+        logprobs_now(measured, states, wanted)
+        if way is differentiate_now
+        else logprobs_lazily(measured, states, wanted, False)
+    )
+    assert mx.array_equal(alone, four)

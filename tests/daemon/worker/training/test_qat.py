@@ -22,7 +22,16 @@ from prefd.daemon.worker.outputs.fuse import write_fused
 from prefd.daemon.worker.training.qat import QAT, RoundedWeight
 from support import tiny_model as tiny
 from support.adapters import TOKENS, apart, logits, move
-from support.jobs_on_disk import StopAtLook, adapter_digest, job, make_job, metrics, run_precompute, run_training
+from support.jobs_on_disk import (
+    StopAtLook,
+    adapter_digest,
+    again,
+    job,
+    make_job,
+    metrics,
+    run_precompute,
+    run_training,
+)
 from support.thinned import thin
 
 KINDS: list[dict[str, Any]] = [
@@ -263,3 +272,24 @@ def test_a_base_that_is_quantized_in_any_mode_is_refused(tmp_path: Path, mode: s
     make_trainable(model, source, spec)
     with pytest.raises(JobError, match=r"training\.qat: model\..* is quantized already; train from the model that it"):
         QAT.install(model, spec.qat, mx.float32, 4)
+
+
+def test_a_step_that_is_evaluated_by_another_worker_is_evaluated_rounded(
+    home: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    training = {
+        "iters": 1,
+        "batch_size": 3,
+        "batch_tokens": 1,
+        "steps_per_eval": 1,
+        "qat": {"bits": 2, "group_size": 32},
+    }
+    settings = {"training": training, "data": {"validation": 0.4}}
+    unbroken = job(home, tiny_model, pairs_file, "cpo", 1, **settings)
+    broken = job(home, tiny_model, pairs_file, "cpo", 2, **settings)
+    run_training(unbroken)
+    with pytest.raises(Stopped, match="stopped in the evaluation after step 1 of 1"):
+        run_training(broken, StopAtLook(4))
+    run_training(again(broken))
+    losses = [[line.get("eval_loss") for line in each.run.read_metrics()] for each in (broken, unbroken)]
+    assert losses[0] == losses[1]

@@ -20,7 +20,7 @@ EIGHT = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_
 STEP_0 = {"sigmoid": math.log(2), "dpop": math.log(2), "hinge": 1.0, "ipo": 25.0}
 NAMES = {
     "step", "epoch", "time", "loss", "rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies",
-    "logps/chosen", "logps/rejected", "grad_norm", "learning_rate", "tokens_per_second", "peak_memory_gb",
+    "logps/chosen", "logps/rejected", "grad_norm", "learning_rate", "num_tokens", "tokens_per_second", "peak_memory_gb",
 }  # fmt: skip
 
 

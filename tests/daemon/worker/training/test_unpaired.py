@@ -63,6 +63,15 @@ def test_kto_learns_resumes_bit_for_bit_and_scores_nothing_twice(home: Path, tin
     assert adapter_digest(broken) == adapter_digest(made)
 
 
+def test_a_step_with_answers_of_one_label_alone_has_no_margin_and_is_a_step(
+    home: Path, tiny_model: Path, answers: Path
+) -> None:
+    made = make_kto(home, tiny_model, answers, batch_size=1, epochs=None, iters=1)
+    run_precompute(made)
+    assert run_training(made).ok
+    assert [("rewards/margins" in line, line["step"]) for line in metrics(made)] == [(False, 1)]
+
+
 def test_cached_kto_equals_kto_with_a_live_reference(home: Path, tiny_model: Path, answers: Path) -> None:
     made = make_job(
         home,
