@@ -194,7 +194,8 @@ def find_differences(jobs: Sequence[ComparedJob]) -> list[str]:
     differences = [
         name
         for name in names
-        if name not in UNTRAINED and not name.startswith("eval_samples.")
+        if name not in UNTRAINED
+        and not name.startswith("eval_samples.")
         and not _all_equal(each.get(name) for each in (training_specs if name.startswith("training.") else specs))
     ]
     return sorted(differences, key=lambda name: (not name.startswith("loss"), not name.startswith("training.")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.run_folder import Progress, RunDir
+from prefd.daemon.runs.samples import DrawnAnswer, DrawnSample
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.timing import Timing
 from support.quick_timing import QUICK_TIMING
@@ -150,6 +152,18 @@ def run_folder(home: Home, job: Job) -> RunDir:
     write_json(run.spec, make_spec().model_dump(mode="json"))
     run.log.write_text("loading the model\nscoring 212 completions\ndone\n", encoding="utf-8")
     return run
+
+
+def draw_samples(home: Home, job: Job, steps: Sequence[int] = (0, 6, 12)) -> None:
+    """What the policy of a job answered to one prompt after `steps`, as a worker writes it."""
+    start = DrawnAnswer(text="The largest of them is", tokens=128, ended="length")
+    for step in steps:
+        answer = DrawnAnswer(text=f"Jupiter, after {step}.<|im_end|>", tokens=4, ended="stop") if step else start
+        sample = DrawnSample(
+            step=step, number=1, place="pairs.jsonl:7", prompt="Which <b>planet</b>?", start=start if step else None,
+            answer=answer, seconds=1.25,
+        )  # fmt: skip
+        run_folder(home, job).samples.append(sample)
 
 
 def write_metrics(run: RunDir, rows: list[dict[str, Any]]) -> None:

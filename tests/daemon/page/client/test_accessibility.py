@@ -19,8 +19,9 @@ SCREENS = {
     "/?sel=1": "Run anew",
     "/jobs/1/charts": "mean per pair",
     "/jobs/1/pairs": "Pairs",
+    "/jobs/1/samples": "Jupiter, after 12.",
     "/jobs/1/data": "identical sides",
-    "/jobs/1/spec": "org/small-model",
+    "/jobs/1/spec": "Archive",
     "/jobs/1/log": "loading the model",
     "/jobs/1/history": "precomputing",
     "/train": "Preference",
@@ -79,7 +80,7 @@ def test_axe_finds_nothing_in_either_theme_and_the_tab_key_leads_through_every_s
     made: Home, visit: Callable[..., Visit]
 ) -> None:
     source = (CLIENT / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-    homes.add_done(made, name="over", group="sweep", priority=2)
+    homes.draw_samples(made, homes.add_done(made, name="over", group="sweep", priority=2))
     homes.add_failed(made, name="failed")
     homes.add_done(made, name="also", loss={"name": "sigmoid"})
     homes.add_running(made, name="runs")
@@ -95,4 +96,11 @@ def test_axe_finds_nothing_in_either_theme_and_the_tab_key_leads_through_every_s
         found[screen] = light + look(there.page, COLOURS)
         if left_out := walk(there.page):
             found[screen].append(left_out)
+    there.open("/")
+    there.page.get_by_role("button", name="Clean up").click()
+    there.page.get_by_role("dialog").get_by_text("Nothing would be deleted").wait_for()
+    there.page.evaluate(source)
+    found["the dialog that cleans up"] = look(there.page, RULES)
+    there.page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    found["the dialog that cleans up"] += look(there.page, COLOURS)
     assert {screen: problems for screen, problems in found.items() if problems} == {}

@@ -13,6 +13,9 @@ import pytest
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.runs.data_summary import DataSummary
+from prefd.daemon.runs.pair_answers import MarginHistogram
+from prefd.daemon.worker_tasks.xrays import DoubtedPairs, FoundPair, LengthBias, XRay
 from support import control_server, homes
 from support.browser import Visit
 
@@ -24,6 +27,20 @@ Open = Callable[..., Visit]
 STEPS = 100_000
 SPIKES = {42_900: 9.5, 71_000: 6.2}
 NOT_FINITE = (60_000, 60_001, 60_002)
+
+DOUBTED = FoundPair(
+    row=3, place="pairs.jsonl:3", digest="0" * 32, held_out=True, why="repeats pairs.jsonl:2",
+    tokens={"prompt": 4, "chosen": 2, "rejected": 2}, prompt="Why?", chosen="So.", rejected="No.",
+)  # fmt: skip
+LENGTHS = LengthBias(
+    longer=1, shorter=1, equal=0, accuracy=0.5, chosen_tokens=4.0, rejected_tokens=4.0,
+    histogram=MarginHistogram.model_validate({"from": -1.0, "width": 1.0, "train": [1, 1], "held_out": [0, 0]}),
+)  # fmt: skip
+DOUBTS = XRay(
+    model="m", reference="m", data=DataSummary.model_validate(homes.REPORT), pairs=2, missing=0, lengths=LENGTHS, reference_view=None, predictability=None,
+    findings=[DoubtedPairs(kind="duplicates", total=1, pairs=[DOUBTED]), DoubtedPairs(kind="cut", total=0, pairs=[])],
+    sources=[], notes=["the pairs are too few to learn from"],
+)  # fmt: skip
 
 
 def write_long_run(path: Path) -> None:
@@ -118,10 +135,22 @@ def test_a_report_is_drawn_at_once_and_values_stand_in_the_cards_head(made: Home
 
 
 def test_the_tabs_tell_what_was_run_and_what_became_of_the_rows(made: Home, visit: Open) -> None:
-    homes.add_done(made)
-    there = visit("/jobs/1/data")
+    homes.draw_samples(made, homes.add_done(made))
+    there = visit(None)
+    there.page.route("**/v1/jobs/1/xray", lambda route: route.fulfill(body=json.dumps(DOUBTS.to_json())))
+    there.open("/jobs/1/data")
     there.page.get_by_text("identical sides", exact=True).wait_for()
     there.page.get_by_text("pairs.jsonl:4, pairs.jsonl:17").wait_for()
+    there.page.get_by_role("button", name="Examine the pairs").click()
+    there.page.get_by_text("1 pair repeats an earlier one").click()
+    there.page.get_by_text("repeats pairs.jsonl:2").wait_for()
+    there.page.wait_for_url("**/data?doubts=1")
+    there.page.get_by_role("link", name="samples").click()
+    there.page.get_by_text("Jupiter, after 12.").wait_for()
+    there.page.get_by_text("Which <b>planet</b>?").wait_for()
+    there.page.get_by_role("button", name="6", exact=True).click()
+    there.page.get_by_text("Jupiter, after 6.").wait_for()
+    there.page.wait_for_url("**/samples?step=6")
     there.page.get_by_role("link", name="spec").click()
     there.page.get_by_text("model: org/small-model").wait_for()
     there.page.get_by_role("link", name="log").click()

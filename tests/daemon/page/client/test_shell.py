@@ -145,6 +145,18 @@ def test_no_screen_is_wider_than_a_phone_and_each_has_a_title(made: Home, visit:
         there.page.locator("main").get_by_text(text).filter(visible=True).first.wait_for()
         there.page.locator("h1, h2").first.wait_for(state="attached")
         assert there.measure_overflow() <= 0, screen
+    there.open("/jobs/1/spec")
+    there.page.get_by_role("button", name="Archive").wait_for()
+    assert there.measure_overflow() <= 0
+    there.open("/")
+    there.page.get_by_role("button", name="Clean up").click()
+    dialog = there.page.get_by_role("dialog", name="Clean up")
+    dialog.get_by_label("delete").wait_for()
+    assert dialog.evaluate("each => each.scrollWidth - each.clientWidth") <= 0
+    there.page.set_viewport_size({"width": 820, "height": 1180})  # the daemon is down, and there are six screens
+    there.open("/")
+    there.page.get_by_text("daemon not running").wait_for()
+    assert there.measure_overflow() <= 0
     there.page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
     there.open("/")
     there.page.get_by_role("navigation", name="Screens", exact=True).wait_for()
