@@ -81,7 +81,7 @@ def make_run(root: Path, arm: Arm, pairs: int, steps: int) -> RunDir:
 
 
 def run_phase(run: RunDir, phase: str, arm: Arm) -> dict[int, dict[int, float]]:
-    """Run a phase, and return the CPU seconds of each of its processes by the number of lines in metrics.jsonl."""
+    """Run a phase; return the CPU seconds of its processes when metrics.jsonl first had so many lines, and under -1 at the end."""
     command = [
         sys.executable,
         "-P",
@@ -101,7 +101,8 @@ def run_phase(run: RunDir, phase: str, arm: Arm) -> dict[int, dict[int, float]]:
         )
         while process.poll() is None:
             lines = run.metrics.read_bytes().count(b"\n") if run.metrics.exists() else 0
-            seconds[lines] = measure_cpu(process.pid)
+            seconds[-1] = measure_cpu(process.pid) or seconds.get(-1, {})
+            seconds.setdefault(lines, seconds[-1])
             time.sleep(LOOK_SECONDS)
     if process.returncode:
         raise SystemExit(f"{phase} ended with {process.returncode}; see {run.log}")
@@ -132,7 +133,7 @@ def measure(arm: Arm, pairs: int, steps: int) -> Measured:
     began, ended = cpu[1], cpu[max(cpu)]
     return Measured(
         scoring=scored.summary.scoring_seconds,
-        scoring_cpu=max(scoring_cpu[max(scoring_cpu)].values()),
+        scoring_cpu=max(scoring_cpu[-1].values()),
         training=sum(count_step_seconds(lines)),
         training_cpu=max(ended[pid] - began.get(pid, 0.0) for pid in ended),
         reduce=sum(line.get("reduce_seconds", 0.0) for line in lines[1:]),

@@ -165,8 +165,14 @@ class Logprobs(NamedTuple):
     """(B, T) float32: 1 for completion tokens (EOS included), 0 for padding and, within an answer of several turns, for
     what a user or a tool says there.
     """
-    distribution: TokenDistribution | None = None
-    """Of a policy whose loss declares `needs_distribution`, or whose job logs such numbers (`training.token_metrics`); else None."""
+
+    @property
+    def distribution(self) -> TokenDistribution | None:
+        """Returns what the tokens were predicted by, where the loss declares `needs_distribution` or the job logs such numbers; else None.
+
+        It is no item of the tuple: who unpacks one gets tokens and mask. Reference scores have none.
+        """
+        return None
 
     @property
     def sums(self) -> mx.array:
@@ -182,6 +188,29 @@ class Logprobs(NamedTuple):
     def means(self) -> mx.array:
         """Returns the mean log-probability per completion token, (B,)."""
         return self.sums / mx.maximum(self.lengths, 1)
+
+
+class MeasuredLogprobs(Logprobs):
+    """MeasuredLogprobs are log-probabilities with the distributions that their tokens were predicted by."""
+
+    _distribution: TokenDistribution | None = None
+
+    @classmethod
+    def of(cls, tokens: mx.array, mask: mx.array, distribution: TokenDistribution | None) -> Logprobs:
+        """Makes them; without a `distribution`, plain ones."""
+        if distribution is None:
+            return Logprobs(tokens, mask)
+        made = cls(tokens, mask)
+        made._distribution = distribution
+        return made
+
+    @property
+    def distribution(self) -> TokenDistribution | None:
+        """Returns what the tokens were predicted by."""
+        return self._distribution
+
+    def _replace(self, **changes: mx.array) -> Logprobs:  # type: ignore[override]  # as a tuple's, with the distribution kept
+        return self.of(changes.get("tokens", self.tokens), changes.get("mask", self.mask), self._distribution)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from itertools import product
 
 import mlx.core as mx
 
-from prefd.plugins.types import Logprobs, LossInput, TokenDistribution
+from prefd.plugins.types import Logprobs, LossInput, MeasuredLogprobs, TokenDistribution
 
 Row = Sequence[float]
 """One log-probability for each completion token, in nats."""
@@ -92,6 +92,6 @@ def _side(rows: Sequence[Row], padding: int, dtype: mx.Dtype) -> Logprobs:
     width = max(map(len, rows)) + padding
     tokens = [[*row, *[0.0] * (width - len(row))] for row in rows]
     mask = [[1.0] * len(row) + [0.0] * (width - len(row)) for row in rows]
-    made = Logprobs(mx.array(tokens, dtype=dtype), mx.array(mask, dtype=dtype))
-    flat = TokenDistribution(*(each * made.mask for each in (1.2, 0.1, -0.8)))
-    return made._replace(distribution=flat)
+    counted = mx.array(mask, dtype=dtype)
+    flat = TokenDistribution(*(each * counted for each in (1.2, 0.1, -0.8)))
+    return MeasuredLogprobs.of(mx.array(tokens, dtype=dtype), counted, flat)

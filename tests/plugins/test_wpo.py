@@ -10,6 +10,7 @@ import pytest
 
 from prefd.plugins.conformance import assert_conforms
 from prefd.plugins.losses.wpo import WPO
+from prefd.plugins.types import Logprobs
 from support import jobs_on_disk
 from support.jobs_on_disk import finished, metrics
 from support.trl_numbers import TABLE, assert_equals_trl, make_input
@@ -37,7 +38,7 @@ def test_it_is_the_formula_in_float64(smoothing: float) -> None:
 def test_it_conforms_and_asks_for_the_distribution() -> None:
     assert_conforms(WPO, "wpo")
     x = make_input()
-    bare = [side._replace(distribution=None) for side in (x.policy_chosen, x.policy_rejected)]
+    bare = [Logprobs(*side) for side in (x.policy_chosen, x.policy_rejected)]
     with pytest.raises(ValueError, match="the policy's distribution at each token, and the batch has none"):
         WPO()(type(x)(*bare, x.reference_chosen, x.reference_rejected))
 

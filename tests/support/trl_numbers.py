@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from prefd.plugins.types import Logprobs, LossInput, LossOutput, TokenDistribution
+from prefd.plugins.types import Logprobs, LossInput, LossOutput, MeasuredLogprobs, TokenDistribution
 from support.contrib_module import CONTRIB
 
 TABLE: dict[str, Any] = json.loads((CONTRIB / "prefd-trl-losses" / "parity" / "numbers.json").read_text())
@@ -30,7 +30,7 @@ def make_input(policy: mx.array | None = None, labels: list[bool] | None = None)
     ]
     squares = mx.array(batch["log_sum_squares"])
     measured = [TokenDistribution(0 * each, 0 * each, each) for each in (squares[:half], squares[half:])]
-    chosen, rejected = (side._replace(distribution=each) for side, each in zip(sides, measured))
+    chosen, rejected = (MeasuredLogprobs.of(*side, each) for side, each in zip(sides, measured))
     x = LossInput(chosen, rejected, sides[2], sides[3])
     return x if labels is None else replace(x, desirable=mx.array(labels))
 

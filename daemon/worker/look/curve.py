@@ -21,7 +21,7 @@ from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker_tasks.looks import CurveQuestion, LossCurve
 from prefd.plugins.manager import Plugins, RegisteredLoss
 from prefd.plugins.schema import LossSchema
-from prefd.plugins.types import Logprobs, LossInput, LossOutput, TokenDistribution
+from prefd.plugins.types import Logprobs, LossInput, LossOutput, MeasuredLogprobs, TokenDistribution
 
 ANSWER_NATS = -21.0
 """The log-probability of either answer where z is 0: low enough that none rises above 0."""
@@ -98,7 +98,7 @@ def _make_input(z: mx.array, schema: LossSchema) -> LossInput:
         sure = TokenDistribution(
             *[ANSWER_NATS * mask] * 3
         )  # of a policy that is as sure of an answer as of what it draws
-        return Logprobs((ANSWER_NATS + shift)[:, None], mask, sure)
+        return MeasuredLogprobs.of((ANSWER_NATS + shift)[:, None], mask, sure)
 
     policy = (side(z), side(0 * z)) if schema.unpaired else (side(z / 2), side(-z / 2))
     desirable = mx.ones(z.shape, mx.bool_) if schema.unpaired else None

@@ -26,7 +26,7 @@ from prefd.daemon.worker.scoring.head import Head, differentiate_now, logprobs_l
 from prefd.daemon.worker.scoring.plan import Branch, Slack, Stem
 from prefd.daemon.worker.scoring.prefix import can_pad, make_caches, take_rows
 from prefd.daemon.worker.scoring.trunk import Parts, run_in_pieces
-from prefd.plugins.types import Logprobs, TokenDistribution
+from prefd.plugins.types import Logprobs, MeasuredLogprobs, TokenDistribution
 
 Share = Callable[[Logprobs], tuple[mx.array, Any]]
 """Log-probabilities → a scalar, and whatever else is to come back with it."""
@@ -114,7 +114,8 @@ class _PlannedBatch:
         if values.ndim == 1:
             return Logprobs(rows, counted)
         measures = mx.stop_gradient(rows)
-        return Logprobs(rows[..., 0], counted, TokenDistribution(*(measures[..., each] for each in (1, 2, 3))))
+        distribution = TokenDistribution(*(measures[..., each] for each in (1, 2, 3)))
+        return MeasuredLogprobs.of(rows[..., 0], counted, distribution)
 
 
 class _TracedTrunk(NamedTuple):

@@ -35,7 +35,7 @@ from prefd.daemon.worker.training.start import Start, measure_noise
 from prefd.daemon.worker.training.start_check import StartDrift, measure_start_drift
 from prefd.daemon.worker.training.weight_update import WeightUpdate
 from prefd.plugins.metrics import EVAL
-from prefd.plugins.types import Logprobs, LossInput, LossOutput, TokenDistribution
+from prefd.plugins.types import Logprobs, LossInput, LossOutput, MeasuredLogprobs, TokenDistribution
 
 log = logging.getLogger(__name__)
 
@@ -305,7 +305,7 @@ def take_rows(both: Logprobs, rows: slice) -> Logprobs:
     """Take some of the rows."""
     measured = both.distribution
     distribution = None if measured is None else TokenDistribution(*(each[rows] for each in measured))
-    return Logprobs(both.tokens[rows], both.mask[rows], distribution)
+    return MeasuredLogprobs.of(both.tokens[rows], both.mask[rows], distribution)
 
 
 def drop_uncounted(logprobs: Logprobs, completions: Sequence[Completion]) -> Logprobs:
@@ -317,7 +317,7 @@ def drop_uncounted(logprobs: Logprobs, completions: Sequence[Completion]) -> Log
         row[: len(completion.own)] = completion.own
     mask = logprobs.mask * mx.array(counted_mask)
     measured = logprobs.distribution
-    return Logprobs(logprobs.tokens * mask, mask, None if measured is None else measured.masked(mask))
+    return MeasuredLogprobs.of(logprobs.tokens * mask, mask, None if measured is None else measured.masked(mask))
 
 
 def pad_rows(values: Sequence[np.ndarray[tuple[int], np.dtype[np.float32]]]) -> Logprobs:

@@ -12,7 +12,7 @@ import pytest
 from prefd.daemon.worker.training.metrics import Mean, sum_pair_metrics
 from prefd.daemon.worker.training.trainer import drop_uncounted, split_sides
 from prefd.plugins.manager import load_plugins
-from prefd.plugins.types import Logprobs, LossInput, TokenDistribution
+from prefd.plugins.types import Logprobs, LossInput, MeasuredLogprobs, TokenDistribution
 from support import jobs_on_disk
 from support.jobs_on_disk import metrics, run_precompute, run_training
 
@@ -26,7 +26,7 @@ def side(seed: int, lengths: list[int]) -> tuple[Logprobs, Any, Any]:
     mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.float32)
     entropy, logit = random.random(mask.shape) * mask, random.normal(size=mask.shape) * mask
     arrays = [mx.array(each.astype(np.float32)) for each in (entropy, logit, logit)]
-    made = Logprobs(mx.array(-entropy.astype(np.float32)), mx.array(mask), TokenDistribution(*arrays))
+    made = MeasuredLogprobs.of(mx.array(-entropy.astype(np.float32)), mx.array(mask), TokenDistribution(*arrays))
     return made, entropy[mask > 0], logit[mask > 0]
 
 
