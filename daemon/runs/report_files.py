@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prefd.daemon.machine.files import read_json, write_json
+from prefd.daemon.runs.phases import EndState
 from prefd.daemon.runs.run_files import list_attempts
 from prefd.daemon.runs.run_folder import RunDir
 
 FOLDER = "reports"
-ReportPhase = Literal["open", "left open", "done", "failed", "cancelled"]
+ReportPhase = Literal["open", "left open"] | EndState
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ The first line of its input is a `ReportInput`. A later line is the job's end; w
 
 from __future__ import annotations
 
-from typing import Literal
-
+from prefd.daemon.runs.phases import EndState
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.worker_tasks.inputs import WorkerInput
 
@@ -14,7 +13,7 @@ from prefd.daemon.worker_tasks.inputs import WorkerInput
 class JobEnd(WorkerInput):
     """JobEnd says that the job has ended, and how."""
 
-    state: Literal["done", "failed", "cancelled"]
+    state: EndState
     reason: str = ""
 
     def to_line(self) -> bytes:

@@ -8,7 +8,7 @@ from typing import get_args
 
 import prefd.daemon
 from prefd.daemon.jobs.states import COLOURS, ENDED, FAILURES, RUNNING, STATE_OF, STATES, TABLE, UNENDED, State
-from prefd.daemon.runs.phases import PHASES
+from prefd.daemon.runs.phases import PHASES, EndState
 
 
 def test_every_state_has_its_row_and_leads_to_others_of_the_table() -> None:
@@ -17,7 +17,7 @@ def test_every_state_has_its_row_and_leads_to_others_of_the_table() -> None:
 
 
 def test_a_job_ends_done_failed_or_cancelled() -> None:
-    assert {"done", "failed", "cancelled"} == ENDED
+    assert {"done", "failed", "cancelled"} == ENDED == set(get_args(EndState))
     assert FAILURES.keys() == ENDED - {"done"}
     assert UNENDED == ("queued", "precomputing", "training", "live", "paused")
 
