@@ -20,7 +20,7 @@ const KNOWN: Readonly<Record<string, Measure>> = {
   [`${EVAL}logps/chosen`]: { words: "log-probability, chosen", format: formatNumber },
   [`${EVAL}logps/rejected`]: { words: "log-probability, rejected", format: formatNumber },
   seconds: { words: "training took", format: formatDuration },
-  peak_memory_gb: { words: "peak memory", format: (value) => `${formatNumber(value)} GB` },
+  peak_memory_gb: { words: "peak memory", format: (value) => (value < 1 ? `${formatNumber(1000 * value)} MB` : `${formatNumber(value)} GB`) },
 };
 
 /** Lists the measures that at least one job has. */

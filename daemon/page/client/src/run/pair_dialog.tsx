@@ -2,14 +2,14 @@
 import type { ScoredPair } from "../api/shapes";
 import { Dialog } from "../parts/dialog";
 import { TokensText } from "../parts/tokens_text";
-import { formatNumber, formatShort } from "../text/numbers";
+import { formatNumber, formatShort, pluralize } from "../text/numbers";
 import { difference } from "./pair_row";
 
 export function PairDialog({ pair, onClose }: { pair: ScoredPair; onClose: () => void }) {
   return (
     <Dialog title={`Row ${pair.row}${pair.held_out ? ", held out" : ""}: margin ${formatShort(pair.margin)}`} wide onClose={onClose}>
       <div class="pair-texts">
-        <Text title="Prompt" note={`${pair.tokens["prompt"]} tokens · ${pair.place}`} text={pair.prompt} />
+        <Text title="Prompt" note={`${pluralize(pair.tokens["prompt"] ?? 0, "token")} · ${pair.place}`} text={pair.prompt} />
         <Text title="Chosen" note={describeSide(pair, "chosen")} text={pair.chosen_text} tone="chosen" />
         <Text title="Rejected" note={describeSide(pair, "rejected")} text={pair.rejected_text} tone="rejected" />
       </div>
@@ -18,7 +18,7 @@ export function PairDialog({ pair, onClose }: { pair: ScoredPair; onClose: () =>
 }
 
 function describeSide(pair: ScoredPair, side: "chosen" | "rejected"): string {
-  const parts = [`${pair.tokens[side]} tokens`, `log-prob ${formatNumber(pair.logps[side])}`];
+  const parts = [pluralize(pair.tokens[side] ?? 0, "token"), `log-prob ${formatNumber(pair.logps[side])}`];
   const change = difference(pair, side);
   if (pair.ref && change !== null) parts.push(`reference ${formatNumber(pair.ref[side])}`, `Δ ${formatNumber(change)}`);
   return parts.join(" · ");

@@ -3,7 +3,7 @@ import type { Lengths, RowPart, RowsPage, ShownRow } from "../api/shapes";
 import { Button } from "../parts/button";
 import { Chips } from "../parts/chips";
 import { Trouble } from "../parts/empty";
-import { formatCount, formatShort } from "../text/numbers";
+import { formatCount, pluralize, formatShort } from "../text/numbers";
 import { PAGE_ROWS, rows, shown, valid, type Show } from "./verdict_store";
 
 const CHOICES: readonly { value: Show; text: string }[] = [
@@ -97,7 +97,7 @@ function Tokens({ part, side }: { part: RowPart; side?: "chosen" | "rejected" })
   return (
     <div class={`tokens ${side ?? "prompt"}`}>
       {side && <span class="hidden-label">{side}: </span>}
-      <span class="tokens-text">{pieces}</span> <span class="faint number">{formatCount(part.tokens)} tok</span>
+      <span class="tokens-text">{pieces}</span> <span class="faint number">{pluralize(part.tokens, "token")}</span>
       {Boolean(part.cut) && <span class="amber"> {formatCount(part.cut ?? 0)} cut</span>}
     </div>
   );
