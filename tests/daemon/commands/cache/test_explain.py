@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.page_record import hold_page, write_page_record
 from support import homes
+from support.answering_page import page_that_answers
 
 pytestmark = pytest.mark.usefixtures("answers_in_process")
-
-
-@contextmanager
-def page_that_answers(
-    home: Home, status: int, document: Any, asked: list[tuple[str, str | None, Any]]
-) -> Iterator[None]:
-    """What stands for the page of `home`: it notes what it was asked, and answers this."""
-
-    class Page(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            posted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append((self.path, self.headers["Authorization"], posted))
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(document).encode())
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Page) as server, hold_page(home):
-        write_page_record(home, "127.0.0.1", server.server_port)
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_the_page_is_asked_with_its_token_and_what_it_adds_is_left_out(
@@ -75,3 +43,18 @@ def test_a_refusal_is_the_pages_and_a_page_that_cannot_answer_is_passed_over(
         with page_that_answers(made, status, document, asked):
             told = homes.invoke(made, "cache", "explain", spec, "--json")
         assert (len(asked), json.loads(told.stdout)["missing"]) == (1, 16)
+
+
+def test_preview_and_xray_ask_the_page_for_what_is_asked_of_them(
+    made: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    spec = homes.write_spec(tmp_path / "a.json", tiny_model, pairs_file)
+    for command, path in (
+        (["preview", spec, "--row", "2"], "/v1/preview/pairs?count=3&row=2&worst=False"),
+        (["xray", spec, "--only", "cut"], "/v1/xray?only=cut&limit=10"),
+    ):
+        alone = json.loads(homes.invoke(made, *command, "--json").stdout)
+        asked: list[Any] = []
+        with page_that_answers(made, 503, {}, asked):
+            told = json.loads(homes.invoke(made, *command, "--json").stdout)
+        assert ([each[0] for each in asked], told) == ([path], alone), command[0]
