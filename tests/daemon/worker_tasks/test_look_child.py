@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -216,7 +217,7 @@ def test_other_settings_start_another_child(ask: Callable[..., Any]) -> None:
 
     first, second = ask(scene)
     assert first.pid != second.pid
-    assert '"parallel": 7' in second.environment
+    assert json.loads(second.environment)["parallel"] == 7
 
 
 def test_who_goes_away_holds_nobody_up(ask: Callable[..., Any]) -> None:
