@@ -29,8 +29,11 @@ import json, os, select, signal, sys, time
 class Left(BaseException):
     pass
 
+answering, left = [], []
 def leave(*_):
-    raise Left
+    left.append(True)  # for a question that is only about to be answered
+    if answering:
+        raise Left
 
 signal.signal(signal.SIGUSR1, leave)
 idle = float(sys.argv[sys.argv.index("--idle") + 1])
@@ -59,9 +62,14 @@ while select.select([0], [], [], idle)[0]:
         break
     question = json.loads(line)
     try:
+        answering.append(question)
+        if left:
+            raise Left
         print(json.dumps({"id": question["id"]} | ({"error": "no such row"} if question["question"]["text"] == "refuse" else {"answer": answer(question["question"]["text"])})), flush=True)
     except Left:
         print(json.dumps({"id": question["id"], "superseded": True, "error": "left"}), flush=True)
+    answering.clear()
+    left.clear()
 """
 
 
