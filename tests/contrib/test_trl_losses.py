@@ -292,6 +292,7 @@ def test_far_from_zero_it_stays_with_float64(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # whole/test_installed_plugin.py installs the other plugin
 def test_installed_it_is_found_and_checked(tmp_path: Path, home: Path) -> None:
     target = tmp_path / "site"
     shutil.copytree(DIST, tmp_path / "dist", ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))

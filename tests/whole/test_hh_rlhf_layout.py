@@ -62,6 +62,7 @@ def scored(home: Home, model: Path, pairs: list[tuple[str, str]]) -> list[bool]:
     return [value is not None for value in found]
 
 
+@pytest.mark.thorough  # worker/data/ reads the layout, piece by piece
 def test_one_subset_is_trained_on_and_its_test_split_held_out(
     home: Path, tmp_path: Path, tiny_model: Path, hh: Path
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_bad_spec_fails_before_anything_is_made(there: Home, tmp_path: Path) -
     assert not there.root.exists()
 
 
+@pytest.mark.thorough  # queue/test_interruption.py has the signal, worker/test_phases.py the worker's end
 def test_ctrl_c_stops_the_worker_and_ends_the_job(
     there: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path
 ) -> None:

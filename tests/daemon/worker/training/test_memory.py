@@ -31,6 +31,7 @@ from prefd.daemon.worker.training.memory import Estimate, check, estimate
 from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Batching
 from support import tiny_model as tiny
+from support.thinned import thin
 
 GIB = 2**30
 WAYS = ((plan.CPU, False), (plan.METAL, True))
@@ -90,7 +91,7 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.usefixtures("known_bits")
-@pytest.mark.parametrize("training", KINDS, ids=str)
+@pytest.mark.parametrize("training", thin(KINDS, KINDS[1::2].__contains__), ids=str)
 def test_the_estimate_of_each_kind_of_training_is_near_what_is_measured(
     small_model: Path, training: dict[str, Any], subtests: pytest.Subtests
 ) -> None:

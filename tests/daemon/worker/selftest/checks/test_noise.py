@@ -39,6 +39,7 @@ def test_a_way_that_is_off_fails_in_the_types_whose_limit_it_passes(monkeypatch:
     assert "compute_dtype: float32" in result.remedy
 
 
+@pytest.mark.thorough  # ../../training/test_start_check.py has them on a real model
 def test_the_kernels_of_metal_are_seen_and_pass() -> None:
     with emulated_metal():
         result = noise.check(None)
