@@ -130,5 +130,5 @@ class CacheMachine(RuleBasedStateMachine):
         assert verify(self.cache, deep=True).ok
 
 
-CacheMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+CacheMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 test_the_store_is_a_dict_that_may_forget = CacheMachine.TestCase

@@ -27,6 +27,7 @@ def row(text: str, name: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # whole/test_end_to_end.py has its jobs; CI runs the demo itself
 def test_second_job_scores_nothing_and_the_adapters_answer(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     twice = json.loads(pairs_file.read_text().splitlines()[0]) | {"rejected": "Two of the other."}
     with pairs_file.open("a") as file:

@@ -148,6 +148,7 @@ def prefd(python: Path, home: Path, *arguments: str) -> Any:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # the next test trains with it
 def test_installed_plugin_is_listed_with_what_it_brings(python: Path, home: Path) -> None:
     found = {plugin["name"]: plugin for plugin in prefd(python, home, "plugins")["plugins"]}
     (name,) = (name for name in found if "bradley" in name)

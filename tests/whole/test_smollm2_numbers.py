@@ -117,6 +117,7 @@ def test_logprobs_equal_full_logits_in_any_batch(scorer: Scorer, batch: list[Com
             np.testing.assert_allclose(tokens[place, : len(expected[row])], expected[row], rtol=0, atol=2e-4)
 
 
+@pytest.mark.thorough  # training/test_start.py has them on the tiny model
 def test_step_0_losses_of_a_policy_that_is_the_reference(home: Path, smol_layers: Path, pairs_file: Path) -> None:
     values = {"sigmoid": math.log(2), "dpop": math.log(2), "hinge": 1.0, "ipo": 1 / (4 * 0.1**2)}
     training = {"batch_size": 4, "iters": 1, "lora": {"rank": 8}}

@@ -53,6 +53,7 @@ def test_run_fills_the_cache_and_trains_from_it_in_plain_lines(
     assert len(json.loads(invoke(there, "metrics", 2, "--json").stdout)["train"]) == 4
 
 
+@pytest.mark.thorough  # worker/test_preview.py compares both in one process
 def test_the_job_reads_what_the_preview_showed(there: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path) -> None:
     """Each previewed answer's very tokens have their numbers in the cache, and all commands tell of one report."""
     pairs_file.write_text(pairs_file.read_text() + '{"prompt": "q", "chosen": "", "rejected": "b"}\n')

@@ -42,6 +42,7 @@ def make_row(step: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.thorough
 def test_an_hour_of_reports_grows_an_open_page_by_less_than_10_mb(made: Home, visit: Open) -> None:
     metrics = homes.run_folder(made, homes.add_running(made, name="runs")).metrics
     there = visit("/")

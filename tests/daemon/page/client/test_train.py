@@ -129,6 +129,7 @@ def test_what_is_typed_before_the_schema_has_come_stays_and_the_cursor_with_it(v
     assert read_text(window.page).endswith("# early and late"), "the editor keeps its focus when the form comes"
 
 
+@pytest.mark.thorough
 def test_a_spec_that_is_started_from_asks_before_it_replaces_another(made: Home, visit: Open) -> None:
     homes.add_done(made, name="earlier")
     page = visit("/train?from=1").page
@@ -141,6 +142,7 @@ def test_a_spec_that_is_started_from_asks_before_it_replaces_another(made: Home,
     assert read_text(page) == "model: another\n"
 
 
+@pytest.mark.thorough
 def test_a_sweep_is_queued_as_its_jobs(place: Place, visit: Open) -> None:
     spec = json.loads(spec_text(place.folder, ""))
     with place.daemon():

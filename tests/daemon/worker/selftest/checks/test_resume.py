@@ -16,6 +16,7 @@ from prefd.daemon.worker.training.checkpoint import Checkpoints, RestoredCheckpo
 pytestmark = pytest.mark.usefixtures("known_bits")
 
 
+@pytest.mark.thorough  # ../../training/test_run.py has the bits
 def test_three_ways_of_training_end_with_the_same_bits() -> None:
     result = resume.check(None)
     assert result.outcome == "ok", result.finding
