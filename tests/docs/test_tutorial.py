@@ -73,6 +73,7 @@ def test_the_steps_are_known() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # the loss is checked below
 def test_its_own_tests_pass(package: Path, home: Path) -> None:
     assert "2 passed" in take(package, "pytest", home)
 

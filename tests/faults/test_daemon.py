@@ -12,6 +12,7 @@ from support.random_operations import wrong
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.thorough  # the bursts and steps below have stand-in workers, training/test_run.py the twin
 def test_killed_while_it_trains_each_job_ends_as_its_unbroken_twin(tmp_path: Path) -> None:
     found = run("kills", tmp_path / "run", 1, seed=88)  # daemon and worker, past a checkpoint
     assert (found["counts"]["kills"], sum(found["seen"].values())) == (1, 1)

@@ -196,7 +196,8 @@ def main(folder: Path) -> None:
     for data, name in good:
         assert read(data, name, folder) == []
     found = {}
-    for name, (suffix, attack, _) in ATTACKS.items():
+    for name in sys.argv[2:] or ATTACKS:
+        suffix, attack, _ = ATTACKS[name]
         raw = attack if isinstance(attack, bytes) else attack.encode()
         found[name] = measured(lambda raw=raw, suffix=suffix: read(raw, f"x{suffix}", folder))  # type: ignore[misc]
     print(json.dumps(found))

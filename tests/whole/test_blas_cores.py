@@ -6,9 +6,8 @@ import json
 import math
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,30 +34,17 @@ def flags() -> set[str]:
 
 CORES = [core for core, flag in NEEDS.items() if flag in flags()][:3]
 THREADS = [1, 2] if (os.cpu_count() or 1) > 1 else [1]
-OFTEN = min(1, len(CORES) - 1)
-"""Which kernel a usual run tries: all its other tests run with this machine's own, which is the first, mostly."""
 LOSSES = [("sigmoid", "dpop"), ("hinge", "ipo")]
-
-
-def cases() -> Iterator[Any]:
-    """One kernel with one number of threads and two losses; every combination of the three only thoroughly."""
-    for (row, core), (at, threads), (half, losses) in product(enumerate(CORES), enumerate(THREADS), enumerate(LOSSES)):
-        once = (at, half) == (row % len(THREADS), row % len(LOSSES)) or (len(CORES) == 1 and at == half)
-        often = once and row == OFTEN
-        yield pytest.param(
-            core,
-            threads,
-            losses,
-            id=f"{core}-{threads}-{'-'.join(losses)}",
-            marks=[] if often else pytest.mark.thorough,
-        )
 
 
 with_openblas = pytest.mark.skipif("openblas" not in name_kernel(), reason="OpenBLAS is not behind MLX here")
 
 
 @with_openblas
-@pytest.mark.parametrize(("core", "threads", "losses"), list(cases()))
+@pytest.mark.thorough  # the usual tests run with the kernel at hand
+@pytest.mark.parametrize("losses", LOSSES, ids="-".join)
+@pytest.mark.parametrize("threads", THREADS)
+@pytest.mark.parametrize("core", CORES)
 def test_numbers_hold_with_every_kernel(
     core: str, threads: int, losses: tuple[str, ...], tiny_model: Path, in_float64: Callable[[str], list[float]]
 ) -> None:

@@ -52,6 +52,7 @@ def write_long_run(path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_long_run_and_the_cache_leave_the_process_below_100_mb(made: Home, tmp_path: Path) -> None:
     write_long_run(homes.run_folder(made, homes.add_done(made)).metrics)
     homes.add_done(made, name="other")

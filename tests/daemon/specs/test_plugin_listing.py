@@ -106,6 +106,7 @@ def test_a_listing_that_is_broken_off_ends_at_once_and_leaves_no_child() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_real_plugins_may_do_at_import_whatever_they_like(made: Home) -> None:
     sources = {
         "segfault": "import ctypes; ctypes.string_at(0)",

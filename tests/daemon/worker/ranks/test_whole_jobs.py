@@ -54,7 +54,8 @@ def test_two_ranks_give_the_numbers_of_one_and_each_its_share(
     assert all(line["reduce_seconds"] > 0 for line in metrics(job))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_lost_rank_is_named_and_the_job_goes_on_from_the_last_step(
     tmp_path: Path, tiny_model: Path, pairs_file: Path, number: signal.Signals
 ) -> None:
