@@ -237,7 +237,7 @@ def test_a_file_that_is_opened_again_as_it_is_claimed_is_read_when_it_is_whole(
 
 
 def test_a_slow_writer_who_opens_the_file_again_for_each_line_is_waited_for(place: Place) -> None:
-    with place.daemon(Config(watch=WatchConfig(settle_seconds=0.4, rescan_seconds=0.2))):
+    with place.daemon(Config(watch=WatchConfig(settle_seconds=1.5, rescan_seconds=0.2))):
         for line in fake_worker.spec_text(place.folder).split(", "):
             with (place.home.jobs / "a.yaml").open("a") as file:
                 file.write(line + ", ")

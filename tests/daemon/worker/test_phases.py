@@ -226,6 +226,7 @@ def test_a_worker_whose_parent_dies_saves_and_ends(job_of: Callable[[int], Runni
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # reference/test_precompute.py has a kill between chunks
 def test_a_killed_precompute_keeps_what_it_committed(
     home: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def test_a_device_is_busy_where_more_rows_gain_little() -> None:
 
 
 @pytest.mark.usefixtures("few_rows")
+@pytest.mark.thorough
 def test_products_scoring_and_training_are_measured() -> None:
     result = speed.check(None)
     assert result.outcome == "ok", result.finding
