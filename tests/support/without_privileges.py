@@ -104,7 +104,7 @@ def without_events(place: Place, limit: str, said: str) -> None:
         fake_worker.wait_for(lambda: said in str(client.status().watcher.error))
         place.drop("a.yaml")
         place.wait_for("done")
-        assert client.status().watcher.mode == "polling"
+        fake_worker.wait_for(lambda: client.status().watcher.mode == "polling")  # but for the moment of each new try
         setting.write_text(before)
         fake_worker.wait_for(lambda: client.status().watcher.mode == "events")
         place.drop("b.yaml")
