@@ -215,6 +215,7 @@ def test_44_as_it_was_handed_over_goes_on_in_another_minute(
     assert lines_of(broken) == lines_of(twin) != []
 
 
+@pytest.mark.thorough  # whole/test_prompt_date.py has it on pairs of its own
 def test_44_ends_as_its_unbroken_twin_bit_for_bit(
     home: Path, tmp_path: Path, model: Model, set_clock: SetClock
 ) -> None:

@@ -193,6 +193,7 @@ def test_a_flat_config_is_a_spec_too(home: Path, tmp_path: Path, tiny_model: Pat
     assert "  ┃ Eight.<|im_end|>" in result.stdout.splitlines()
 
 
+@pytest.mark.thorough
 def test_on_a_terminal_it_is_coloured_and_fits(home: Path, spec: Path) -> None:
     coloured = on_terminal(["--home", str(home), "preview", str(spec)], {"COLUMNS": "80"})
     for style in ("\x1b[1;35m<|im_end|>", "\x1b[32m", "\x1b[31m"):

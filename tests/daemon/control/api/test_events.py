@@ -285,6 +285,7 @@ def test_a_stream_ends_when_the_database_is_made_again_and_the_next_one_tells_of
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # a crash between any two commits is tried above
 def test_over_kill_9_of_the_daemon_every_change_is_told_once_and_every_end_notified_under_one_id(place: Place) -> None:
     """A client follows; the daemon is killed in the middle of jobs, twice; history, stream and the hook's file agree.
 

@@ -63,9 +63,10 @@ def measured(model: nn.Module, one: Example, options: Options) -> int:
 
 
 @pytest.mark.smol
+@pytest.mark.thorough
 @pytest.mark.usefixtures("known_bits")
 @pytest.mark.parametrize("options", [Options(), Options(checkpoint_layers=True)], ids=str)
-def test_the_estimate_of_a_pass_is_near_what_is_measured(smol_layers: Path, options: Options) -> None:
+def test_the_estimate_of_a_pass_of_a_real_model_is_near_what_is_measured(smol_layers: Path, options: Options) -> None:
     model = adapted(smol_layers)
     one = example(1, 40, 200, 90, vocab=40_000)
     guess = estimate(model, {}, [one], Batching(1, 1024), options)

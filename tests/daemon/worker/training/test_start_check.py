@@ -174,6 +174,7 @@ class TestOnAnEmulatedMetal:
         assert exact_noise < 1e-4
         assert noise > 0.01
 
+    @pytest.mark.thorough
     def test_dpop_starts_within_its_noise_in_float32_and_not_in_half_precision(self, half: Half):
         """A policy that is its reference is scored in another batch than the reference was, as at every start."""
         model = half.load()
