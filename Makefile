@@ -19,8 +19,8 @@ INSTALLED := $(VENV)/.installed-$(EXTRAS)
 PAGES := README.md $(wildcard docs/*.md)
 COG := $(VENV)/bin/cog -I contrib/docs
 BENCHMARKS := $(patsubst benchmarks/bench_%.py,%,$(wildcard benchmarks/bench_*.py))
-# One more than the cores, for many tests wait for a daemon or its worker; four at most, for each takes 1 GB.
-PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
+# Two more than the cores, for many tests wait for a daemon or its worker; four at most, for each takes 1 GB.
+PROCESSES ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 2 ? cores + 2 : 4)))
 PYTEST = $(VENV)/bin/pytest --numprocesses=$(PROCESSES) --dist=worksteal
 AS_MAC := $(addprefix tests/daemon/,machine home control inbox queue health commands service runs jobs)
 comma := ,

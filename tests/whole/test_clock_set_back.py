@@ -39,7 +39,7 @@ def test_jobs_run_once_and_in_time_when_the_clock_is_set_back_an_hour(
         moment = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() + 60))
         place.drop("4.yaml", name="ok", training={"iters": 4}, not_before=moment)
         place.wait_for("done", "done", "done", "queued")
-        assert "not before" in invoke(place.home, "jobs").stdout
+        fake_worker.wait_for(lambda: "not before" in invoke(place.home, "jobs").stdout)
         offset[0] = 0.0
         client.act_on_queue("resume-all")
         place.wait_for("done", "done", "done", "done")
