@@ -47,6 +47,7 @@ class MacSys(ModuleType):
         super().__init__("sys")
         self.__dict__["platform"] = "darwin"
         self.__dict__["_before"] = {}
+        self.__dict__["_known"] = set()
 
     def __getattr__(self, name: str) -> Any:
         """Read the interpreter's own."""
@@ -59,13 +60,14 @@ class MacSys(ModuleType):
         else:
             if hasattr(sys, name):
                 self.__dict__["_before"].setdefault(name, getattr(sys, name))
+                self.__dict__["_known"].add(name)
             setattr(sys, name, value)
 
     def __delattr__(self, name: str) -> None:
         """Undo what was set, as monkeypatch does with what it did not find in the module's own names."""
         if name in self.__dict__["_before"]:
             setattr(sys, name, self.__dict__["_before"].pop(name))
-        else:
+        elif name not in self.__dict__["_known"]:  # of two changes of one name, the first undo has brought it back
             delattr(sys, name)
 
 
