@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
+from prefd.daemon.worker.data.line_file import read_line_file
 from prefd.daemon.worker.data.pairs import LoadedPairs
 from prefd.daemon.worker.data.rows import DataError
 from prefd.plugins.types import Pair
@@ -36,15 +37,8 @@ def digest_pair(pair: Pair) -> str:
 
 def read_exclusions(path: Path) -> list[str]:
     """Reads the names of pairs, each once, in the order of the list. Raises `DataError` for a file that is no such list."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"data.exclude: {path} has more than {MOST_BYTES >> 20} MiB: is it a list of pairs?")
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise DataError(f"data.exclude: {path} is no text in UTF-8; write one pair's digest or place a line") from None
-    except OSError as error:
-        raise DataError(f"data.exclude: {path}: {error.strerror or error}") from error
-    names = [line.partition("#")[0].strip() for line in text.splitlines()]
+    lines = read_line_file(path, "data.exclude", MOST_BYTES, "a list of pairs", "one pair's digest or place")
+    names = [line.partition("#")[0].strip() for line in lines]
     if (
         fault := next((number for number, name in enumerate(names, 1) if name.startswith(("{", "["))), None)
     ) is not None:

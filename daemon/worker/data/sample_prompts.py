@@ -11,6 +11,7 @@ from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.specs.samples_spec import SamplesSpec
 from prefd.daemon.worker.data.decoding import decode_side
+from prefd.daemon.worker.data.line_file import read_line_file
 from prefd.daemon.worker.data.prompts import ChatTokenizer, Settings
 from prefd.daemon.worker.data.rows import DataError, Place, read_rows
 from prefd.daemon.worker.data.tokens import Completion, Encoder, Example
@@ -85,15 +86,7 @@ def _encode_all(path: Path, encoder: Encoder, tokenizer: Any) -> Iterator[Sample
 
 def _read_lines(path: Path) -> Iterator[tuple[Place, str]]:
     """Yields every line of a text file that is not blank."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"{KEY}: {path} has more than {MOST_BYTES >> 20} MiB: is it a file of prompts?")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError(f"{KEY}: {path} is no text in UTF-8; save it as such, with one prompt a line") from None
-    except OSError as error:
-        raise DataError(f"{KEY}: {path}: {error.strerror or error}") from error
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_line_file(path, KEY, MOST_BYTES, "a file of prompts", "one prompt"), 1):
         if line.strip():
             yield Place(path.name, number), line.strip()
 

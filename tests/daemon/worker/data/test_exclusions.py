@@ -37,11 +37,12 @@ def prepare_without(folder: Path, tokenizer: ChatTokenizer, exclusions: str, **m
     return prepare(DataSpec.model_validate(spec), tokenizer, FORMATS)
 
 
+@pytest.mark.parametrize("begin", ["", "\ufeff"], ids=["plain", "as Windows' editors begin a file"])
 def test_digests_and_places_leave_pairs_out_and_the_report_says_how_many(
-    tmp_path: Path, tokenizer: ChatTokenizer
+    tmp_path: Path, tokenizer: ChatTokenizer, begin: str
 ) -> None:
     digest = digest_pair(Pair("Q2", "yes 2", "no 2"))
-    data = prepare_without(tmp_path, tokenizer, f"{digest}  # a remark\n\npairs.jsonl:4 # why\n")
+    data = prepare_without(tmp_path, tokenizer, f"{begin}{digest}  # a remark\n\npairs.jsonl:4 # why\n")
     assert [example.row for example in data.train] == [1, 3, 5]
     assert "2 pairs left out (data.exclude)" in data.report.lines()
     assert data.report.train.left_out == 2
