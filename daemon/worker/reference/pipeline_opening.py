@@ -87,6 +87,7 @@ def _choose(
                 f"reference.pipeline is true, and {name} has no layers that are found, so they cannot be spread over ranks: leave it out"
             )
         return None
+    is_complete = len(crew.mates) + 1 == len(crew.seats)
     for mate in crew.mates[len(sizes.layers) - 1 :]:
         crew.drop(mate)
         warnings.append(
@@ -95,7 +96,10 @@ def _choose(
     rooms = list_rooms(crew)
     stages = choose_stages(sizes, rooms, batch_tokens)
     if stages is None and asked:
-        raise explain_no_stages(sizes, name, rooms)
+        error = explain_no_stages(sizes, name, rooms)
+        if not is_complete:  # who is not there may be there again at the next try
+            raise LostRank(f"a rank is missing, which the log has above, and without it: {error}")
+        raise error
     return stages
 
 

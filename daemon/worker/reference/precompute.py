@@ -108,6 +108,7 @@ def _score_missing(
         claims = job.store.open_claims()
         unscored = UnscoredBatches(missing, size, job.store, claims, chunk_tokens)
         note = "" if crew is None or reference.windows is not None else crew.describe_size()
+        note += ", the layers spread over them" if pipelined else ""
         report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens, note=note)
         try:
             summary = CacheFill(job, rows, reference, unscored, stop, report, shared=shared).run()

@@ -74,6 +74,10 @@ def test_what_cannot_be_spread_is_refused_or_told(
     machine(1000)
     with pytest.raises(JobError, match=r"^reference\.pipeline: the weights of .* have too little memory"):
         open_pipeline(job, spread_over(job, 2), [])
+    crew = spread_over(job, 3)
+    crew.drop(crew.mates[0])
+    with pytest.raises(LostRank, match=r"^a rank is missing, .*rank 2 \(this machine\) 0\.0 GiB; name a smaller"):
+        open_pipeline(job, crew, [])
     machine(10**9)
     crew = spread_over(job, 7)
     warnings: list[str] = []
