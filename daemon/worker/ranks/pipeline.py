@@ -93,20 +93,20 @@ class Pipeline:
         self.runs.append(len(self.runs))
         way = dict(describe_way(scorer))
         mates = self.crew.mates
-        started = finished = 0
-        while finished < len(batches):
+        next_batch = next_result = 0
+        while next_result < len(batches):
             self.crew.news.clear()
-            before = finished
+            before = next_result
             for index, values in self._pass_on(way, batches):
-                assert index == finished, "stages hand batches on in their order"
-                finished += 1
+                assert index == next_result, "stages hand batches on in their order"
+                next_result += 1
                 yield tabulate_scores(values, batches[index])
-            if started < len(batches) and started - finished < UNDER_WAY * len(mates):
-                self._start(way, started, batches[started])
-                started += 1
-            elif before == finished < len(batches):
+            if next_batch < len(batches) and next_batch - next_result < UNDER_WAY * len(mates):
+                self._start(way, next_batch, batches[next_batch])
+                next_batch += 1
+            elif before == next_result < len(batches):
                 self.crew.news.wait(LOOK_SECONDS)
-            on_wait(min(finished, len(batches) - 1))
+            on_wait(min(next_result, len(batches) - 1))
 
     def _start(self, way: dict[str, Any], index: int, batch: Batch) -> None:
         """Run a batch through this rank's stage, and hand it to the next one."""

@@ -9,7 +9,7 @@ from prefd.daemon.worker.models import loading, memory
 from prefd.daemon.worker.models.tiers import find_tier
 from prefd.daemon.worker.ranks.count import count_ranks
 from prefd.daemon.worker.ranks.seats import plan_seats
-from prefd.daemon.worker.reference.pipeline_opening import asked_pipeline
+from prefd.daemon.worker.reference.pipeline_opening import read_pipeline_setting
 from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS, asked_window
 from prefd.daemon.worker.reference.stage_choice import Room, choose_stages, explain_no_stages, fits_whole
 from prefd.daemon.worker.reference.window_choice import ModelSizes
@@ -21,18 +21,18 @@ def estimate_pipeline(job: SpecifiedJob, weights: int) -> PipelineSummary | None
     Of other machines nothing is known here: each is taken to have as much memory as this one. Raises JobError for ranks of this
     machine that cannot hold the reference together, where the spec wants that.
     """
-    asked = asked_pipeline(job.spec)
-    if job.spec.ranks == 1 or asked is False or asked_window(job.spec) is not None:
+    choice = read_pipeline_setting(job.spec)
+    if job.spec.ranks == 1 or choice is False or asked_window(job.spec) is not None:
         return None
     rooms = _list_rooms(job)
-    if len(rooms) == 1 or (not asked and all(weights <= room.total for room in rooms)):
+    if len(rooms) == 1 or (not choice and all(weights <= room.total for room in rooms)):
         return None
     sizes = ModelSizes.measure(loading.load_lazily(job.reference))
-    if not sizes.layers or (not asked and fits_whole(sizes, rooms)):
+    if not sizes.layers or (not choice and fits_whole(sizes, rooms)):
         return None
     rooms = rooms[: len(sizes.layers)]
     stages = choose_stages(sizes, rooms, BATCH_TOKENS[find_tier()])
-    if stages is None and asked and not job.settings.list_hosts():
+    if stages is None and choice and not job.settings.list_hosts():
         raise explain_no_stages(sizes, job.reference.model, rooms)
     return stages
 

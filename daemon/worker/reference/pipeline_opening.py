@@ -37,15 +37,15 @@ def open_pipeline(job: RunningJob, crew: Crew, warnings: list[str]) -> Reference
 
     `warnings` gets what the report should say. Raises JobError where that is asked for and cannot be, and LostRank.
     """
-    asked = asked_pipeline(job.spec)
-    if asked is False or asked_window(job.spec) is not None or not crew.mates:
+    choice = read_pipeline_setting(job.spec)
+    if choice is False or asked_window(job.spec) is not None or not crew.mates:
         return None
     source, halvings = job.reference, job.run.batches.halvings
     batch_tokens = BATCH_TOKENS[find_tier()] >> halvings
     sizes = ModelSizes.measure(loading.load_lazily(source))
-    if not asked and fits_whole(sizes, list_rooms(crew)):
+    if not choice and fits_whole(sizes, list_rooms(crew)):
         return None
-    stages = _choose(crew, sizes, source.model, batch_tokens, bool(asked), warnings)
+    stages = _choose(crew, sizes, source.model, batch_tokens, choice is True, warnings)
     if stages is None:
         return None
     options = shrink_pieces(Options.from_spec(job.spec), job.spec.data.max_length, halvings)
@@ -63,7 +63,7 @@ def open_pipeline(job: RunningJob, crew: Crew, warnings: list[str]) -> Reference
     return ReferencePass(pipeline, max(1, batch_tokens))
 
 
-def asked_pipeline(spec: JobSpec) -> bool | None:
+def read_pipeline_setting(spec: JobSpec) -> bool | None:
     """Return whether the spec wants the reference's layers over the ranks; None where it leaves that open."""
     return None if spec.reference is None else spec.reference.pipeline
 
@@ -79,10 +79,10 @@ def list_rooms(crew: Crew) -> list[Room]:
 
 
 def _choose(
-    crew: Crew, sizes: ModelSizes, name: str, batch_tokens: int, asked: bool, warnings: list[str]
+    crew: Crew, sizes: ModelSizes, name: str, batch_tokens: int, is_required: bool, warnings: list[str]
 ) -> PipelineSummary | None:
     if not sizes.layers:
-        if asked:
+        if is_required:
             raise JobError(
                 f"reference.pipeline is true, and {name} has no layers that are found, so they cannot be spread over ranks: leave it out"
             )
@@ -95,7 +95,7 @@ def _choose(
         )
     rooms = list_rooms(crew)
     stages = choose_stages(sizes, rooms, batch_tokens)
-    if stages is None and asked:
+    if stages is None and is_required:
         error = explain_no_stages(sizes, name, rooms)
         if not is_complete:  # who is not there may be there again at the next try
             raise LostRank(f"a rank is missing, which the log has above, and without it: {error}")

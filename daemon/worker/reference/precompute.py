@@ -24,7 +24,7 @@ from prefd.daemon.worker.ranks.crew import Crew
 from prefd.daemon.worker.ranks.pipeline import Pipeline
 from prefd.daemon.worker.reference.cache_fill import CacheFill, FillSummary
 from prefd.daemon.worker.reference.needed_completions import Needs
-from prefd.daemon.worker.reference.pipeline_opening import asked_pipeline, open_pipeline
+from prefd.daemon.worker.reference.pipeline_opening import open_pipeline, read_pipeline_setting
 from prefd.daemon.worker.reference.scoring_batches import BatchSize
 from prefd.daemon.worker.reference.scoring_pass import open_reference
 from prefd.daemon.worker.reference.shared_scoring import SharedScoring, cut_finer
@@ -90,12 +90,12 @@ def _score_missing(
         lost: list[str] = []
         warnings: list[str] = []
         crew = None if ranks == 1 else stack.enter_context(open_crew(job, lost))
-        pipelined = None if crew is None else open_pipeline(job, crew, warnings)
-        if crew is not None and pipelined is None:
+        pipeline = None if crew is None else open_pipeline(job, crew, warnings)
+        if crew is not None and pipeline is None:
             give_whole_reference(job, crew)
-        if crew is None and asked_pipeline(job.spec):
+        if crew is None and read_pipeline_setting(job.spec):
             warnings.append("reference.pipeline is true, and there is one rank, which has all layers")
-        reference = pipelined or open_reference(job, job.run.batches.halvings)
+        reference = pipeline or open_reference(job, job.run.batches.halvings)
         log.info("scoring: %s", reference.scorer.describe())
         if reference.warning:
             log.warning("%s", reference.warning)
@@ -103,12 +103,12 @@ def _score_missing(
         if crew is not None and reference.windows is None:
             batch_tokens = cut_finer(batch_tokens, tokens, ranks)
             chunk_tokens = batch_tokens * CHUNK_BATCHES * ranks
-            shared = None if pipelined else SharedScoring(reference, crew, rows, lost)
+            shared = None if pipeline else SharedScoring(reference, crew, rows, lost)
         size = BatchSize(batch_tokens, 0 if loading.device() == "cpu" else reference.layers_per_run)
         claims = job.store.open_claims()
         unscored = UnscoredBatches(missing, size, job.store, claims, chunk_tokens)
         note = "" if crew is None or reference.windows is not None else crew.describe_size()
-        note += ", the layers spread over them" if pipelined else ""
+        note += ", the layers spread over them" if pipeline else ""
         report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens, note=note)
         try:
             summary = CacheFill(job, rows, reference, unscored, stop, report, shared=shared).run()

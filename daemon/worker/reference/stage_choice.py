@@ -80,15 +80,15 @@ def _cut(sizes: ModelSizes, rooms: Sequence[int]) -> list[int] | None:
     # of the stages so far, for each layer that they may end before: the largest one's work, and where each begins
     best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
     for room in rooms:
-        found: dict[int, tuple[float, list[int]]] = {}
+        longer: dict[int, tuple[float, list[int]]] = {}
         for begin, (largest, begins) in best.items():
             for end in range(begin + 1, count + 1):
                 if count_bytes(sizes, begin, end) > room:
                     break
                 work = max(largest, _measure_work(sizes, begin, end))
-                if end not in found or work < found[end][0]:
-                    found[end] = work, [*begins, begin]
-        best = found
+                if end not in longer or work < longer[end][0]:
+                    longer[end] = work, [*begins, begin]
+        best = longer
     return None if count not in best else [*best[count][1], count]
 
 
