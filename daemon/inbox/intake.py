@@ -16,7 +16,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import WatchConfig
 from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
 from prefd.daemon.inbox.claimed_file import Claimed
-from prefd.daemon.inbox.claims import Inbox
+from prefd.daemon.inbox.claims import TRIED_AGAIN, Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls, StopIntake
 from prefd.daemon.inbox.watcher import Watcher
 from prefd.daemon.machine.files import can_tell_writers
@@ -127,7 +127,7 @@ class Intake:
                 log.debug("%s", claimed.source, exc_info=error)
                 # what the whole machine lacks comes back no sooner for being looked at for each file
                 later = self.config.rescan_seconds if isinstance(error, PrefdError) else 0.0
-                reason = f"is claimed, and is tried again: {_describe_error(error)}"
+                reason = f"{TRIED_AGAIN}{_describe_error(error)}"
                 await self.calls.make(self.inbox.keep, claimed, reason, time.monotonic() + later)
             else:
                 self.inbox.forget_report(claimed)
