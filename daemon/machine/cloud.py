@@ -25,6 +25,8 @@ ASKED_FOR = f"is in the cloud and not on this Mac: it is asked for, and waited f
 MOST_REQUESTS = 4
 """How many threads may wait for contents at a time."""
 
+CLOUD_FOLDERS = ("Library/Mobile Documents", "Library/CloudStorage")
+"""Where macOS keeps iCloud Drive, and the other clouds, below a user's own folder."""
 CAN_EVICT = sys.platform == "darwin"
 """Whether this system has files of which only the name is on this machine."""
 
@@ -45,6 +47,11 @@ def is_dataless(info: os.stat_result) -> bool:
 
 def _get_flags(info: os.stat_result) -> int:
     return getattr(info, "st_flags", 0)
+
+
+def is_in_cloud_folder(path: Path) -> bool:
+    """Return whether macOS may take the file's contents off the disk, as far as its place tells."""
+    return CAN_EVICT and any(path.is_relative_to(Path.home() / name) for name in CLOUD_FOLDERS)
 
 
 def find_placeholder(path: Path) -> Path | None:

@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from prefd.daemon.machine.cloud import IN_CLOUD, is_dataless
+from prefd.daemon.machine.cloud import CLOUD_FOLDERS, IN_CLOUD, is_dataless
 from prefd.daemon.machine.owners import explain_owner
 
-PROTECTED = ("Documents", "Desktop", "Downloads", "Library/Mobile Documents", "Library/CloudStorage")
+PROTECTED = ("Documents", "Desktop", "Downloads", *CLOUD_FOLDERS)
 """Folders below a user's own whose contents macOS guards, iCloud Drive's and other clouds' among them."""
 REMOVABLE = Path("/Volumes")
 SETTINGS = "System Settings › Privacy & Security › Full Disk Access"

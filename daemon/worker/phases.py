@@ -18,7 +18,7 @@ from prefd.daemon.runs.next_phase import NextPhase
 from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, LiveOutcome, Outcome, PrecomputeOutcome
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.worker import stopping
-from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
+from prefd.daemon.worker.device_trouble import find_rank_trouble, is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.downloads import await_downloads, is_in_cloud
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob
@@ -130,7 +130,7 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
 def _find_passing_exit(error: BaseException) -> WorkerExit | None:
     """Find how a worker ends whose error is not the job's, and passes; None for any other."""
     if isinstance(error, LostRank):
-        return WorkerExit.LOST_RANK
+        return find_rank_trouble(str(error)) or WorkerExit.LOST_RANK
     if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
         return WorkerExit.NO_ROOM
     if is_in_cloud(error):

@@ -62,6 +62,7 @@ STATUSES = {
     "ForeignFolder": 409,
     "HomeUnusable": 503,
     "IllegalTransition": 409,
+    "InCloud": 503,
     "JobNotFound": 404,
     "JobTableError": 503,
     "LookEnded": 503,

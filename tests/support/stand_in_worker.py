@@ -52,13 +52,23 @@ def print_catalog(catalog_file: str) -> None:
 
 
 def score_pairs() -> None:
-    """Score the pairs of a job: while there is a file `slow` in the home it takes its time, and with a file `broken` it cannot."""
+    """Score the pairs of a job: while there is a file `slow` in the home it takes its time, and with a file `broken` it cannot.
+
+    With a file `display` the GPU ends its passes, and with one that says "once" those of one worker.
+    """
     home = sys.argv[sys.argv.index("--home") + 1]
     job = json.load(sys.stdin)["job"]
     with open(os.path.join(home, "scored.txt"), "a") as file:
         file.write(f"{job}\n")
     while os.path.exists(os.path.join(home, "slow")):
         time.sleep(0.02)
+    display = os.path.join(home, "display")
+    if os.path.exists(display):
+        with open(display) as file:
+            once = file.read() == "once"
+        if once:
+            os.remove(display)
+        sys.exit(f"RuntimeError: {HANG}")
     if os.path.exists(os.path.join(home, "broken")):
         print(json.dumps({"error": "the pairs are not those of the job"}))
         sys.exit(1)
