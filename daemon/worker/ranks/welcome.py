@@ -127,13 +127,13 @@ def welcome_rank(
 def translate_folders(spec: Mapping[str, Any], host: Host) -> dict[str, Any]:
     """Return a spec with the models and adapters where `host` has them."""
     blocks = {"": spec, "reference": spec.get("reference") or {}}
-    found = {
+    folders = {
         block: {name: host.find_folder(values[name]) for name in ("model", "adapter") if values.get(name) is not None}
         for block, values in blocks.items()
     }
-    translated = {**spec, **found[""]}
+    translated = {**spec, **folders[""]}
     if spec.get("reference"):
-        translated["reference"] = {**spec["reference"], **found["reference"]}
+        translated["reference"] = {**spec["reference"], **folders["reference"]}
     return translated
 
 

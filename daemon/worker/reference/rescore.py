@@ -53,7 +53,7 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
     for chunk in cut_chunks(batches, reference.chunk_tokens):
         if deadline is not None and means and time.monotonic() >= deadline:
             break
-        for key, scores in (entry for found in reference.score(chunk) for entry in found.items()):
+        for key, scores in (entry for part in reference.score(chunk) for entry in part.items()):
             value = cached[key]
             assert value is not None
             difference = measure_difference(value, scores)

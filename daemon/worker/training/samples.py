@@ -68,10 +68,10 @@ class Samples:
 
     def resume_after(self, step: int) -> str | None:
         """Go on after `step` with what is written down, and return a remark where the prompts are no longer the same."""
-        kept = self.log.resume_after(step)
+        earlier = self.log.resume_after(step)
         texts = {number: prompt.text for number, prompt in enumerate(self.prompts, 1)}
-        self.drawn = {(each.step, each.number): each for each in kept if texts.get(each.number) == each.prompt}
-        if len(self.drawn) == len(kept):
+        self.drawn = {(each.step, each.number): each for each in earlier if texts.get(each.number) == each.prompt}
+        if len(self.drawn) == len(earlier):
             return None
         return "the prompts of eval_samples are not those that the job began with: answers to new ones stand without the start's"
 
