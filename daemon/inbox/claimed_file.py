@@ -49,11 +49,11 @@ class Claimed:
         Raises InCloud, without waiting, where a cloud has taken its contents off this Mac.
         """
         if find_placeholder(self.path) is not None:
-            raise InCloud(f"{self.path} {IN_CLOUD}")
+            raise InCloud(self.path, IN_CLOUD)
         with open(open_regular(self.path), "rb") as file:
             if is_dataless(os.fstat(file.fileno())):
                 request_download(self.path)
-                raise InCloud(f"{self.path} {ASKED_FOR}")
+                raise InCloud(self.path, ASKED_FOR)
             return file.read(limit + 1)
 
 

@@ -7,14 +7,13 @@ it has been downloaded; without a network that takes for ever, or ends with "Res
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-
-from prefd.daemon.errors import PrefdError
 
 SF_DATALESS = 0x40000000
 """The flag of a file of which only the name is on this Mac."""
@@ -34,10 +33,14 @@ _requested: set[Path] = set()
 _requests_lock = threading.Lock()
 
 
-class InCloud(PrefdError):
-    """The contents of a file are not on this Mac. The message names it, and says how they get there."""
+class InCloud(OSError):
+    """The contents of `path` are not on this Mac: what its read would end with, told before it waits. `words` go on after the path."""
 
-    http_status = 503
+    def __init__(self, path: Path, words: str) -> None:
+        super().__init__(errno.EDEADLK, words, str(path))
+
+    def __str__(self) -> str:
+        return f"{self.filename} {self.strerror}"
 
 
 def is_dataless(info: os.stat_result) -> bool:

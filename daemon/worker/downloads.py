@@ -37,7 +37,7 @@ def await_downloads(spec: JobSpec, stop: StopEvent, patience: float | None = Non
             raise Stopped(f"stopped while {missing[0]} was being downloaded")
         if time.monotonic() >= deadline:
             more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
-            raise InCloud(f"{missing[0]} {ASKED_FOR}{more}")
+            raise InCloud(missing[0], f"{ASKED_FOR}{more}")
         time.sleep(look)
 
 
