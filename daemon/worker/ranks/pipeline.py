@@ -15,12 +15,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from prefd.daemon.machine.memory import OUT_OF_MEMORY
 from prefd.daemon.runs.pipeline_summary import PipelineSummary, StageSummary
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.ranks.crew import Crew
@@ -85,7 +84,7 @@ class Pipeline:
         return stage.model_copy(update={"peak_bytes": peak, "sent_bytes": self.sent[stage.rank]})
 
     def logprobs(self, batches: Sequence[Batch], on_wait: Waited = lambda _: None) -> Iterator[Logprobs]:
-        """Compute for each of `batches` what `Scorer.logprobs` gives for it. Raises LostRank, and MemoryError where a rank has run out of it."""
+        """Compute for each of `batches` what `Scorer.logprobs` gives for it. Raises LostRank."""
         return self.run(self.scorer, batches, on_wait)
 
     def run(self, scorer: Scorer, batches: Sequence[Batch], on_wait: Waited = lambda _: None) -> Iterator[Logprobs]:
@@ -140,20 +139,14 @@ class Pipeline:
         head = {"do": "run", "batch": [self.runs[-1], index], "way": way, "states": names}
         try:
             mate.tell(head, [*pack_completions(batch), *arrays])
-        except LostRank as error:
-            self._raise_lost(mate, error)
+        except LostRank as error:  # nobody else has its layers: the next try begins with the ranks that are there then
+            raise LostRank(self.crew.cause or str(error)) from error
 
     def _hear(self, mate: Mate) -> Frame:
         try:
             return mate.hear()
         except LostRank as error:
-            self._raise_lost(mate, error)
-
-    def _raise_lost(self, mate: Mate, error: LostRank) -> NoReturn:
-        """Raise for a rank whose layers nobody else has: the job's next try begins with those that are there then."""
-        if OUT_OF_MEMORY.search(mate.words):
-            raise MemoryError(str(error)) from error
-        raise LostRank(self.crew.cause or str(error)) from error
+            raise LostRank(self.crew.cause or str(error)) from error
 
 
 def tabulate_scores(values: Any, batch: Batch) -> Logprobs:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from prefd.daemon.errors import WorkerExit
 from prefd.daemon.worker.data.tokens import Completion
+from prefd.daemon.worker.device_trouble import find_rank_trouble
 from prefd.daemon.worker.ranks.mate import LostRank
 from prefd.daemon.worker.ranks.pipeline import UNDER_WAY, Pipeline
 from prefd.daemon.worker.scoring import plan
@@ -119,12 +121,13 @@ def test_what_is_through_comes_before_the_loss_of_a_rank_and_that_is_named() -> 
         list(pipeline.logprobs(batches()))
 
 
-def test_a_rank_without_memory_is_told_as_this_process_would_be() -> None:
+def test_a_rank_without_memory_is_lost_as_one_that_the_job_goes_on_from_with_smaller_batches() -> None:
     pipeline = open_pipeline("llama")
     mate: Any = pipeline.crew.mates[0]
     mate.dies_after, mate.words = 0, "RuntimeError: [metal::malloc] Unable to allocate 9 bytes"
-    with pytest.raises(MemoryError, match="rank 1 failed: RuntimeError"):
+    with pytest.raises(LostRank) as lost:
         list(pipeline.logprobs(batches()))
+    assert find_rank_trouble(str(lost.value)) == WorkerExit.NO_MEMORY
 
 
 def test_who_waits_can_stop_it() -> None:
