@@ -43,6 +43,10 @@ class Crew:
         """Set where a sum of several machines is waited for no longer."""
         self._summing_since: float | None = None
         self._closed = threading.Event()
+        self.news = threading.Event()
+        """Set when any rank has answered, or ended."""
+        for mate in self.mates:
+            mate.news = self.news
         threading.Thread(target=self._watch, name="ranks-watch", daemon=True).start()
         if self.is_far:
             threading.Thread(target=self._beat, name="ranks-beats", daemon=True).start()
@@ -89,12 +93,12 @@ class Crew:
             met = [meeting.addresses, *(tuple(mate.hear().head["addresses"]) for mate in self.mates)]
             for mate in self.mates:
                 mate.tell({"do": "look", "at": list(met[(mate.rank + 1) % self.size])})
-            found = [find_neighbour(met[1 % self.size]), *(mate.hear().head["trouble"] for mate in self.mates)]
+            troubles = [find_neighbour(met[1 % self.size]), *(mate.hear().head["trouble"] for mate in self.mates)]
             for mate in self.mates:
                 mate.tell({"do": "part"})
             for mate in self.mates:
                 mate.hear()
-        for rank, trouble in enumerate(found):
+        for rank, trouble in enumerate(troubles):
             if trouble:
                 other = (rank + 1) % self.size
                 raise LostRank(

@@ -40,6 +40,8 @@ class ModelSizes:
     """The weights of each layer; none for a model whose layers are not found."""
     state: int
     """The hidden state of one token."""
+    behind: int = 0
+    """Of the frame, what is outside of the trunk: an output head of its own, where there is one."""
 
     @classmethod
     def measure(cls, model: nn.Module) -> ModelSizes:
@@ -49,7 +51,8 @@ class ModelSizes:
         if parts is None:
             return cls(total, (), 0)
         layers = tuple(count_bytes(layer.parameters()) for layer in parts.layers)
-        return cls(total - sum(layers), layers, _measure_state(parts))
+        behind = total - count_bytes(parts.trunk.parameters())
+        return cls(total - sum(layers), layers, _measure_state(parts), behind)
 
     @property
     def total(self) -> int:
@@ -76,7 +79,7 @@ class Windows:
     def memory_bytes(self) -> int:
         """Return the bytes that the pass takes at once, by estimate."""
         window = self.size * max(self.sizes.layers)
-        return self.sizes.frame + window + _count_batch_bytes(self.sizes, self.batch_tokens) + self.state_bytes
+        return self.sizes.frame + window + count_batch_bytes(self.sizes, self.batch_tokens) + self.state_bytes
 
     @property
     def state_bytes(self) -> int:
@@ -95,43 +98,44 @@ class Windows:
         )
 
 
-def choose_windows(model: nn.Module, name: str, asked: int | None, batch_tokens: int) -> Windows | None:
+def choose_windows(model: nn.Module, name: str, window: int | None, batch_tokens: int) -> Windows | None:
     """Choose the windows for the model `name`, which is open and not read; None where it is to be in memory whole.
 
-    `asked` is the size that the spec names. Raises `JobError` for a model that does not fit and cannot be run in windows.
+    `window` is the size that the spec names. Raises `JobError` for a model that does not fit and cannot be run in windows.
     """
     total, free = memory.machine()
     sizes = ModelSizes.measure(model)
-    if asked is None and sizes.total <= total:
+    if window is None and sizes.total <= total:
         return None
     if not sizes.layers:
         memory.check_weights(model, name)
         raise JobError(
-            f"reference.window is {asked}, and {name} has no layers that are found, so it cannot be run in windows: leave it out"
+            f"reference.window is {window}, and {name} has no layers that are found, so it cannot be run in windows: leave it out"
         )
-    room = int(USABLE * free) - sizes.frame - _count_batch_bytes(sizes, batch_tokens)
+    room = int(USABLE * free) - sizes.frame - count_batch_bytes(sizes, batch_tokens)
     largest = max(sizes.layers)
-    size = asked or max(1, int(room * (1 - STATES_SHARE)) // largest)
+    size = window or max(1, int(room * (1 - STATES_SHARE)) // largest)
     size = min(size, len(sizes.layers))
     if size == len(sizes.layers) and sizes.total <= total:
         return None
     if sizes.frame + size * largest > total:
-        raise JobError(_explain_refusal(sizes, name, asked, total))
+        raise JobError(_explain_refusal(sizes, name, window, total))
     most = CHUNK_TOKENS[find_tier()]
     tokens = int((room - size * largest) / (PADDING * sizes.state))
     return Windows(sizes, size, max(batch_tokens, min(most, tokens)), batch_tokens)
 
 
-def _count_batch_bytes(sizes: ModelSizes, batch_tokens: int) -> int:
+def count_batch_bytes(sizes: ModelSizes, batch_tokens: int) -> int:
+    """Estimate the bytes that a batch of so many tokens takes while it runs."""
     return BATCH_STATES * sizes.state * batch_tokens + HEAD_BYTES
 
 
-def _explain_refusal(sizes: ModelSizes, name: str, asked: int | None, total: int) -> str:
+def _explain_refusal(sizes: ModelSizes, name: str, window: int | None, total: int) -> str:
     layer = format_gib(max(sizes.layers))
     need = f"{name} takes {format_gib(sizes.frame)} beside its layers and {layer} for each of them"
     has = f"this machine has {format_gib(total)} in all"
-    if asked is not None and asked > 1:
-        return f"reference.window is {asked}, and {need}; {has}: name a smaller window, or leave it out"
+    if window is not None and window > 1:
+        return f"reference.window is {window}, and {need}; {has}: name a smaller window, or leave it out"
     return (
         f"{need}; {has}, too little for one layer at a time. Name a smaller reference, or score on a larger machine and bring the "
         "cache here (`prefd cache export`, or cache_url)"
