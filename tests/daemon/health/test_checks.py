@@ -15,6 +15,7 @@ import pytest
 
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.control.api import daemon as daemon_api
 from prefd.daemon.control.status import SettingsInForce
 from prefd.daemon.health import checks
 from prefd.daemon.health.finding import HealthFinding
@@ -26,6 +27,7 @@ from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.timing import Timing
 from support import homes
 from support.homes import invoke
+from support.running_daemon import Place
 
 pytestmark = pytest.mark.usefixtures("answers_in_process")
 
@@ -262,3 +264,17 @@ def test_a_mac_that_mlx_cannot_run_on_is_told(
 def test_what_to_do_on_a_mac_goes_by_metals_words(monkeypatch: pytest.MonkeyPatch, last_line: str, remedy: str) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert remedy in checks.choose_device_remedy(last_line)
+
+
+def test_folders_that_the_daemon_itself_may_not_read_are_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Terminal may read them, and with it this command: so the daemon is asked."""
+    monkeypatch.setattr(checks, "list_documents", lambda: [tmp_path / "Documents", tmp_path])
+    refused = {tmp_path / "Documents": "cannot be read by this prefd: allow python in Full Disk Access"}
+    monkeypatch.setattr(daemon_api, "explain_unreadable", refused.get)
+    with place.daemon():
+        found = [each for each in checks.check_daemon(place.home) if "Full Disk Access" in each.detail]
+    assert [(each.level, each.detail) for each in found] == [
+        ("warn", f"{tmp_path}/Documents {refused[tmp_path / 'Documents']}")
+    ]

@@ -81,6 +81,13 @@ def test_what_others_can_write_in_the_home_is_told(there: Home) -> None:
     assert found.remedy == f"chmod go-w {there.config} {there.jobs}"
 
 
+def test_a_remedy_may_be_pasted_though_the_path_has_a_blank(tmp_path: Path) -> None:
+    there = Home(tmp_path / "Application Support" / "prefd")
+    there.create()
+    there.jobs.chmod(0o775)
+    assert only(list(home_checks.check_home(there))).remedy == f"chmod go-w '{there.jobs}'"
+
+
 def test_a_home_of_another_user_is_told(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(home_checks, "find_owner", lambda _: 1)
     found = only(list(home_checks.check_home(there)))

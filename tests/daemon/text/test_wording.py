@@ -1,6 +1,6 @@
 import pytest
 
-from prefd.daemon.text.wording import clip, find_nearest, format_path, format_value
+from prefd.daemon.text.wording import clip, compose, find_nearest, format_path, format_value
 
 FIELDS = ["learning_rate", "batch_size", "gradient_accumulation_steps", "epochs", "iters", "num_layers", "seed"]
 
@@ -63,3 +63,7 @@ def test_values_are_shown_as_a_spec_writes_them() -> None:
 
 def test_paths_are_dotted() -> None:
     assert format_path(("training", "lora", "keys", 0)) == "training.lora.keys[0]"
+
+
+def test_a_name_from_finder_is_the_one_that_is_typed() -> None:
+    assert compose("e\u0301tude") == "\u00e9tude"
