@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.text.wording import pluralize
 
+
 class XRaySummary(DocumentModel):
     """XRaySummary counts the pairs that someone should look at, and says how far the longer answer wins."""
 
