@@ -53,20 +53,20 @@ Bools = npt.NDArray[np.bool_]
 
 def main() -> None:
     """Measure, and print the tables."""
-    given = read_arguments()
+    options = read_arguments()
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
-        home = Home(given.home or Path(folder))
-        if given.policies:
-            given.pairs = keep_one_a_prompt(given.pairs, home.root / "one_a_prompt.jsonl")
-        job = SpecifiedJob(home, make_spec(given))
-        if given.policies:
-            publish(compare_policies(given, job), given.markdown)
+        home = Home(options.home or Path(folder))
+        if options.policies:
+            options.pairs = keep_one_a_prompt(options.pairs, home.root / "one_a_prompt.jsonl")
+        job = SpecifiedJob(home, make_spec(options))
+        if options.policies:
+            publish(compare_policies(options, job), options.markdown)
             return
-        examples, scores, seconds = read_scores(job, given)
+        examples, scores, seconds = read_scores(job, options)
     features = PairFeatures.measure(examples, scores)
     ratio = np.abs(features.length_ratio)
     alike = ratio < np.log(ALIKE)
-    lines = [describe(given, job, features, alike, seconds)]
+    lines = [describe(options, job, features, alike, seconds)]
     lines += tabulate("All pairs", examples, scores, np.ones(len(examples), bool))
     lines += tabulate(f"Only pairs whose answers differ in length by less than {ALIKE} times", examples, scores, alike)
     first = sorted(np.unique(features.prompts, return_index=True)[1])
@@ -76,7 +76,7 @@ def main() -> None:
         *alone,
         np.ones(len(first), bool),
     )
-    publish([*lines, *read_notes()], given.markdown)
+    publish([*lines, *read_notes()], options.markdown)
 
 
 def publish(lines: Sequence[str], markdown: Path | None) -> None:
@@ -99,10 +99,10 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--home", type=Path)
     parser.add_argument("--policies", metavar="SHARE", type=float, nargs="+", help="train a policy for each share")
     parser.add_argument("--markdown", type=Path)
-    given = parser.parse_args()
-    if not given.pairs.exists():
-        sys.exit(f"{given.pairs} is not there: name a file of pairs (--pairs)")
-    return given
+    options = parser.parse_args()
+    if not options.pairs.exists():
+        sys.exit(f"{options.pairs} is not there: name a file of pairs (--pairs)")
+    return options
 
 
 def keep_one_a_prompt(pairs: Path, path: Path) -> Path:
@@ -115,19 +115,19 @@ def keep_one_a_prompt(pairs: Path, path: Path) -> Path:
     return path
 
 
-def make_spec(given: argparse.Namespace) -> JobSpec:
+def make_spec(options: argparse.Namespace) -> JobSpec:
     """Make the spec whose pairs are examined."""
-    data = {"path": str(given.pairs), "max_length": given.max_length, "validation": 0.0}
+    data = {"path": str(options.pairs), "max_length": options.max_length, "validation": 0.0}
     return JobSpec.model_validate(
-        {"name": "xray", "model": str(given.model), "data": data, "loss": {"name": "sigmoid"}}
+        {"name": "xray", "model": str(options.model), "data": data, "loss": {"name": "sigmoid"}}
     )
 
 
 def read_scores(
-    job: SpecifiedJob, given: argparse.Namespace
+    job: SpecifiedJob, options: argparse.Namespace
 ) -> tuple[list[Example], list[tuple[Scores, Scores]], float]:
     """Read the pairs that the reference has scored both answers of, and time the whole examination of them."""
-    if given.home is None:
+    if options.home is None:
         score(job)
     began = time.perf_counter()
     examine(job.home, XRayInput(spec=job.spec))
@@ -156,13 +156,15 @@ def score(job: SpecifiedJob) -> None:
     plan_and_precompute(RunningJob.load(job.home, 1), threading.Event())
 
 
-def describe(given: argparse.Namespace, job: SpecifiedJob, features: PairFeatures, alike: Bools, seconds: float) -> str:
+def describe(
+    options: argparse.Namespace, job: SpecifiedJob, features: PairFeatures, alike: Bools, seconds: float
+) -> str:
     """Say what was measured."""
     total, longer = len(job.data.train), (features.length_ratio > 0).mean()
     reference = (features.margin > 0).mean()
     mean = (features.mean_margin > 0).mean()
     return (
-        f"{given.model.name}, {len(features.examples)} of the {total} pairs of {given.pairs.name} cut at {given.max_length} tokens "
+        f"{options.model.name}, {len(features.examples)} of the {total} pairs of {options.pairs.name} cut at {options.max_length} tokens "
         f"(those with both answers scored). The longer answer wins {longer:.1%}; the reference finds the chosen answer likelier "
         f"in {reference:.1%} by sum and {mean:.1%} per token; {int(alike.sum())} pairs have answers of like length. "
         f"`prefd xray` on all {total} pairs, reading and tokenizing them too, after the reference pass: {seconds:.1f} s.\n"
@@ -195,31 +197,31 @@ def tabulate(
     return [*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()), ""]
 
 
-def compare_policies(given: argparse.Namespace, job: SpecifiedJob) -> list[str]:
+def compare_policies(options: argparse.Namespace, job: SpecifiedJob) -> list[str]:
     """Compare, for each share of turned labels, what is ranked first with what a policy trained on them ranks first."""
     score(job)
-    examples, scores, seconds = read_scores(job, given)
+    examples, scores, seconds = read_scores(job, options)
     everything = np.ones(len(examples), bool)
     rows = [example.row for example in examples]
     found: dict[str, list[str]] = {}
     rankings: list[TrainedRanking] = []
-    for number, share in enumerate(given.policies, 2):
+    for number, share in enumerate(options.policies, 2):
         turned = draw_turned(everything, share, 0)
         turned_rows = frozenset(row for row, is_turned in zip(rows, turned, strict=True) if is_turned)
-        trained = rank_by_policy(job.home, number, job.spec, given.pairs, turned_rows, rows)
+        trained = rank_by_policy(job.home, number, job.spec, options.pairs, turned_rows, rows)
         rankings.append(trained)
         doubts = {**rank(*turn(examples, scores, turned)), "**a trained policy's margin**": -trained.margins}
         for name, doubt in doubts.items():
             cell = f"{count_first(doubt, turned, everything):.2f} ({measure_auc(doubt, turned, everything):.2f})"
             found.setdefault(name, []).append(cell)
-    head = " | ".join(f"{share:.0%} turned" for share in given.policies)
+    head = " | ".join(f"{share:.0%} turned" for share in options.policies)
     learning = f"{TRAINING['epochs']} epoch of steps of {TRAINING['batch_size']} pairs at {TRAINING['learning_rate']:g}"
     minutes = [f"{(each.train_seconds + each.pairs_seconds) / 60:.0f}" for each in rankings]
     return [
         POLICIES,
         "",
         (
-            f"One pair a prompt, {len(examples)} pairs cut at {given.max_length} tokens, one draw of each share. For each a policy was trained (`sigmoid`, LoRA of "
+            f"One pair a prompt, {len(examples)} pairs cut at {options.max_length} tokens, one draw of each share. For each a policy was trained (`sigmoid`, LoRA of "
             f"rank 8 on the last {TRAINING['num_layers']} layers, {learning}) on the pairs with the turned labels, and `prefd pairs` gave its "
             f"margins: {', '.join(minutes)} minutes of this machine, beside {seconds:.1f} s of `prefd xray`. The reference scored "
             f"{sum(each.scored for each in rankings)} completions for them. The policies agree with "
@@ -229,8 +231,8 @@ def compare_policies(given: argparse.Namespace, job: SpecifiedJob) -> list[str]:
         "Precision = recall among the first k of k turned labels, and the area under the curve:",
         "",
         f"| ranked by | {head} |",
-        "|---|" + "---|" * len(given.policies),
-        f"| chance | {' | '.join(f'{share:.2f} (0.50)' for share in given.policies)} |",
+        "|---|" + "---|" * len(options.policies),
+        f"| chance | {' | '.join(f'{share:.2f} (0.50)' for share in options.policies)} |",
         *(f"| {name} | {' | '.join(cells)} |" for name, cells in found.items()),
     ]
 
