@@ -133,11 +133,11 @@ def read_scores(
     examine(job.home, XRayInput(spec=job.spec))
     seconds = time.perf_counter() - began
     store = job.cache.reference(job.fingerprint)
-    found = [
+    scores = [
         (example, (store.find([job.key(example.chosen)])[0], store.find([job.key(example.rejected)])[0]))
         for example in job.data.train
     ]
-    whole = [(example, pair) for example, pair in found if pair[0] is not None and pair[1] is not None]
+    whole = [(example, pair) for example, pair in scores if pair[0] is not None and pair[1] is not None]
     return [example for example, _ in whole], [pair for _, pair in whole], seconds
 
 
@@ -177,12 +177,14 @@ def tabulate(
     """Tabulate, for each share of turned labels, the precision of each ranking among the turned pairs of `part`."""
     rows: dict[str, list[str]] = {}
     for share in SHARES:
-        found: dict[str, list[tuple[float, float]]] = {}
+        columns: dict[str, list[tuple[float, float]]] = {}
         for draw in range(DRAWS):
             turned = draw_turned(part, share, draw)
             for name, doubt in rank(*turn(examples, scores, turned)).items():
-                found.setdefault(name, []).append((count_first(doubt, turned, part), measure_auc(doubt, turned, part)))
-        for name, values in found.items():
+                columns.setdefault(name, []).append(
+                    (count_first(doubt, turned, part), measure_auc(doubt, turned, part))
+                )
+        for name, values in columns.items():
             precision, auc = np.mean(values, axis=0)
             rows.setdefault(name, []).append(f"{precision:.2f} ({auc:.2f})")
     head = " | ".join(f"{share:.0%} turned" for share in SHARES)
@@ -203,7 +205,7 @@ def compare_policies(options: argparse.Namespace, job: SpecifiedJob) -> list[str
     examples, scores, seconds = read_scores(job, options)
     everything = np.ones(len(examples), bool)
     rows = [example.row for example in examples]
-    found: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {}
     rankings: list[TrainedRanking] = []
     for number, share in enumerate(options.policies, 2):
         turned = draw_turned(everything, share, 0)
@@ -213,7 +215,7 @@ def compare_policies(options: argparse.Namespace, job: SpecifiedJob) -> list[str
         doubts = {**rank(*turn(examples, scores, turned)), "**a trained policy's margin**": -trained.margins}
         for name, doubt in doubts.items():
             cell = f"{count_first(doubt, turned, everything):.2f} ({measure_auc(doubt, turned, everything):.2f})"
-            found.setdefault(name, []).append(cell)
+            columns.setdefault(name, []).append(cell)
     head = " | ".join(f"{share:.0%} turned" for share in options.policies)
     learning = f"{TRAINING['epochs']} epoch of steps of {TRAINING['batch_size']} pairs at {TRAINING['learning_rate']:g}"
     minutes = [f"{(each.train_seconds + each.pairs_seconds) / 60:.0f}" for each in rankings]
@@ -233,7 +235,7 @@ def compare_policies(options: argparse.Namespace, job: SpecifiedJob) -> list[str
         f"| ranked by | {head} |",
         "|---|" + "---|" * len(options.policies),
         f"| chance | {' | '.join(f'{share:.2f} (0.50)' for share in options.policies)} |",
-        *(f"| {name} | {' | '.join(cells)} |" for name, cells in found.items()),
+        *(f"| {name} | {' | '.join(cells)} |" for name, cells in columns.items()),
     ]
 
 
