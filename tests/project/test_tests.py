@@ -24,10 +24,10 @@ def imported(path: Path) -> set[str]:
 def test_no_test_is_imported() -> None:
     paths = [*TESTS.rglob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
     assert len(paths) > 200
-    found = {
+    imports = {
         (str(path.relative_to(ROOT)), name)
         for path in paths
         for name in imported(path)
         if any(part.startswith("test_") or part == "conftest" for part in name.split("."))
     }
-    assert found == set()
+    assert imports == set()

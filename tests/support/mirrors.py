@@ -16,7 +16,7 @@ from support.cache_entries import Entries
 FINGERPRINT = ReferenceFingerprint({"weights": "w"}, {"model": "m"})
 
 
-def at(url: str, folder: Path) -> SharedCache:
+def connect_mirror(url: str, folder: Path) -> SharedCache:
     """A mirror that gives up at once."""
     return SharedCache.connect(url, folder, {"retry_config": {"max_retries": 0}} if url.startswith("s3") else None)
 
@@ -27,5 +27,5 @@ def remote(url: str) -> SharedSegments:
 
 def assert_has(reference: Reference, values: Entries) -> None:
     assert reference.missing(list(values)) == []
-    for found, value in zip(reference.get(list(values)), values.values()):
-        np.testing.assert_array_equal(found, value)
+    for actual, value in zip(reference.get(list(values)), values.values()):
+        np.testing.assert_array_equal(actual, value)

@@ -89,7 +89,7 @@ def test_a_loss_that_has_gone_since_fails_the_job_in_words(bench: Bench) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("mute", "the worker ended without saying how it went; its log ends:\nhello from precompute"),
         ("killed", "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent; its log ends:\nhello from precompute"),
@@ -97,15 +97,15 @@ def test_a_loss_that_has_gone_since_fails_the_job_in_words(bench: Bench) -> None
     ],
 )  # fmt: skip
 def test_a_worker_that_crashes_is_tried_three_times_and_the_reason_is_its_logs_end(
-    bench: Bench, name: str, said: str
+    bench: Bench, name: str, message: str
 ) -> None:
     job = bench.add(name)
     failed = bench.run(job)
-    assert (failed.state, failed.reason) == ("failed", f"crashed 3 times without getting any further: {said}")
+    assert (failed.state, failed.reason) == ("failed", f"crashed 3 times without getting any further: {message}")
     assert bench.starts(job) == ["precompute"] * 3
     assert [event.reason for event in bench.table.history(job.id) if event.state == "queued"][1:] == [
-        f"crash 1 of 3, tried again in 0.02 s from where it stood: {said}",
-        f"crash 2 of 3, tried again in 0.05 s from where it stood: {said}",
+        f"crash 1 of 3, tried again in 0.02 s from where it stood: {message}",
+        f"crash 2 of 3, tried again in 0.05 s from where it stood: {message}",
     ]
     assert bench.run(bench.add("ok")).state == "done"
 
@@ -246,8 +246,8 @@ def test_a_worker_that_takes_more_than_it_may_is_stopped_and_told_what_to_change
     attentive = replace(QUICK_TIMING, memory_look=0.0)
     failed = bench.run(job, limits=WorkerLimits(memory="100MB"), timing=attentive)
     assert failed.state == "failed"
-    said = r"though its batches were halved 3 times, its worker took 0\.\d\d GB, and worker\.memory allows 100MB\. Make the job smaller and submit it again: "
-    assert re.match(said + r"training\.grad_checkpoint: true .*; or a larger worker\.memory in ", failed.reason)
+    message = r"though its batches were halved 3 times, its worker took 0\.\d\d GB, and worker\.memory allows 100MB\. Make the job smaller and submit it again: "
+    assert re.match(message + r"training\.grad_checkpoint: true .*; or a larger worker\.memory in ", failed.reason)
     assert bench.starts(job) == HALVED
     assert bench.run(bench.add("ok"), limits=WorkerLimits(memory="100MB")).state == "done"
 
@@ -298,20 +298,20 @@ def test_a_kill_that_the_system_counted_is_named_and_tried_again_with_less(
 def test_limits_reach_the_worker(bench: Bench) -> None:
     job = bench.add("environment")
     bench.run(job, limits=WorkerLimits(cpus=1, nice=5))
-    told = json.loads((bench.home.job(job.id) / "told.json").read_text())
-    assert told["PREFD_WORKER_NICE"] == "5"
-    assert int(told["PREFD_WORKER_CPUS"]) in usable_cpus()
-    assert (told["OMP_NUM_THREADS"], told["OPENBLAS_NUM_THREADS"]) == ("1", "1")
-    assert int(told["PREFD_PARENT"]) == os.getpid()
+    surroundings = json.loads((bench.home.job(job.id) / "told.json").read_text())
+    assert surroundings["PREFD_WORKER_NICE"] == "5"
+    assert int(surroundings["PREFD_WORKER_CPUS"]) in usable_cpus()
+    assert (surroundings["OMP_NUM_THREADS"], surroundings["OPENBLAS_NUM_THREADS"]) == ("1", "1")
+    assert int(surroundings["PREFD_PARENT"]) == os.getpid()
 
 
 def test_every_worker_goes_through_a_set_in_the_same_order(bench: Bench) -> None:
     job = bench.add("environment")
     bench.run(job)
-    told = json.loads((bench.home.job(job.id) / "told.json").read_text())
+    surroundings = json.loads((bench.home.job(job.id) / "told.json").read_text())
     command = [sys.executable, "-c", "print(*{'one', 'two', 'three', 'four', 'five', 'six'})"]
-    asked = {"PYTHONHASHSEED": told["PYTHONHASHSEED"]}
-    assert len({subprocess.check_output(command, env=asked) for _ in range(3)}) == 1
+    variables = {"PYTHONHASHSEED": surroundings["PYTHONHASHSEED"]}
+    assert len({subprocess.check_output(command, env=variables) for _ in range(3)}) == 1
 
 
 def test_a_crash_shows_the_end_of_its_log(bench: Bench) -> None:

@@ -44,11 +44,11 @@ lora_parameters:
 
 def read(text: str = DPO, folder: Path | None = None, **changes: Any) -> SpecFile:
     """The file with `changes` as lines of its own; None takes the setting out."""
-    kept = [line for line in text.splitlines() if line.partition(":")[0] not in changes]
+    lines = [line for line in text.splitlines() if line.partition(":")[0] not in changes]
     if "lora_parameters" in changes:
-        kept = [line for line in kept if not line.startswith(" ")]
+        lines = [line for line in lines if not line.startswith(" ")]
     added = [f"{name}: {json.dumps(value)}" for name, value in changes.items() if value is not None]
-    return read_specs("\n".join(kept + added).encode(), "old.yaml", folder=folder)
+    return read_specs("\n".join(lines + added).encode(), "old.yaml", folder=folder)
 
 
 def training(file: SpecFile) -> TrainingSpec:
@@ -182,7 +182,7 @@ def test_each_of_the_seven_preference_settings_decides_one_place_of_the_spec(
     other = "sigmoid" if name == "dpo_cpo_loss_type" else value
     file.write_text(re.sub(rf"^{name}: .*$", f"{name}: {other}", text, flags=re.MULTILINE))
     was, now = leaves(before.spec), leaves(load_specs(file, catalog).spec)
-    changed = {at for at in was.keys() | now.keys() if was.get(at) != now.get(at)}
+    changed = {key for key in was.keys() | now.keys() if was.get(key) != now.get(key)}
     if unused:
         assert changed == set()
     elif name == "dpo_cpo_loss_type":  # delta is dpop's alone
@@ -195,9 +195,19 @@ def test_each_of_the_seven_preference_settings_decides_one_place_of_the_spec(
 
 def test_what_decides_the_result_and_is_left_out_is_as_there() -> None:
     file = read("model: org/m\ndata: org/d\ntrain_mode: dpo\n")
-    spec, made = file.spec, training(file)
-    assert (spec.loss.name, made.batch_size, spec.data.max_length, made.iters) == ("sigmoid", 1, 2048, 100)
-    assert (made.lora.scale, made.lora.rank, made.fine_tune, made.num_layers) == (10.0, 8, "lora", -1)
+    spec, training_spec = file.spec, training(file)
+    assert (spec.loss.name, training_spec.batch_size, spec.data.max_length, training_spec.iters) == (
+        "sigmoid",
+        1,
+        2048,
+        100,
+    )
+    assert (training_spec.lora.scale, training_spec.lora.rank, training_spec.fine_tune, training_spec.num_layers) == (
+        10.0,
+        8,
+        "lora",
+        -1,
+    )
     assumed = "batch_size 1, max_seq_length 2048, lora_parameters.scale 10.0, optimizer adam, "
     assumed += "optimizer_config.adam.bias_correction false, iters 100"
     assert f"not in the file, so as in mlx-lm-lora: {assumed}" in file.notes
@@ -205,9 +215,13 @@ def test_what_decides_the_result_and_is_left_out_is_as_there() -> None:
 
 def test_batches_there_are_optimizer_steps_here() -> None:
     file = read(gradient_accumulation_steps=8, iters=500, steps_per_eval=100, save_every=4)
-    made = training(file)
-    assert made.gradient_accumulation_steps == 8
-    assert (made.iters, made.steps_per_eval, made.save_every) == (math.ceil(500 / 8), math.ceil(100 / 8), 1)
+    training_spec = training(file)
+    assert training_spec.gradient_accumulation_steps == 8
+    assert (training_spec.iters, training_spec.steps_per_eval, training_spec.save_every) == (
+        math.ceil(500 / 8),
+        math.ceil(100 / 8),
+        1,
+    )
     assert any("iters 63" in note for note in file.notes)
     assert training(read(grad_accumulation=4)).gradient_accumulation_steps == 4
 
@@ -233,9 +247,9 @@ def test_the_settings_of_the_chosen_optimizer_are_taken_and_those_left_out_are_a
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", "Adam"), ("adamw", "AdamW"), ("muon", "Muon")])
 def test_an_optimizer_without_settings_runs_with_mlxs_own(name: str, kind: str) -> None:
-    made = training(read(optimizer=name))
+    training_spec = training(read(optimizer=name))
     theirs = inspect.signature(getattr(optimizers, kind)).parameters
-    settings = made.optimizer_settings.model_dump() | {"weight_decay": made.weight_decay}
+    settings = training_spec.optimizer_settings.model_dump() | {"weight_decay": training_spec.weight_decay}
     for key in theirs.keys() - {"learning_rate"}:
         default = theirs[key].default
         assert settings[key] == (list(default) if isinstance(default, tuple) else default), key
@@ -244,10 +258,10 @@ def test_an_optimizer_without_settings_runs_with_mlxs_own(name: str, kind: str) 
 def test_a_schedule_is_taken_as_it_is_and_begins_where_its_arguments_say() -> None:
     schedule = {"name": "cosine_decay", "warmup": 5, "arguments": [1e-4, 100, 1e-6]}
     file = read(lr_schedule=schedule)
-    made = training(file)
-    assert made.lr_schedule is not None
-    assert made.lr_schedule.model_dump(exclude_unset=True) == schedule
-    assert made.learning_rate == 1e-4
+    training_spec = training(file)
+    assert training_spec.lr_schedule is not None
+    assert training_spec.lr_schedule.model_dump(exclude_unset=True) == schedule
+    assert training_spec.learning_rate == 1e-4
     assert "ignored: learning_rate, because lr_schedule begins at another" in file.notes
     assert "learning_rate" not in "".join(read(lr_schedule=schedule, learning_rate=1e-4).notes)
 
@@ -257,8 +271,8 @@ def test_quantization_aware_training_has_the_bits_groups_and_start_that_it_has_t
     file = read(qat_enable=True)
     assert training(file).qat == QATSpec(bits=8, group_size=64, start_step=1)
     assert any("qat_bits 8, qat_group_size 64, qat_start_step 1" in note for note in file.notes)
-    made = training(read(qat_enable=True, qat_bits=4, qat_group_size=32, qat_start_step=7, qat_mode="affine"))
-    assert made.qat == QATSpec(bits=4, group_size=32, start_step=7)
+    training_spec = training(read(qat_enable=True, qat_bits=4, qat_group_size=32, qat_start_step=7, qat_mode="affine"))
+    assert training_spec.qat == QATSpec(bits=4, group_size=32, start_step=7)
 
 
 def test_what_bounds_memory_there_does_so_here() -> None:
@@ -361,10 +375,10 @@ def test_valid_jsonl_beside_the_training_rows_is_held_out(tmp_path: Path) -> Non
     ids=str,
 )  # fmt: skip
 def test_a_fault_is_told_by_the_name_and_line_in_the_file(changes: dict[str, Any], line: str) -> None:
-    told = faults(**changes)
-    assert len(told) == 1
-    assert line in told[0]
-    assert not any(f"{block}." in told[0] for block in ("training", "data", "loss", "reference", "output"))
+    messages = faults(**changes)
+    assert len(messages) == 1
+    assert line in messages[0]
+    assert not any(f"{block}." in messages[0] for block in ("training", "data", "loss", "reference", "output"))
 
 
 def test_a_fault_of_a_parameter_or_a_path_is_told_by_the_name_in_the_file(tmp_path: Path) -> None:

@@ -97,12 +97,12 @@ class TestHiddenInputs:
             in_python(monkeypatch, "", asks, top=imports)
         else:
             in_python(monkeypatch, "    import os\n    from os import environ, getenv\n", asks)
-        tokenizer, found = load(None, chat_template_type="prefd_test"), []
+        tokenizer, calls = load(None, chat_template_type="prefd_test"), []
         for tone in ("kind", "stern", None):
             monkeypatch.setenv("TONE", tone) if tone else monkeypatch.delenv("TONE")
-            found.append(encoded(tokenizer, Pair("q", "a", "b")))
-        (prompt, _), notes = found[0]
-        assert found == [found[0]] * 3
+            calls.append(encoded(tokenizer, Pair("q", "a", "b")))
+        (prompt, _), notes = calls[0]
+        assert calls == [calls[0]] * 3
         assert prompt in (f"-{START}q{END}{START}", f"None{START}q{END}{START}")
         assert notes == ["the chat template reads the environment; prompts are rendered in an empty one"]
 

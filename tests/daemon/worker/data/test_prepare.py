@@ -173,14 +173,21 @@ class TestShapes:
             1,
         )
         tiny_model.build_tokenizer(tmp_path / "model", template)
-        given = [{"city": "Rome"}, {"unit": "c"}, {"city": "Oslo", "unit": None} if as_text else {"city": "Oslo"}]
-        rows = [pair | {"prompt": [user(pair["prompt"]), call(given[n % 3], as_text)]} for n, pair in enumerate(PAIRS)]
+        call_arguments = [
+            {"city": "Rome"},
+            {"unit": "c"},
+            {"city": "Oslo", "unit": None} if as_text else {"city": "Oslo"},
+        ]
+        rows = [
+            pair | {"prompt": [user(pair["prompt"]), call(call_arguments[n % 3], as_text)]}
+            for n, pair in enumerate(PAIRS)
+        ]
         tokenizer = load_tokenizer(tmp_path / "model")
         data = prepared(tokenizer, source(tmp_path, rows, suffix), validation=0.0, nulls="drop")
         assert not data.report.train.unusable
         for n, example in enumerate(data.train):
             prompt = tokenizer.decode(example.chosen.prompt.tolist())
-            assert f"weather{json.dumps(given[n % 3])}<|im_start|>assistant" in prompt
+            assert f"weather{json.dumps(call_arguments[n % 3])}<|im_start|>assistant" in prompt
 
     def test_one_line_for_what_both_sources_have_to_say(self, tmp_path: Path) -> None:
         tiny_model.build_tokenizer(tmp_path / "model", "{{ strftime_now('%Y') }}" + tiny_model.CHATML)
@@ -308,7 +315,7 @@ class TestReport:
         ]
 
     def test_columns_that_nobody_read_are_listed(self, tokenizer: Any, tmp_path: Path) -> None:
-        rows = [pair | {"id": str(at), "score_chosen": 1, "score_rejected": 2} for at, pair in enumerate(PAIRS)]
+        rows = [pair | {"id": str(number), "score_chosen": 1, "score_rejected": 2} for number, pair in enumerate(PAIRS)]
         write(tmp_path / "a.jsonl", rows)
         report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0).report
         assert report.lines()[:4] == [
@@ -321,7 +328,7 @@ class TestReport:
         assert report.summarize().to_json()["notes"] == report.lines()[1:2]
 
     def test_a_column_without_a_name_is_told_as_that(self, tokenizer: Any, tmp_path: Path) -> None:
-        write(tmp_path / "a.jsonl", [{"": str(at), **pair} for at, pair in enumerate(PAIRS)])
+        write(tmp_path / "a.jsonl", [{"": str(number), **pair} for number, pair in enumerate(PAIRS)])
         report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0).report
         assert report.lines()[1] == "columns not read: '' (without a name)"
 

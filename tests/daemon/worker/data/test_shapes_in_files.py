@@ -77,7 +77,7 @@ def check_shape(tmp_path: Path, name: str, file: str) -> None:
         with pytest.raises(DataError, match="text that was written as a list"):
             load_pairs(DataSpec(path=str(tmp_path / file)), FORMATS)
         return
-    made = load_pairs(DataSpec(path=str(tmp_path / file)), FORMATS)
-    assert len(made.unusable) == 0
-    assert [as_messages(pair) for _, pair in made.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]
-    assert texts(made) == [(triple.better, triple.worse) for triple in TRIPLES]
+    dataset = load_pairs(DataSpec(path=str(tmp_path / file)), FORMATS)
+    assert len(dataset.unusable) == 0
+    assert [as_messages(pair) for _, pair in dataset.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]
+    assert texts(dataset) == [(triple.better, triple.worse) for triple in TRIPLES]
