@@ -20,6 +20,7 @@ from prefd.daemon.runs.samples import DrawnAnswer, DrawnSample, Ending, SamplesL
 from prefd.daemon.specs.samples_spec import SamplesSpec
 from prefd.daemon.text.wording import pluralize
 from prefd.daemon.worker.data.sample_prompts import SamplePrompt, find_prompts
+from prefd.daemon.worker.device_trouble import is_device_trouble
 from prefd.daemon.worker.errors import Interrupted
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models.lookup_tables import Tables
@@ -103,7 +104,9 @@ class Samples:
         except Interrupted:
             self.log.forget_attempt()
             raise
-        except Exception as error:  # noqa: BLE001  # a model's, a tokenizer's or a device's: training goes on
+        except Exception as error:  # a model's or a tokenizer's, or want of memory: training goes on
+            if is_device_trouble(error):  # nothing runs on such a device: the next worker draws it
+                raise
             fault = f"{type(error).__name__}: {error}"
         sample = DrawnSample(
             step=step,
