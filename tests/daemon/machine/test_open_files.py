@@ -28,9 +28,13 @@ def test_the_limit_is_raised_as_far_as_it_may_be_and_never_lowered(
 
 
 def test_a_system_that_refuses_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = []
+
     def refuse(kind: int, limits: tuple[int, int]) -> None:
+        attempts.append(limits)
         raise ValueError("current limit exceeds maximum limit")
 
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, ENDLESS))
     monkeypatch.setattr(resource, "setrlimit", refuse)
     open_files.raise_limit()
+    assert attempts == [(8192, ENDLESS)], "tried once, and given up"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from prefd.daemon.worker.data.rows import DataError
 from prefd.plugins.types import Pair
-from support.dataset_rows import SHAPES, TRIPLES, Row, rows_of, user
+from support.dataset_rows import TRIPLES, Row, user
+from support.dataset_shapes import SHAPES, rows_of
 from support.reading_rows import of, read, texts
 
 

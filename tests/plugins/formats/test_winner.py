@@ -8,7 +8,8 @@ import pytest
 
 from prefd.daemon.worker.data.rows import DataError
 from prefd.plugins.types import Pair
-from support.dataset_rows import SHAPES, TRIPLES, Row, answer, chat, rows_of, user
+from support.dataset_rows import TRIPLES, Row, answer, chat, user
+from support.dataset_shapes import SHAPES, rows_of
 from support.reading_rows import of, read, texts
 
 

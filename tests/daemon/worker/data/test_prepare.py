@@ -22,7 +22,6 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.plugins import formats
 from prefd.plugins.types import RowFormat
 from support import tiny_model
-from support.encoded_pairs import Load
 from support.sample_pairs import PAIRS
 
 FORMATS: dict[str, RowFormat] = {}
@@ -381,24 +380,3 @@ def test_real_pairs(tokenizer: Any, shared_pairs: Path) -> None:
     assert 0.02 < report["held_out"] / 450 < 0.1
     completions = {side for example in data.train + data.held_out for side in (example.chosen, example.rejected)}
     assert len(completions) < 700  # most chosen answers stand in three pairs
-
-
-def test_a_column_that_the_chat_template_takes_as_an_argument_is_asked_about(tmp_path: Path, load: Load) -> None:
-    tokenizer = load(
-        tiny_model.CHATML + "{% if date_string is defined %}{{ date_string }}{% endif %}{% set tag = 1 %}{{ tag }}"
-    )
-    rows = [
-        {"prompt": "q", "chosen": f"a{n}", "rejected": "b", "date_string": "1 Jan 2000", "tag": "x"} for n in range(3)
-    ]
-    path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(
-        DataError, match="the chat template reads 'date_string', and a column of that name is not handed to it"
-    ):
-        prepare(DataSpec(path=str(path), validation=0.0), tokenizer, FORMATS)
-    settings_that_do = (
-        DataSpec(path=str(path), validation=0.0, ignore_columns=["date_string"]),
-        DataSpec(path=str(path), validation=0.0, chat_template="none"),
-    )
-    for spec in settings_that_do:
-        assert len(prepare(spec, tokenizer, FORMATS).train) == 3

@@ -12,7 +12,8 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.mixing import load_pairs
 from prefd.daemon.worker.data.pairs import LoadedPairs
 from prefd.daemon.worker.data.rows import DataError
-from support.dataset_rows import SHAPES, TRIPLES, Row, rows_of
+from support.dataset_rows import TRIPLES, Row
+from support.dataset_shapes import SHAPES, rows_of
 from support.reading_rows import FORMATS, as_messages, read, texts_of_pairs
 from support.row_files import write_rows
 

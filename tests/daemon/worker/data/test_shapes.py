@@ -20,7 +20,8 @@ from prefd.daemon.worker.data.prepare import load_pairs
 from prefd.daemon.worker.data.rows import DataError
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import Pair
-from support.dataset_rows import SHAPES, TRIPLES, Row, Shape, Triple, answer, chat, rows_of, user
+from support.dataset_rows import TRIPLES, Row, Shape, Triple, answer, chat, user
+from support.dataset_shapes import SHAPES, rows_of
 from support.jobs_on_disk import make_job, run_precompute
 from support.paths import ROOT
 from support.reading_rows import FORMATS, as_messages, read, texts
@@ -251,7 +252,7 @@ FAULTS: dict[str, list[tuple[Any, Any, Any]]] = {
     "07b-messages-col-lists": [([user("Hi")], [answer("Hello")], [answer("Go")])],
     "07c-messages-col-str": [([user("Hi")], "I say hello", "I say go")],
 }
-"""What each reported input is to be read as; rows of the same shapes are in `dataset_rows.py`."""
+"""What each reported input is to be read as; rows of the same shapes are in `dataset_shapes.py`."""
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not here")

@@ -16,7 +16,8 @@ import pytest
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.mixing import load_pairs
 from prefd.daemon.worker.data.rows import DataError
-from support.dataset_rows import SHAPES, TRIPLES, Row, rows_of
+from support.dataset_rows import TRIPLES, Row
+from support.dataset_shapes import SHAPES, rows_of
 from support.reading_rows import FORMATS, as_messages, texts
 from support.row_files import write_arrow, write_rows
 
