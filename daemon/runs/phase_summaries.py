@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prefd.daemon.runs.audit import Audit
 from prefd.daemon.runs.data_summary import DataSummary
+from prefd.daemon.runs.pipeline_summary import PipelineSummary
 from prefd.daemon.runs.window_summary import WindowSummary
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.text.times import format_duration
@@ -26,6 +27,8 @@ class PrecomputeSummary(Audit):
     """How many of the missing ones another home or job, with the same cache, scored meanwhile."""
     windows: WindowSummary | None = None
     """How the reference ran, where its layers were not in memory all at once."""
+    pipeline: PipelineSummary | None = None
+    """How it ran, where its layers were spread over ranks."""
     seconds: float = 0.0
     scoring_seconds: float = 0.0
     """Of these, the seconds of forward passes and commits."""
