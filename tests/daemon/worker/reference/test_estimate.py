@@ -81,23 +81,23 @@ def test_it_says_which_rank_would_have_which_layers(
 ) -> None:
     monkeypatch.setattr(window_choice, "HEAD_BYTES", 0)
     spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}, "ranks": 2}
-    asked_for = asked(home, **spec, reference={"pipeline": True})
-    assert asked_for.pipeline is not None
-    assert [(each.begin, each.end, each.where) for each in asked_for.pipeline.stages] == [
+    estimate = estimate_job(home, **spec, reference={"pipeline": True})
+    assert estimate.pipeline is not None
+    assert [(each.begin, each.end, each.where) for each in estimate.pipeline.stages] == [
         (0, 1, "this machine"),
         (1, 2, "this machine"),
     ]
-    assert not asked_for.pipeline.is_far
-    assert asked(home, **spec).pipeline is None
+    assert not estimate.pipeline.is_far
+    assert estimate_job(home, **spec).pipeline is None
     weights = memory.count_bytes(loading.load_lazily(ModelSource(str(tiny_model))).parameters())
     monkeypatch.setattr(memory, "machine", lambda: (int(1.8 * weights), int(1.8 * weights)))
-    assert asked(home, **spec).pipeline == asked_for.pipeline
-    unwanted = asked(home, **spec, reference={"pipeline": False})
+    assert estimate_job(home, **spec).pipeline == estimate.pipeline
+    unwanted = estimate_job(home, **spec, reference={"pipeline": False})
     assert (unwanted.pipeline, unwanted.windows) == (None, None), "one rank, of all the memory, holds it"
     monkeypatch.setattr(memory, "machine", lambda: (300_000, 300_000))
     with pytest.raises(JobError, match=r"^reference\.pipeline: the weights"):
-        asked(home, **spec, reference={"pipeline": True})
-    assert asked(home, **spec).windows is not None
+        estimate_job(home, **spec, reference={"pipeline": True})
+    assert estimate_job(home, **spec).windows is not None
 
 
 def test_a_near_reference_is_named_with_the_fields_that_differ(
