@@ -51,22 +51,22 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the caches are made (default: the temporary folder)")
     parser.add_argument("--markdown", type=Path, help="write the table here too")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        print(json.dumps(measure(given.child)))
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(measure(options.child)))
         return
     results = {}
-    for entries in given.entries:
-        with tempfile.TemporaryDirectory(prefix="prefd-bench-", dir=given.folder) as folder:
+    for entries in options.entries:
+        with tempfile.TemporaryDirectory(prefix="prefd-bench-", dir=options.folder) as folder:
             print(f"{entries} entries: building", file=sys.stderr)
             built = build(Path(folder), entries)
             print(f"{entries} entries: measuring", file=sys.stderr)
-            runs = [child(Path(folder)) for _ in range(given.repeats + 1)][1:]  # the first one fills the page cache
+            runs = [child(Path(folder)) for _ in range(options.repeats + 1)][1:]  # the first one fills the page cache
             results[entries] = built | {name: median(run[name] for run in runs) for name in runs[0]}
-    lines = report(results, given.repeats)
+    lines = report(results, options.repeats)
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 # the store, and the raw file beside it
@@ -179,14 +179,14 @@ def scans(reference: Reference, raw: npt.NDArray[np.float32], offsets: npt.NDArr
     ]
     if os.getpid() % 2:
         turns.reverse()
-    found = {name: timed(scan) for name, scan in turns}
-    sums = [result for _, result in found.values()]
+    results = {name: timed(scan) for name, scan in turns}
+    sums = [result for _, result in results.values()]
     assert np.allclose(sums, sums[0], rtol=1e-4)
-    return {name: seconds for name, (seconds, _) in found.items()}
+    return {name: seconds for name, (seconds, _) in results.items()}
 
 
 def total(values: npt.NDArray[np.float32]) -> float:
-    return sum(float(values[at : at + BLOCK].sum(dtype=np.float64)) for at in range(0, len(values), BLOCK))
+    return sum(float(values[start : start + BLOCK].sum(dtype=np.float64)) for start in range(0, len(values), BLOCK))
 
 
 def puts(folder: Path, rng: np.random.Generator) -> Numbers:
@@ -194,28 +194,28 @@ def puts(folder: Path, rng: np.random.Generator) -> Numbers:
     other = ReferenceCache.open(folder / "cache").reference(ReferenceFingerprint({"weights": f"{os.getpid()}"}))
     other.put(generate(rng, 1))
     stored, bare, plain = [], [], []
-    for at in range(8):
+    for index in range(8):
         entries = generate(rng, PUT_ENTRIES)
         seconds, name = timed(lambda entries=entries: other.put(entries))  # type: ignore[misc]
         stored.append(seconds)
         segment = other.folder / name
         files = {each.relative_to(segment): each.read_bytes() for each in segment.rglob("*") if each.is_file()}
-        made = folder / f"bare{at}"
-        bare.append(timed(lambda files=files, made=made: write_files(made, files))[0])  # type: ignore[misc]
+        folder_of_files = folder / f"bare{index}"
+        bare.append(timed(lambda files=files, folder_of_files=folder_of_files: write_files(folder_of_files, files))[0])  # type: ignore[misc]
         content = b"".join(files.values())
-        plain.append(timed(lambda at=at, content=content: write_plainly(folder / f"plain{at}", content))[0])  # type: ignore[misc]
-        shutil.rmtree(made)
-        (folder / f"plain{at}").unlink()
+        plain.append(timed(lambda index=index, content=content: write_plainly(folder / f"plain{index}", content))[0])  # type: ignore[misc]
+        shutil.rmtree(folder_of_files)
+        (folder / f"plain{index}").unlink()
     return {"put ms": median(stored) * 1e3, "put bare ms": median(bare) * 1e3, "put raw ms": median(plain) * 1e3}
 
 
-def write_files(made: Path, files: dict[Path, bytes]) -> None:
+def write_files(target: Path, files: dict[Path, bytes]) -> None:
     """What a put leaves on the disk, as durable, with nothing to compute: no put of this layout is faster."""
     for path, content in files.items():
-        (made / path).parent.mkdir(parents=True, exist_ok=True)
-        (made / path).write_bytes(content)
-    flush_tree(made)
-    flush(made.parent)
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / path).write_bytes(content)
+    flush_tree(target)
+    flush(target.parent)
 
 
 def write_plainly(path: Path, content: bytes) -> None:
@@ -244,7 +244,7 @@ def report(results: dict[int, Numbers], repeats: int) -> list[str]:
         ("64 entries found missing, ms", "< 1", "64 missing ms", None, 1.0),
     ]
     names = [f"{entries:,} entries" for entries in results]
-    segments = ", ".join(f"{found['segments']:.0f}" for found in results.values())
+    segments = ", ".join(f"{result['segments']:.0f}" for result in results.values())
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     lines = [
         f"{machine}; medians of {repeats} processes; segments: {segments}",
@@ -253,10 +253,10 @@ def report(results: dict[int, Numbers], repeats: int) -> list[str]:
         f"|---|---|{'---|' * len(names)}---|",
     ]
     for title, goal, name, raw, limit in rows:
-        values = [found[name] / (found[raw] if raw else 1) for found in results.values()]
+        values = [result[name] / (result[raw] if raw else 1) for result in results.values()]
         cells = [
-            f"{value:.3g} ({found[name]:.3g} / {found[raw]:.3g} {raw.split()[-1]})" if raw else f"{value:.3g}"
-            for value, found in zip(values, results.values())
+            f"{value:.3g} ({result[name]:.3g} / {result[raw]:.3g} {raw.split()[-1]})" if raw else f"{value:.3g}"
+            for value, result in zip(values, results.values())
         ]
         met = "" if limit is None else "yes" if values[-1] <= limit else "no"
         lines.append(f"| {title} | {goal} | {' | '.join(cells)} | {met} |")

@@ -48,30 +48,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of drops; medians over them are told, and the worst")
     parser.add_argument("--jobs", type=int, default=10_000, help="in the history")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds to look at the idle daemon")
-    parser.add_argument(
-        "--starts", type=int, default=11, help="repeats of bench_start.py's rows, which stand below the others"
-    )
+    parser.add_argument("--starts", type=int, default=11, help="repeats of bench_start.py's rows, which stand last")
     parser.add_argument("--nice", type=int, default=0, help="of the worker, as `nice` under [worker] in config.toml")
     parser.add_argument("--markdown", type=Path, help="write the table here too")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
         home = Home(Path(folder) / "home")
-        make_history(home, given.jobs)
-        home.config.write_text(f"[worker]\nnice = {given.nice}\n", encoding="utf-8")
+        make_history(home, options.jobs)
+        home.config.write_text(f"[worker]\nnice = {options.nice}\n", encoding="utf-8")
         with daemon(home) as process:
-            rows = list(measure(home, process, [given.drops] * given.rounds, given.jobs, given.idle))
+            rows = list(measure(home, process, [options.drops] * options.rounds, options.jobs, options.idle))
         starts = Path(folder) / "starts"
         starts.mkdir()
-        rows += measure_starts(starts, given.starts)
-    about = f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {given.rounds} rounds of {given.drops} drops each;"
+        rows += measure_starts(starts, options.starts)
+    about = f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {options.rounds} rounds of {options.drops} drops each;"
     lines = [
         f"{about} a settle time of {SETTLE_MS:.0f} ms is part of every claim.",
         "",
         *list_rows(rows),
     ]
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def measure(home: Home, process: psutil.Process, drops: Sequence[int], jobs: int, idle: float) -> Iterator[Row]:
@@ -90,8 +88,8 @@ def measure(home: Home, process: psutil.Process, drops: Sequence[int], jobs: int
         tell(f"prefd {command[0]}")
         times = [timed(home, *command) for _ in range(COMMANDS)]
         of = f" ({jobs:,} jobs in the history)" if command == ("jobs",) else ""
-        found = f"{median(times):.0f} ms, at most {max(times):.0f}"
-        yield f"`prefd {command[0]}`{of}", found, f"< {goal:.0f} ms", median(times) < goal
+        value = f"{median(times):.0f} ms, at most {max(times):.0f}"
+        yield f"`prefd {command[0]}`{of}", value, f"< {goal:.0f} ms", median(times) < goal
     yield from changes(home, jobs)
     tell("starting a training")
     start_training(home)
@@ -143,9 +141,9 @@ def latency(when: str, home: Home, drops: Sequence[int]) -> Iterator[Row]:
     for what, times in zip(("claimed", "a job"), zip(*rounds, strict=True), strict=True):
         p99s = [sorted(each)[max(0, -(-99 * len(each) // 100) - 1)] for each in times]
         middle, p99, worst = median(map(median, times)), median(p99s), max(map(max, times))
-        found = f"median {middle:.0f} ms, p99 {p99:.0f} ({min(p99s):.0f} to {max(p99s):.0f}), at most {worst:.0f}"
+        value = f"median {middle:.0f} ms, p99 {p99:.0f} ({min(p99s):.0f} to {max(p99s):.0f}), at most {worst:.0f}"
         goal = SETTLE_MS + MARGIN_MS
-        yield f"{when}: from drop to {what}", found, f"p99 < {goal:.0f} ms" if what == "claimed" else "", p99 < goal
+        yield f"{when}: from drop to {what}", value, f"p99 < {goal:.0f} ms" if what == "claimed" else "", p99 < goal
 
 
 def drop(home: Home, count: int, prefix: str) -> tuple[list[float], list[float]]:
@@ -166,8 +164,8 @@ def drop(home: Home, count: int, prefix: str) -> tuple[list[float], list[float]]
     with JobTable.open_readonly(home.database) as table:
         created = {job.source[27:]: job.created_at for job in table.list("queued")}
     return (
-        [1000 * (claimed[name] - at) for name, at in dropped.items()],
-        [1000 * (created[name] - at) for name, at in dropped.items()],
+        [1000 * (claimed[name] - drop_time) for name, drop_time in dropped.items()],
+        [1000 * (created[name] - drop_time) for name, drop_time in dropped.items()],
     )
 
 

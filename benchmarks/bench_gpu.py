@@ -37,30 +37,30 @@ PRECISIONS: dict[str, int | None] = {"bfloat16": None, "4-bit": 4}
 
 
 def main() -> None:
-    given = arguments()
-    if given.child:
-        print(json.dumps(measure_cells(given.child, given.bits, given.workloads, given.ways, given)))
+    options = arguments()
+    if options.child:
+        print(json.dumps(measure_cells(options.child, options.bits, options.workloads, options.ways, options)))
         return
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
-        models = list_models(given, Path(folder))
+        models = list_models(options, Path(folder))
         lines = [
-            f"{describe_machine()}; MLX {mx.__version__}, batch size {given.batch_size}, LoRA rank 8, medians of {given.steps} steps"
+            f"{describe_machine()}; MLX {mx.__version__}, batch size {options.batch_size}, LoRA rank 8, medians of {options.steps} steps"
         ]
-        remaining = len(models) * len(given.precisions)
+        remaining = len(models) * len(options.precisions)
         for title, path in models.items():
-            for precision in given.precisions:
-                seconds = (60 * given.minutes - (time.monotonic() - began)) / remaining
+            for precision in options.precisions:
+                seconds = (60 * options.minutes - (time.monotonic() - began)) / remaining
                 remaining -= 1
                 print(f"{title}, {precision}", file=sys.stderr)
                 lines += [
                     "",
-                    *list_table(f"{title}, {precision}", run_child(given, path, precision, seconds), given.shrink),
+                    *list_table(f"{title}, {precision}", run_child(options, path, precision, seconds), options.shrink),
                 ]
     lines += ["", f"{time.monotonic() - began:.0f} s in all."]
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
@@ -83,34 +83,34 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def list_models(given: argparse.Namespace, folder: Path) -> dict[str, Path]:
+def list_models(options: argparse.Namespace, folder: Path) -> dict[str, Path]:
     """The models by title; random ones are written to `folder`."""
-    if given.toy:
-        given.shrink = 16
+    if options.toy:
+        options.shrink = 16
         return {"a random Llama, tiny": write_model(folder / "tiny", TINY)}
     models = {}
-    if given.model.is_dir():
-        models["SmolLM2-135M"] = given.model
+    if options.model.is_dir():
+        models["SmolLM2-135M"] = options.model
     else:
-        print(f"{given.model} is not there (`make bench-gpu` builds it); it is left out", file=sys.stderr)
+        print(f"{options.model} is not there (`make bench-gpu` builds it); it is left out", file=sys.stderr)
     models["a random Llama of 1 B"] = write_model(folder / "billion", BILLION, "bfloat16")
     mx.clear_cache()
     return models
 
 
-def run_child(given: argparse.Namespace, model: Path, precision: str, seconds: float) -> list[Cell]:
+def run_child(options: argparse.Namespace, model: Path, precision: str, seconds: float) -> list[Cell]:
     """Measure a model in one precision in a process of its own, which has `seconds` to begin with the last of its ways."""
     bits = PRECISIONS[precision]
     command = [
-        *(sys.executable, __file__, "--child", str(model), "--seconds", str(seconds), "--shrink", str(given.shrink)),
-        *("--steps", str(given.steps), "--batch-size", str(given.batch_size)),
-        *("--ways", *given.ways, "--workloads", *given.workloads, *(() if bits is None else ("--bits", str(bits)))),
+        *(sys.executable, __file__, "--child", str(model), "--seconds", str(seconds), "--shrink", str(options.shrink)),
+        *("--steps", str(options.steps), "--batch-size", str(options.batch_size)),
+        *("--ways", *options.ways, "--workloads", *options.workloads, *(() if bits is None else ("--bits", str(bits)))),
     ]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         fault = f"its process ended with code {done.returncode}"
         return [
-            {"workload": workload, "way": way, "fault": fault} for workload in given.workloads for way in given.ways
+            {"workload": workload, "way": way, "fault": fault} for workload in options.workloads for way in options.ways
         ]
     cells: list[Cell] = json.loads(done.stdout.splitlines()[-1])
     return cells

@@ -57,22 +57,22 @@ LINES: dict[str, list[dict[str, Any]]] = {
 
 
 def main() -> None:
-    given = arguments()
-    if given.child:
-        print(json.dumps(measure(given.model, given.repeats, **json.loads(given.child))))
+    options = arguments()
+    if options.child:
+        print(json.dumps(measure(options.model, options.repeats, **json.loads(options.child))))
         return
     lines = [
         (
-            f"{given.model.name}, LoRA rank 8, medians of {given.repeats} steps after one, "
+            f"{options.model.name}, LoRA rank 8, medians of {options.repeats} steps after one, "
             f"on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
         )
     ]
     for title, settings in LINES.items():
-        if given.only and given.only not in title:
+        if options.only and options.only not in title:
             continue
-        lines += ["", f"**{title}**", "", *table([BASE | each for each in settings], given)]
-        if given.markdown:  # after each table, for whoever stops it early
-            given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines += ["", f"**{title}**", "", *table([BASE | each for each in settings], options)]
+        if options.markdown:  # after each table, for whoever stops it early
+            options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
 
@@ -86,31 +86,31 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def table(settings: list[dict[str, Any]], given: argparse.Namespace) -> list[str]:
+def table(settings: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
     varied = [name for name in BASE if len({str(each[name]) for each in settings}) > 1]
     columns = [*varied, "seconds a step", "× the first", "tokens/s", "peak memory, GB", "estimated, GB"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     first = None
     for each in settings:
         print(each, file=sys.stderr)
-        found = child(each, given)
-        first = first or found["seconds"]
+        result = child(each, options)
+        first = first or result["seconds"]
         cells = [str(each[name]) for name in varied]
         cells += [
-            f"{found['seconds']:.2f}",
-            f"{found['seconds'] / first:.2f}",
-            f"{found['tokens'] / found['seconds']:.0f}",
+            f"{result['seconds']:.2f}",
+            f"{result['seconds'] / first:.2f}",
+            f"{result['tokens'] / result['seconds']:.0f}",
         ]
-        cells += [f"{found['peak'] / 1e9:.2f}", f"{found['estimate'] / 1e9:.2f}"]
+        cells += [f"{result['peak'] / 1e9:.2f}", f"{result['estimate'] / 1e9:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def child(settings: dict[str, Any], given: argparse.Namespace) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", json.dumps(settings), "--model", str(given.model)]
-    done = subprocess.run([*command, "--repeats", str(given.repeats)], check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def child(settings: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--child", json.dumps(settings), "--model", str(options.model)]
+    done = subprocess.run([*command, "--repeats", str(options.repeats)], check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def measure(
@@ -156,12 +156,12 @@ def measure(
 def synthetic(count: int, length: int) -> list[Example]:
     random = np.random.default_rng(0)
     prompt = length // 5
-    made = []
+    pairs = []
     for row in range(1, count + 1):
         ids = random.integers(10, 40_000, 2 * length - prompt).astype(np.uint32)
         sides = (ids[prompt:length], ids[length:])
-        made.append(Example(row, *(Completion(np.concatenate([ids[:prompt], side]), prompt) for side in sides)))
-    return made
+        pairs.append(Example(row, *(Completion(np.concatenate([ids[:prompt], side]), prompt) for side in sides)))
+    return pairs
 
 
 def zeros(completions: Any) -> Logprobs:

@@ -81,9 +81,9 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--steps", type=int, default=200, help="of mixed lengths")
     parser.add_argument("--quick", action="store_true", help="one shape, float32 and bfloat16, to see that it runs")
-    given = parser.parse_args()
+    options = parser.parse_args()
     cases: Any = itertools.product(GEOMETRIES, LENGTHS, DTYPES, (False, True), (True, False))
-    if given.quick:
+    if options.quick:
         cases = itertools.product(["Llama-3.2-1B"], ["128 + 256 + 256"], DTYPES[:2], (False, True), (True,))
     print("| geometry | tokens | type | layers recomputed | way | peak, MB | estimated, MB | estimated ÷ peak |")
     print("|---|---|---|---|---|---|---|---|")
@@ -95,17 +95,17 @@ def main() -> None:
             continue  # what a step keeps is of bfloat16, as above
         if dtype != "4 bit" and lengths == next(iter(SHORT)):
             continue  # six shapes of each type are enough
-        peak, guess = measure(name, lengths, dtype, recompute, lazily, given.layers)
+        peak, guess = measure(name, lengths, dtype, recompute, lazily, options.layers)
         ratios.append(guess / peak)
         way = "GPU" if lazily else "CPU"
         cells = [name, lengths, dtype, "yes" if recompute else "no", way, f"{peak / 1e6:.1f}", f"{guess / 1e6:.1f}"]
         print(f"| {' | '.join(cells)} | {guess / peak:.2f} |", flush=True)
     print(f"\nestimated ÷ peak over {len(ratios)}: {min(ratios):.2f} to {max(ratios):.2f}", flush=True)
-    compare_kinds(given.quick)
+    compare_kinds(options.quick)
     for bounded in (False, True):
-        cached, peak = measure_cache(given.steps, bounded)
+        cached, peak = measure_cache(options.steps, bounded)
         print(
-            f"{given.steps} steps of mixed lengths, cache {'bounded' if bounded else 'not bounded'}: {cached} MB cached at most, {peak} MB in use at the peak"
+            f"{options.steps} steps of mixed lengths, cache {'bounded' if bounded else 'not bounded'}: {cached} MB cached at most, {peak} MB in use at the peak"
         )
 
 

@@ -55,9 +55,9 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="a virtual environment with trackio and tensorboard")
     parser.add_argument("--arms", default="prefd,trackio,tensorboard")
     parser.add_argument("--markdown", type=Path, help="write the table here too")
-    given = parser.parse_args()
-    series = make_series(given.steps)
-    tools = [tool for tool in list_tools(given.peers) if tool.name in given.arms.split(",")]
+    options = parser.parse_args()
+    series = make_series(options.steps)
+    tools = [tool for tool in list_tools(options.peers) if tool.name in options.arms.split(",")]
     openings: dict[str, list[Opening]] = {tool.name: [] for tool in tools}
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
@@ -66,16 +66,16 @@ def main() -> None:
             print(f"{tool.name}: writing the run", file=sys.stderr, flush=True)
             (Path(folder) / tool.name).mkdir()
             servers[tool.name] = tool.prepare(Path(folder) / tool.name, series, find_port())
-        for number in range(given.rounds):
+        for number in range(options.rounds):
             for tool in tools:
-                opening = open_page(browser, tool, servers[tool.name], given.steps)
+                opening = open_page(browser, tool, servers[tool.name], options.steps)
                 openings[tool.name].append(opening)
                 print(f"round {number + 1}: {tool.name}: {opening}", file=sys.stderr, flush=True)
         browser.close()
-    lines = describe(tools, openings, given.steps, find_versions(given.peers))
+    lines = describe(tools, openings, options.steps, find_versions(options.peers))
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def describe(

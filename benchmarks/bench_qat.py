@@ -51,14 +51,14 @@ DATA = ROOT / "contrib" / "demo" / "pairs.jsonl"
 
 
 def main() -> None:
-    given = arguments()
+    options = arguments()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
-        rows = measure(given, Home(Path(folder)))
-    lines = report(given, rows, cost(given), time.monotonic() - began)
+        rows = measure(options, Home(Path(folder)))
+    lines = report(options, rows, cost(options), time.monotonic() - began)
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
@@ -75,16 +75,16 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(given: argparse.Namespace, home: Home) -> list[dict[str, Any]]:
+def measure(options: argparse.Namespace, home: Home) -> list[dict[str, Any]]:
     """A row for each model that is evaluated: what it is, and its numbers."""
     home.create()
-    plain = job(given, home, 1, None)
+    plain = job(options, home, 1, None)
     precompute(plain, threading.Event())
     train(plain, threading.Event())
     base = Path(plain.policy.model)
     rows = [{"bits": None, "policy": "trained"} | evaluate(plain, load_model(plain.run.fused)[0])]
-    for number, bits in enumerate(given.bits, start=2):
-        aware = job(given, home, number, {"bits": bits, "group_size": given.group_size})
+    for number, bits in enumerate(options.bits, start=2):
+        aware = job(options, home, number, {"bits": bits, "group_size": options.group_size})
         train(aware, threading.Event())
         for policy, folder in (
             ("untrained", base),
@@ -93,22 +93,22 @@ def measure(given: argparse.Namespace, home: Home) -> list[dict[str, Any]]:
         ):
             print(f"{bits} bits: {policy}", file=sys.stderr)
             model, config = load_model(folder)
-            model, _ = quantize_model(model, config, given.group_size, bits)
+            model, _ = quantize_model(model, config, options.group_size, bits)
             row = evaluate(aware, dequantize_model(model))  # the same numbers, and fast on a CPU
             rows.append({"bits": bits, "policy": policy} | row)
     return rows
 
 
-def job(given: argparse.Namespace, home: Home, number: int, qat: dict[str, int] | None) -> RunningJob:
+def job(options: argparse.Namespace, home: Home, number: int, qat: dict[str, int] | None) -> RunningJob:
     spec = JobSpec.model_validate(
         {
-            "model": str(given.model),
-            "data": {"path": str(given.data), "max_length": given.max_length, "validation": 0.5},
-            "loss": {"name": given.loss},
+            "model": str(options.model),
+            "data": {"path": str(options.data), "max_length": options.max_length, "validation": 0.5},
+            "loss": {"name": options.loss},
             "training": {
-                "learning_rate": given.learning_rate,
+                "learning_rate": options.learning_rate,
                 "batch_size": 4,
-                "iters": given.steps,
+                "iters": options.steps,
                 "steps_per_eval": 10**6,
                 "qat": qat,
             },
@@ -120,14 +120,14 @@ def job(given: argparse.Namespace, home: Home, number: int, qat: dict[str, int] 
     return RunningJob.load(home, number)
 
 
-def cost(given: argparse.Namespace) -> dict[str, float]:
+def cost(options: argparse.Namespace) -> dict[str, float]:
     """Medians of three: CPU seconds of forward and backward over 4 × 64 tokens without and with QAT, in turns, and of the
     rounding that each optimizer step adds.
     """
     tokens = mx.random.randint(0, 1000, (4, 64))
-    source = ModelSource(str(given.model))
+    source = ModelSource(str(options.model))
     policies, roundings = [], []
-    for spec in (None, QATSpec(bits=given.bits[0], group_size=given.group_size)):
+    for spec in (None, QATSpec(bits=options.bits[0], group_size=options.group_size)):
         model = loading.load(source)
         make_trainable(model, source, TrainingSpec())
         qat = QAT.install(model, spec, mx.float32, steps=1)
@@ -173,11 +173,13 @@ def evaluate(job: RunningJob, model: nn.Module) -> dict[str, float]:
     }
 
 
-def report(given: argparse.Namespace, rows: list[dict[str, Any]], costs: dict[str, float], seconds: float) -> list[str]:
+def report(
+    options: argparse.Namespace, rows: list[dict[str, Any]], costs: dict[str, float], seconds: float
+) -> list[str]:
     lines = [
         (
-            f"{given.model.name}, {given.data.name}, {rows[0]['pairs']} pairs held out, {given.loss}, LoRA of rank 8, {given.steps} "
-            f"steps of 4 pairs at {given.learning_rate:g}, groups of {given.group_size}; {seconds:.0f} s in all"
+            f"{options.model.name}, {options.data.name}, {rows[0]['pairs']} pairs held out, {options.loss}, LoRA of rank 8, {options.steps} "
+            f"steps of 4 pairs at {options.learning_rate:g}, groups of {options.group_size}; {seconds:.0f} s in all"
         ),
         f"on {loading.device()} ({mx.device_info().get('device_name', '')}), {platform.machine()}, {os.cpu_count()} cores",
         "",

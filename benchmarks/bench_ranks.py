@@ -111,15 +111,15 @@ def run_phase(run: RunDir, phase: str, arm: Arm) -> dict[int, dict[int, float]]:
 
 def measure_cpu(pid: int) -> dict[int, float]:
     """Return the CPU seconds so far of a process and its children."""
-    found = {}
+    seconds_of = {}
     try:
         worker = psutil.Process(pid)
         for each in (worker, *worker.children()):
             times = each.cpu_times()
-            found[each.pid] = times.user + times.system
+            seconds_of[each.pid] = times.user + times.system
     except psutil.Error:
         pass
-    return found
+    return seconds_of
 
 
 def measure(arm: Arm, pairs: int, steps: int) -> Measured:

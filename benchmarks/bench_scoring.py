@@ -40,13 +40,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--data", type=Path, default=next(path for path in DATA if path.exists()))
     parser.add_argument("--markdown", type=Path, help="write the table here too")
-    given = parser.parse_args()
-    model, tokenizer = mlx_lm.load(str(given.model))
-    rows = [json.loads(line) for line in given.data.read_text(encoding="utf-8").splitlines()]
-    picked = rows[:: max(1, len(rows) // given.pairs)][: given.pairs]
+    options = parser.parse_args()
+    model, tokenizer = mlx_lm.load(str(options.model))
+    rows = [json.loads(line) for line in options.data.read_text(encoding="utf-8").splitlines()]
+    picked = rows[:: max(1, len(rows) // options.pairs)][: options.pairs]
     encoder = Encoder(tokenizer, 1024)
     examples = [
-        encoder.encode(Pair(row["prompt"], row["chosen"], row["rejected"]), at) for at, row in enumerate(picked, 1)
+        encoder.encode(Pair(row["prompt"], row["chosen"], row["rejected"]), number)
+        for number, row in enumerate(picked, 1)
     ]
     sides = list(dict.fromkeys(side for each in examples for side in (each.chosen, each.rejected)))
     scorer = fastest_scorer(model.freeze())
@@ -55,13 +56,13 @@ def main() -> None:
     naive = sum(len(side.ids) for each in examples for side in (each.chosen, each.rejected))
     alone = sum(len(side.ids) for side in sides)
     ours, bare = [], []
-    for _ in range(given.repeats):
+    for _ in range(options.repeats):
         ours.append(timed_scoring(scorer, sides) / unique)
         bare.append(timed_forward(model, sides) / alone)
     lines = [
         (
-            f"{given.model.name}, {len(examples)} pairs of {given.data.name}: {unique} unique tokens of {naive}; medians "
-            f"of {given.repeats}, on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+            f"{options.model.name}, {len(examples)} pairs of {options.data.name}: {unique} unique tokens of {naive}; medians "
+            f"of {options.repeats}, on {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
         ),
         "",
         "| | ms per token |",
@@ -71,13 +72,13 @@ def main() -> None:
         f"| ratio | {median(ours) / median(bare):.2f} |",
     ]
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def timed_scoring(scorer: Scorer, sides: Sequence[Completion]) -> float:
     began = time.perf_counter()
-    for batch in batch_by_key({bytes([at % 256, at // 256]): side for at, side in enumerate(sides)}):
+    for batch in batch_by_key({bytes([index % 256, index // 256]): side for index, side in enumerate(sides)}):
         score(scorer, batch)
     return time.perf_counter() - began
 

@@ -37,21 +37,21 @@ RATIOS = (1.0, 1.05, 1.1, 1.25, 1.5)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, pairs=400, max_length=1024)
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
         home = Home(Path(folder))
-        prepare(given, home)
+        prepare(options, home)
         examples = list(RunningJob.load(home, 1).examples)
     lines = [
-        f"{len(examples)} pairs of {given.data.name}, batch size {given.batch_size}, two epochs",
+        f"{len(examples)} pairs of {options.data.name}, batch size {options.batch_size}, two epochs",
         "",
         "| planned for | steps of the grid | micro-batches | of other shapes | padding for it |",
         "|---" * 5 + "|",
-        *(list_row(examples, device, ratio, given.batch_size) for device in DEVICES for ratio in RATIOS),
+        *(list_row(examples, device, ratio, options.batch_size) for device in DEVICES for ratio in RATIOS),
     ]
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def list_row(examples: Sequence[Example], device: Tier, ratio: float, batch_size: int) -> str:

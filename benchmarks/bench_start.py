@@ -41,14 +41,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=11)
     parser.add_argument("--markdown", type=Path, help="write the table here too")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
-        rows = list(measure_starts(Path(folder), given.repeats))
-    about = f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, medians of {given.repeats} repeats."
+        rows = list(measure_starts(Path(folder), options.repeats))
+    about = (
+        f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, medians of {options.repeats} repeats."
+    )
     lines = [about, "", *list_rows(rows)]
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def measure_starts(folder: Path, repeats: int) -> Iterator[Row]:
@@ -59,8 +61,8 @@ def measure_starts(folder: Path, repeats: int) -> Iterator[Row]:
     run_prefd(home, "run", str(spec))
     for command in COMMANDS:
         times = sorted(measure_cpu(home, *command) for _ in range(repeats))
-        found = f"{median(times):.0f} ms of CPU, at most {times[-1]:.0f}"
-        yield f"`prefd {' '.join(command)}`", found, f"< {COMMAND_GOAL_MS:.0f} ms", median(times) < COMMAND_GOAL_MS
+        value = f"{median(times):.0f} ms of CPU, at most {times[-1]:.0f}"
+        yield f"`prefd {' '.join(command)}`", value, f"< {COMMAND_GOAL_MS:.0f} ms", median(times) < COMMAND_GOAL_MS
     ways: dict[str, Callable[[], float]] = {
         "drop": lambda: drop(home, spec),
         "run": lambda: measure_first_step(home, lambda: run_prefd(home, "run", str(spec))),
@@ -82,8 +84,8 @@ def measure_starts(folder: Path, repeats: int) -> Iterator[Row]:
         ("run", "`prefd run` of a cached job, to the first step"),
     ):
         ratio = median(seconds / each for seconds, each in zip(times[way], imports, strict=True))
-        found = f"{1000 * median(times[way]):.0f} ms, {ratio:.2f} of the import"
-        yield title, found, f"<= {GOAL}", ratio <= GOAL
+        value = f"{1000 * median(times[way]):.0f} ms, {ratio:.2f} of the import"
+        yield title, value, f"<= {GOAL}", ratio <= GOAL
 
 
 def write_job(folder: Path) -> Path:

@@ -33,30 +33,30 @@ WITHOUT = ("cpo", "cpo_hinge", "cpo_ipo", "cpo_dpop")
 
 
 def main() -> None:
-    given = arguments()
-    if given.child:
+    options = arguments()
+    if options.child:
         sys.path.insert(0, str(PEERS))
         from peer_mlx_lm_lora import train
 
-        job = RunningJob.load(Home(given.home), 1)
-        train(job, list(job.examples), given.child)
+        job = RunningJob.load(Home(options.home), 1)
+        train(job, list(job.examples), options.child)
         return
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
         home, setting = Home(Path(folder) / "home"), Home(Path(folder) / "setting")
-        prepare(given, setting)
+        prepare(options, setting)
         spec = json.loads((setting.job(1) / "spec.json").read_text(encoding="utf-8"))
-        first, *rest = WITH_REFERENCE if given.all else WITH_REFERENCE[:2]
-        ours = {loss: run_job(home, spec, loss) for loss in (first, *rest, *(WITHOUT if given.all else WITHOUT[:1]))}
+        first, *rest = WITH_REFERENCE if options.all else WITH_REFERENCE[:2]
+        ours = {loss: run_job(home, spec, loss) for loss in (first, *rest, *(WITHOUT if options.all else WITHOUT[:1]))}
         forwards = [scored(home, number) for number in (1, 2)]
         theirs = {
             loss: timed([sys.executable, __file__, "--child", loss, "--home", str(setting.root)], loss)
-            for loss in ((*WITH_REFERENCE, *WITHOUT) if given.all else (first, WITHOUT[0]))
+            for loss in ((*WITH_REFERENCE, *WITHOUT) if options.all else (first, WITHOUT[0]))
         }
         usable = len(RunningJob.load(setting, 1).examples)
-    lines = report(given, usable, ours, theirs, forwards)
+    lines = report(options, usable, ours, theirs, forwards)
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
@@ -93,18 +93,20 @@ def scored(home: Home, number: int) -> int:
 
 
 def report(
-    given: argparse.Namespace, usable: int, ours: dict[str, float], theirs: dict[str, float], forwards: list[int]
+    options: argparse.Namespace, usable: int, ours: dict[str, float], theirs: dict[str, float], forwards: list[int]
 ) -> list[str]:
     first, *others = [ours[loss] for loss in WITH_REFERENCE if loss in ours]
     free = mean(ours[loss] for loss in WITHOUT if loss in ours)
     peer = mean(theirs[loss] for loss in WITH_REFERENCE if loss in theirs)
     peer_free = mean(theirs[loss] for loss in WITHOUT if loss in theirs)
     total, peer_total = first + 3 * mean(others) + 4 * free, 4 * peer + 4 * peer_free
-    counted = "all sixteen were run" if given.all else "five were run, the other eleven counted as those of their kind"
+    counted = (
+        "all sixteen were run" if options.all else "five were run, the other eleven counted as those of their kind"
+    )
     return [
         (
-            f"{given.model.name}, {usable} pairs of {given.data.name} cut at {given.max_length} tokens, batch size "
-            f"{given.batch_size}, one epoch, LoRA rank 8 on every layer; whole commands, {counted}; on "
+            f"{options.model.name}, {usable} pairs of {options.data.name} cut at {options.max_length} tokens, batch size "
+            f"{options.batch_size}, one epoch, LoRA rank 8 on every layer; whole commands, {counted}; on "
             f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
         ),
         "",

@@ -81,11 +81,11 @@ EVEN = 128
 
 
 def main() -> None:
-    given = arguments()
-    if given.child:
-        print(json.dumps(measure(given.child, RunningJob.load(Home(given.home), 1), given.workload)))
+    options = arguments()
+    if options.child:
+        print(json.dumps(measure(options.child, RunningJob.load(Home(options.home), 1), options.workload)))
         return
-    variants = list(given.variants)
+    variants = list(options.variants)
     if "peer" in variants and not (PEERS / "mlx_lm_lora").is_dir():
         variants.remove("peer")
         print(
@@ -93,17 +93,17 @@ def main() -> None:
         )
     lines = [
         (
-            f"{given.model.name}, {given.pairs} pairs, batch size {given.batch_size}, LoRA rank 8 on every layer, medians of "
-            f"{given.repeats} repeats"
+            f"{options.model.name}, {options.pairs} pairs, batch size {options.batch_size}, LoRA rank 8 on every layer, medians of "
+            f"{options.repeats} repeats"
         ),
         f"on {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     ]
-    for workload in given.workloads:
+    for workload in options.workloads:
         with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
-            lines += ["", *workload_report(given, workload, variants, Home(Path(folder)))]
+            lines += ["", *workload_report(options, workload, variants, Home(Path(folder)))]
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
@@ -130,36 +130,36 @@ def add_options(parser: argparse.ArgumentParser, pairs: int, max_length: int) ->
     parser.add_argument("--markdown", type=Path, help="write the tables here too")
 
 
-def workload_report(given: argparse.Namespace, workload: str, variants: Sequence[str], home: Home) -> list[str]:
-    prepare(given, home)
+def workload_report(options: argparse.Namespace, workload: str, variants: Sequence[str], home: Home) -> list[str]:
+    prepare(options, home)
     scored = child("score", workload, home)
     runs: dict[str, list[dict[str, Any]]] = {variant: [] for variant in variants}
-    for repeat in range(given.repeats):
+    for repeat in range(options.repeats):
         for variant in variants if repeat % 2 == 0 else reversed(variants):
-            print(f"{workload}, repeat {repeat + 1} of {given.repeats}: {TITLES[variant]}", file=sys.stderr)
+            print(f"{workload}, repeat {repeat + 1} of {options.repeats}: {TITLES[variant]}", file=sys.stderr)
             if variant == "adapter-off":  # a cache of its own, with nothing in it
                 with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
-                    prepare(given, Home(Path(folder)))
+                    prepare(options, Home(Path(folder)))
                     runs[variant].append(child(variant, workload, Home(Path(folder))))
             else:
                 runs[variant].append(child(variant, workload, home))
     costs = []
     if {"cached", "adapter-off"} <= runs.keys():
-        epochs = {variant: median(sum(run["seconds"]) for run in found) for variant, found in runs.items()}
+        epochs = {variant: median(sum(run["seconds"]) for run in results) for variant, results in runs.items()}
         costs = ["", *list_costs(scored["seconds"], epochs)]
-    return [*heading(given, workload, scored), "", *table(given, runs), *costs, "", *closing(scored, runs)]
+    return [*heading(options, workload, scored), "", *table(options, runs), *costs, "", *closing(scored, runs)]
 
 
-def prepare(given: argparse.Namespace, home: Home) -> None:
+def prepare(options: argparse.Namespace, home: Home) -> None:
     """A job over `--pairs` pairs spread evenly over the data, one epoch."""
     home.create()
-    rows = given.data.read_text(encoding="utf-8").splitlines()
-    picked = [rows[n * len(rows) // given.pairs] for n in range(given.pairs)]
+    rows = options.data.read_text(encoding="utf-8").splitlines()
+    picked = [rows[n * len(rows) // options.pairs] for n in range(options.pairs)]
     pairs = home.root / "pairs.jsonl"
     pairs.write_text("\n".join(picked) + "\n", encoding="utf-8")
-    training = {"batch_size": given.batch_size, "learning_rate": 1e-5}
-    data = {"path": str(pairs), "max_length": given.max_length, "validation": 0.0}
-    spec = JobSpec.model_validate({"model": str(given.model), "data": data, "training": training})
+    training = {"batch_size": options.batch_size, "learning_rate": 1e-5}
+    data = {"path": str(pairs), "max_length": options.max_length, "validation": 0.0}
+    spec = JobSpec.model_validate({"model": str(options.model), "data": data, "training": training})
     home.job(1).mkdir()
     write_json(home.job(1) / "spec.json", spec.model_dump())
 
@@ -193,27 +193,27 @@ def measure(variant: str, job: RunningJob, workload: str) -> dict[str, Any]:
 def even_pairs(count: int) -> list[Example]:
     """Random tokens: a prompt of 128, and two answers of 128 to it."""
     random = np.random.default_rng(0)
-    made = []
+    pairs = []
     for row in range(1, count + 1):
         prompt, *answers = random.integers(10, 40_000, (3, EVEN)).astype(np.uint32)
-        made.append(Example(row, *(Completion(np.concatenate([prompt, answer]), EVEN) for answer in answers)))
-    return made
+        pairs.append(Example(row, *(Completion(np.concatenate([prompt, answer]), EVEN) for answer in answers)))
+    return pairs
 
 
 def scored_once(job: RunningJob, examples: Sequence[Example]) -> dict[str, Any]:
     """The reference pass over what the cache lacks; its seconds."""
     sides = [side for each in examples for side in (each.chosen, each.rejected)]
-    needed = {job.key(side): side for side in sides}
+    sides_by_key = {job.key(side): side for side in sides}
     scorer = fastest_scorer(loading.load(job.reference).freeze())
     began = now()
-    for batch in batch_by_key(needed):
+    for batch in batch_by_key(sides_by_key):
         job.store.put(score(scorer, batch))
     lengths = [
         [each.chosen.start, *(len(side.ids) - side.start for side in (each.chosen, each.rejected))] for each in examples
     ]
     return {
         "seconds": now() - began,
-        "completions": len(needed),
+        "completions": len(sides_by_key),
         "tokens": sum(len(side.ids) for side in sides),
         "means": np.mean(lengths, axis=0).tolist(),
     }
@@ -286,22 +286,22 @@ class Timed:
 
     def __call__(self, completions: Sequence[Completion]) -> Logprobs:
         began = now()
-        found: Logprobs = self.scores(completions)
-        mx.eval(found)
+        logprobs: Logprobs = self.scores(completions)
+        mx.eval(logprobs)
         self.seconds += now() - began
-        return found
+        return logprobs
 
 
-def heading(given: argparse.Namespace, workload: str, scored: dict[str, Any]) -> list[str]:
+def heading(options: argparse.Namespace, workload: str, scored: dict[str, Any]) -> list[str]:
     prompt, chosen, rejected = (round(mean) for mean in scored["means"])
-    name = f"pairs of {given.data.name}" if workload == "real" else "synthetic pairs"
+    name = f"pairs of {options.data.name}" if workload == "real" else "synthetic pairs"
     return [f"**{name}**, on average {prompt} prompt, {chosen} chosen and {rejected} rejected tokens"]
 
 
-def table(given: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+def table(options: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     """Each variant's medians, and how many times as much as prefd each takes."""
     rows = [
-        ("seconds per pair", lambda run: sum(run["seconds"]) / given.pairs, "{:.2f}"),
+        ("seconds per pair", lambda run: sum(run["seconds"]) / options.pairs, "{:.2f}"),
         ("peak memory of MLX, GB", lambda run: run["peak_mlx"] / 1e9, "{:.2f}"),
         ("peak memory of the process, GB", lambda run: run["peak_rss"] / 1e9, "{:.2f}"),
     ]
@@ -314,7 +314,7 @@ def table(given: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> l
         "|---" * (1 + len(runs) + len(others)) + "|",
     ]
     for name, value, form in rows:
-        medians = {variant: median(map(value, found)) for variant, found in runs.items()}
+        medians = {variant: median(map(value, results)) for variant, results in runs.items()}
         cells = [form.format(each) for each in medians.values()]
         cells += [f"{medians[variant] / medians[first]:.2f}" for variant in others]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -322,22 +322,22 @@ def table(given: argparse.Namespace, runs: dict[str, list[dict[str, Any]]]) -> l
 
 
 def closing(scored: dict[str, Any], runs: dict[str, list[dict[str, Any]]]) -> list[str]:
-    said = (
+    text = (
         f"The reference pass, once for every job over these pairs: {scored['seconds']:.1f} s for "
         f"{scored['completions']} completions."
     )
     if "cached" in runs:
         share = median(run["reference_seconds"] / sum(run["seconds"]) for run in runs["cached"])
-        said += f" Reading it: {share:.2%} of an epoch. prefd's way: {runs['cached'][0]['way']}."
+        text += f" Reading it: {share:.2%} of an epoch. prefd's way: {runs['cached'][0]['way']}."
     for variant, name in (("live", "live"), ("adapter-off", "adapter off")):
         if {"cached", variant} <= runs.keys():
             pairs = zip(runs["cached"], runs[variant])
             apart = max(abs(a - b) for one, other in pairs for a, b in zip(one["losses"], other["losses"]))
-            said += f" Largest difference of a step's loss between cached and {name}: {apart:.1e}."
+            text += f" Largest difference of a step's loss between cached and {name}: {apart:.1e}."
     if {"cached", "bare"} <= runs.keys():
         ratio = median(sum(a["seconds"]) / sum(b["seconds"]) for a, b in zip(runs["cached"], runs["bare"]))
-        said += f" An epoch is {ratio:.2f} times a bare forward and backward pass over its tokens, each once and none padded."
-    return [said]
+        text += f" An epoch is {ratio:.2f} times a bare forward and backward pass over its tokens, each once and none padded."
+    return [text]
 
 
 if __name__ == "__main__":

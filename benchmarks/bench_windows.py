@@ -68,16 +68,16 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="score a random model of 1 B parameters under a limit too")
     parser.add_argument("--markdown", type=Path, help="write the tables here too")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.child:
-        print(json.dumps(measure(**json.loads(given.child))))
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(measure(**json.loads(options.child))))
         return
-    lines = list(measure_sizes(given.model, given.data, given.pairs, given.sizes))
-    if given.large:
+    lines = list(measure_sizes(options.model, options.data, options.pairs, options.sizes))
+    if options.large:
         lines += ["", *measure_large()]
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def measure_sizes(model: Path, data: Path, pairs: int, sizes: list[int]) -> list[str]:
@@ -148,8 +148,8 @@ def child(**arguments: Any) -> dict[str, Any]:
     ended = try_child(**arguments)
     if ended.returncode:
         raise SystemExit(f"{arguments} ended with {ended.returncode}: {ended.stderr[-2000:]}")
-    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    return found
+    result: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    return result
 
 
 def measure(model: str, data: str, pairs: int, size: int, limit: int = 0) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def measure(model: str, data: str, pairs: int, size: int, limit: int = 0) -> dic
     batches = batch_by_key({hashlib.sha256(side.ids.tobytes()).digest(): side for side in sides}, 2048)
     mx.reset_peak_memory()
     began, began_cpu = time.perf_counter(), time.process_time()
-    scores = {key: value for found in reference.score(batches) for key, value in found.items()}
+    scores = {key: value for part in reference.score(batches) for key, value in part.items()}
     wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     digest = hashlib.sha256(b"".join(scores[key].tobytes() for key in sorted(scores))).hexdigest()
     tokens = sum(len(side.ids) for side in sides)
@@ -193,7 +193,8 @@ def read_sides(source: ModelSource, data: str, pairs: int) -> list[Completion]:
     encoder = Encoder(mlx_lm.utils.load_tokenizer(Path(source.model)), 1024)
     picked = rows[:: max(1, len(rows) // pairs)][:pairs]
     examples = [
-        encoder.encode(Pair(row["prompt"], row["chosen"], row["rejected"]), at) for at, row in enumerate(picked, 1)
+        encoder.encode(Pair(row["prompt"], row["chosen"], row["rejected"]), number)
+        for number, row in enumerate(picked, 1)
     ]
     return list(dict.fromkeys(side for each in examples for side in (each.chosen, each.rejected)))
 

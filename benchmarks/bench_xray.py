@@ -46,15 +46,15 @@ Bools = npt.NDArray[np.bool_]
 
 def main() -> None:
     """Measure, and print the tables."""
-    given = read_arguments()
+    options = read_arguments()
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
-        home = Home(given.home or Path(folder))
-        job = SpecifiedJob(home, make_spec(given))
-        examples, scores, seconds = read_scores(job, given)
+        home = Home(options.home or Path(folder))
+        job = SpecifiedJob(home, make_spec(options))
+        examples, scores, seconds = read_scores(job, options)
     features = PairFeatures.measure(examples, scores)
     ratio = np.abs(features.length_ratio)
     alike = ratio < np.log(ALIKE)
-    lines = [describe(given, job, features, alike, seconds)]
+    lines = [describe(options, job, features, alike, seconds)]
     lines += tabulate("All pairs", examples, scores, np.ones(len(examples), bool))
     lines += tabulate(f"Only pairs whose answers differ in length by less than {ALIKE} times", examples, scores, alike)
     first = sorted(np.unique(features.prompts, return_index=True)[1])
@@ -66,8 +66,8 @@ def main() -> None:
     )
     lines += read_notes()
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def read_arguments() -> argparse.Namespace:
@@ -78,35 +78,35 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--home", type=Path)
     parser.add_argument("--markdown", type=Path)
-    given = parser.parse_args()
-    if not given.pairs.exists():
-        sys.exit(f"{given.pairs} is not there: name a file of pairs (--pairs)")
-    return given
+    options = parser.parse_args()
+    if not options.pairs.exists():
+        sys.exit(f"{options.pairs} is not there: name a file of pairs (--pairs)")
+    return options
 
 
-def make_spec(given: argparse.Namespace) -> JobSpec:
+def make_spec(options: argparse.Namespace) -> JobSpec:
     """Make the spec whose pairs are examined."""
-    data = {"path": str(given.pairs), "max_length": given.max_length, "validation": 0.0}
+    data = {"path": str(options.pairs), "max_length": options.max_length, "validation": 0.0}
     return JobSpec.model_validate(
-        {"name": "xray", "model": str(given.model), "data": data, "loss": {"name": "sigmoid"}}
+        {"name": "xray", "model": str(options.model), "data": data, "loss": {"name": "sigmoid"}}
     )
 
 
 def read_scores(
-    job: SpecifiedJob, given: argparse.Namespace
+    job: SpecifiedJob, options: argparse.Namespace
 ) -> tuple[list[Example], list[tuple[Scores, Scores]], float]:
     """Read the pairs that the reference has scored both answers of, and time the whole examination of them."""
-    if given.home is None:
+    if options.home is None:
         score(job)
     began = time.perf_counter()
     examine(job.home, XRayInput(spec=job.spec))
     seconds = time.perf_counter() - began
     store = job.cache.reference(job.fingerprint)
-    found = [
+    scores = [
         (example, (store.find([job.key(example.chosen)])[0], store.find([job.key(example.rejected)])[0]))
         for example in job.data.train
     ]
-    whole = [(example, pair) for example, pair in found if pair[0] is not None and pair[1] is not None]
+    whole = [(example, pair) for example, pair in scores if pair[0] is not None and pair[1] is not None]
     return [example for example, _ in whole], [pair for _, pair in whole], seconds
 
 
@@ -125,13 +125,15 @@ def score(job: SpecifiedJob) -> None:
     plan_and_precompute(RunningJob.load(job.home, 1), threading.Event())
 
 
-def describe(given: argparse.Namespace, job: SpecifiedJob, features: PairFeatures, alike: Bools, seconds: float) -> str:
+def describe(
+    options: argparse.Namespace, job: SpecifiedJob, features: PairFeatures, alike: Bools, seconds: float
+) -> str:
     """Say what was measured."""
     total, longer = len(job.data.train), (features.length_ratio > 0).mean()
     reference = (features.margin > 0).mean()
     mean = (features.mean_margin > 0).mean()
     return (
-        f"{given.model.name}, {len(features.examples)} of the {total} pairs of {given.pairs.name} cut at {given.max_length} tokens "
+        f"{options.model.name}, {len(features.examples)} of the {total} pairs of {options.pairs.name} cut at {options.max_length} tokens "
         f"(those with both answers scored). The longer answer wins {longer:.1%}; the reference finds the chosen answer likelier "
         f"in {reference:.1%} by sum and {mean:.1%} per token; {int(alike.sum())} pairs have answers of like length. "
         f"`prefd xray` on all {total} pairs, reading and tokenizing them too, after the reference pass: {seconds:.1f} s.\n"
@@ -144,12 +146,14 @@ def tabulate(
     """Tabulate, for each share of turned labels, the precision of each ranking among the turned pairs of `part`."""
     rows: dict[str, list[str]] = {}
     for share in SHARES:
-        found: dict[str, list[tuple[float, float]]] = {}
+        columns: dict[str, list[tuple[float, float]]] = {}
         for draw in range(DRAWS):
             turned = draw_turned(part, share, draw)
             for name, doubt in rank(*turn(examples, scores, turned)).items():
-                found.setdefault(name, []).append((count_first(doubt, turned, part), measure_auc(doubt, turned, part)))
-        for name, values in found.items():
+                columns.setdefault(name, []).append(
+                    (count_first(doubt, turned, part), measure_auc(doubt, turned, part))
+                )
+        for name, values in columns.items():
             precision, auc = np.mean(values, axis=0)
             rows.setdefault(name, []).append(f"{precision:.2f} ({auc:.2f})")
     head = " | ".join(f"{share:.0%} turned" for share in SHARES)

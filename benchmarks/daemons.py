@@ -24,7 +24,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 PREFD = (sys.executable, "-P", "-m", "prefd.daemon.cli")
 SETTLE_MS = 1000 * Config().watch.settle_seconds
 Row = tuple[str, str, str, bool]
-"""What, found, goal, whether it is met."""
+"""What, value, goal, whether it is met."""
 
 
 @contextmanager
@@ -48,9 +48,9 @@ def _answers(home: Home) -> bool:
 
 def list_rows(rows: list[Row]) -> list[str]:
     """The table of `rows`, in lines of markdown."""
-    lines = ["| | found | goal | |", "|---|---|---|---|"]
+    lines = ["| | value | goal | |", "|---|---|---|---|"]
     return lines + [
-        f"| {what} | {found} | {goal} | {goal and ('met' if met else 'missed')} |" for what, found, goal, met in rows
+        f"| {what} | {value} | {goal} | {goal and ('met' if met else 'missed')} |" for what, value, goal, met in rows
     ]
 
 

@@ -46,28 +46,28 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--folder", type=Path, help="where the caches are made (default: the temporary folder)")
     parser.add_argument("--markdown", type=Path, help="write the table here too")
-    given = parser.parse_args()
+    options = parser.parse_args()
     faults = [
-        ("a writer killed with SIGKILL at random moments", "kills", given.kills),
-        ("4 writers at once, an eighth of it the same keys", "writers", given.flushes),
-        ("every byte of every file of a segment flipped, files cut, zeroed, deleted, grown", "damage", given.step),
-        ("disk full (RLIMIT_FSIZE) at every offset class of every write", "full", given.offsets),
+        ("a writer killed with SIGKILL at random moments", "kills", options.kills),
+        ("4 writers at once, an eighth of it the same keys", "writers", options.flushes),
+        ("every byte of every file of a segment flipped, files cut, zeroed, deleted, grown", "damage", options.step),
+        ("disk full (RLIMIT_FSIZE) at every offset class of every write", "full", options.offsets),
     ]
-    lines = [f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, seed {given.seed}.", ""]
+    lines = [f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, seed {options.seed}.", ""]
     lines += ["| fault | seen | must be 0 | seconds |", "|---|---|---|---|"]
     failed = False
-    with tempfile.TemporaryDirectory(prefix="prefd-faults-", dir=given.folder) as folder:
+    with tempfile.TemporaryDirectory(prefix="prefd-faults-", dir=options.folder) as folder:
         for title, fault, count in faults:
             print(title, file=sys.stderr)
             began = time.monotonic()
-            counts = run(fault, Path(folder) / fault, count, given.seed)
+            counts = run(fault, Path(folder) / fault, count, options.seed)
             lines.append(f"| {title} | {shown(counts, zero=False)} | {shown(counts, zero=True)} | "
                          f"{time.monotonic() - began:.0f} |")  # fmt: skip
             failed |= any(counts[name] for name in counts.keys() & MUST_BE_ZERO)
         lines.append(small_filesystem(Path(folder)))
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
     sys.exit(failed)
 
 

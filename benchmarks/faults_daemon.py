@@ -59,34 +59,36 @@ def main() -> None:
     parser.add_argument("--kept", type=Path, help="rounds done are kept here, and another call goes on after them")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no round after so many")
     parser.add_argument("--markdown", type=Path, help="write the tables here too")
-    given = parser.parse_args()
+    options = parser.parse_args()
     done = (
-        [json.loads(line) for line in given.kept.read_text().splitlines()] if given.kept and given.kept.exists() else []
+        [json.loads(line) for line in options.kept.read_text().splitlines()]
+        if options.kept and options.kept.exists()
+        else []
     )
-    seed = done[0]["seed"] if done else given.seed
-    left = [each for each in rounds(given, seed) if list(each) not in [found["round"] for found in done]]
-    done += attack(left, seed, time.monotonic() + given.seconds, given.kept, given.side_by_side)
+    seed = done[0]["seed"] if done else options.seed
+    left = [each for each in rounds(options, seed) if list(each) not in [result["round"] for result in done]]
+    done += attack(left, seed, time.monotonic() + options.seconds, options.kept, options.side_by_side)
     lines = tables(done, seed)
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    missing = len(rounds(given, seed)) - len(done)
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    missing = len(rounds(options, seed)) - len(done)
     if missing > 0:
         print(f"{missing} rounds are left: run it again with the same --kept", file=sys.stderr)
-    sys.exit(any(wrong(found["counts"]) for found in done) or missing > 0)
+    sys.exit(any(wrong(result["counts"]) for result in done) or missing > 0)
 
 
-def rounds(given: argparse.Namespace, seed: int) -> list[Round]:
+def rounds(options: argparse.Namespace, seed: int) -> list[Round]:
     kills: list[Round] = [
-        ("kills", min(KILLS_IN_A_ROUND, given.kills - at), seed + at // KILLS_IN_A_ROUND)
-        for at in range(0, given.kills, KILLS_IN_A_ROUND)
+        ("kills", min(KILLS_IN_A_ROUND, options.kills - first), seed + first // KILLS_IN_A_ROUND)
+        for first in range(0, options.kills, KILLS_IN_A_ROUND)
     ]
-    others: list[Round] = [(fault, getattr(given, fault), seed) for fault in ("burst", "steps", "rivals", *TROUBLES)]
+    others: list[Round] = [(fault, getattr(options, fault), seed) for fault in ("burst", "steps", "rivals", *TROUBLES)]
     return [*kills, *(each for each in others if each[1])]
 
 
 def attack(
-    left: Iterable[Round], seed: int, deadline: float, kept: Path | None, side_by_side: int
+    left: Iterable[Round], seed: int, deadline: float, evidence: Path | None, side_by_side: int
 ) -> list[dict[str, Any]]:
     """What the rounds came to, as far as there was time."""
     occasion = {"commit": name_commit(), "day": f"{datetime.now(UTC):%Y-%m-%d}", "side_by_side": side_by_side}
@@ -97,11 +99,11 @@ def attack(
         fault, count, its_seed = each
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="prefd-faults-", ignore_cleanup_errors=True) as folder:
-            found = run(fault, Path(folder) / "run", count, its_seed)
-        result = {"round": each, "seed": seed, "seconds": time.monotonic() - began, **occasion, **found}
-        print(f"{fault}, {count}, seed {its_seed}: {wrong(found['counts']) or 'nothing wrong'}", file=sys.stderr)
-        if kept is not None:
-            with kept.open("a", encoding="utf-8") as file:
+            findings = run(fault, Path(folder) / "run", count, its_seed)
+        result = {"round": each, "seed": seed, "seconds": time.monotonic() - began, **occasion, **findings}
+        print(f"{fault}, {count}, seed {its_seed}: {wrong(findings['counts']) or 'nothing wrong'}", file=sys.stderr)
+        if evidence is not None:
+            with evidence.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(result) + "\n")
         return result
 
@@ -119,10 +121,10 @@ def tables(done: list[dict[str, Any]], seed: int) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for fault, title in TITLES.items():
-        if found := [each for each in done if each["round"][0] == fault]:
-            counts = total(each["counts"] for each in found)
-            seconds = sum(each["seconds"] for each in found)
-            occasions = ", ".join(sorted({f"{each['day']} at {each['commit']}" for each in found}))
+        if results := [each for each in done if each["round"][0] == fault]:
+            counts = total(each["counts"] for each in results)
+            seconds = sum(each["seconds"] for each in results)
+            occasions = ", ".join(sorted({f"{each['day']} at {each['commit']}" for each in results}))
             lines.append(f"| {title} | {shown(counts, False)} | {shown(counts, True)} | {seconds:.0f} | {occasions} |")
     for fault, title in TITLES.items():
         if hit := total(each["seen"] for each in done if each["round"][0] == fault):

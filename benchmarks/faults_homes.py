@@ -42,37 +42,37 @@ def main() -> None:
     parser.add_argument("--side-by-side", type=int, default=2)
     parser.add_argument("--markdown", type=Path, help="write the tables here too")
     parser.add_argument("--chunk", nargs=3, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.chunk:
-        run_chunk(given.chunk[0], int(given.chunk[1]), int(given.chunk[2]))
+    options = parser.parse_args()
+    if options.chunk:
+        run_chunk(options.chunk[0], int(options.chunk[1]), int(options.chunk[2]))
         return
-    with ThreadPoolExecutor(given.side_by_side) as pool:
-        found = [each for chunk in pool.map(run_apart, list_chunks(given)) for each in chunk]
-    lines = make_tables(found, given)
+    with ThreadPoolExecutor(options.side_by_side) as pool:
+        results = [each for chunk in pool.map(run_apart, list_chunks(options)) for each in chunk]
+    lines = make_tables(results, options)
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    sys.exit(any(each["wrong"] for each in found) or len(found) < given.sequences + given.real)
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sys.exit(any(each["wrong"] for each in results) or len(results) < options.sequences + options.real)
 
 
-def list_chunks(given: argparse.Namespace) -> Iterator[Chunk]:
+def list_chunks(options: argparse.Namespace) -> Iterator[Chunk]:
     """Share the sequences out: a process of its own for each few."""
-    for kind, count, size in (("stand-in", given.sequences, IN_A_PROCESS), ("real", given.real, 1)):
-        for first in range(given.seed, given.seed + count, size):
-            yield kind, first, min(first + size, given.seed + count)
+    for kind, count, size in (("stand-in", options.sequences, IN_A_PROCESS), ("real", options.real, 1)):
+        for first in range(options.seed, options.seed + count, size):
+            yield kind, first, min(first + size, options.seed + count)
 
 
 def run_apart(chunk: Chunk) -> list[dict[str, Any]]:
     """Run a chunk in a process that has no threads, for its daemons are forks of it; what each sequence came to."""
     command = [sys.executable, __file__, "--chunk", *map(str, chunk)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    for each in found:
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for each in results:
         print(f"{each['kind']}, seed {each['seed']}: {each['wrong'] or 'nothing wrong'}", file=sys.stderr)
         for line in each["story"]:
             print(f"    {line}", file=sys.stderr)
         sys.stderr.flush()
-    return found
+    return results
 
 
 def run_chunk(kind: str, first: int, last: int) -> None:
@@ -84,37 +84,37 @@ def run_chunk(kind: str, first: int, last: int) -> None:
     for seed in range(first, last):
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="prefd-homes-", ignore_cleanup_errors=True) as folder:
-            found = run(Path(folder) / "run", seed, RealSequence if kind == "real" else Sequence)
+            findings = run(Path(folder) / "run", seed, RealSequence if kind == "real" else Sequence)
         result = {
             "kind": kind,
             "seed": seed,
             "seconds": time.monotonic() - began,
-            **found,
-            "wrong": wrong(found["counts"]),
+            **findings,
+            "wrong": wrong(findings["counts"]),
         }
         print(json.dumps(result), flush=True)
 
 
-def make_tables(found: list[dict[str, Any]], given: argparse.Namespace) -> list[str]:
+def make_tables(results: list[dict[str, Any]], options: argparse.Namespace) -> list[str]:
     """Put the counts into Markdown."""
     from faults.home_judge import MUST_BE_ZERO
     from support.commit import name_commit
 
-    where = f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {given.side_by_side} sequences side by side"
+    where = f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {options.side_by_side} sequences side by side"
     lines = [
-        f"{where}, seeds from {given.seed}, on {datetime.now(UTC):%Y-%m-%d} at {name_commit()}.",
+        f"{where}, seeds from {options.seed}, on {datetime.now(UTC):%Y-%m-%d} at {name_commit()}.",
         "In the end every daemon was let come to its end, and then what was held.",
     ]
     lines += ["", "| sequences | jobs | must be 0 | seconds, all added up |", "|---|---|---|---|"]
     for kind, title in TITLES.items():
-        if there := [each for each in found if each["kind"] == kind]:
+        if there := [each for each in results if each["kind"] == kind]:
             counts, seen = add_up(each["counts"] for each in there), add_up(each["seen"] for each in there)
             zero = ", ".join(f"{name} {counts[name]}" for name in MUST_BE_ZERO)
             jobs = f"{seen['specs']} submitted, {counts['jobs done']} times done in a home, {seen['asked again']} let go on by a person"
             seconds = sum(each["seconds"] for each in there)
             lines.append(f"| {len(there)}: {title} | {jobs} | {zero} | {seconds:.0f} |")
     lines += ["", "What was done in them:", "", "| operation | times |", "|---|---|"]
-    seen = add_up(each["seen"] for each in found)
+    seen = add_up(each["seen"] for each in results)
     return [
         *lines,
         *(f"| {name} | {count} |" for name, count in sorted(seen.items()) if name not in ("specs", "asked again")),

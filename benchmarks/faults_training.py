@@ -40,8 +40,10 @@ def main() -> None:
         parser.add_argument(f"--{fault}", type=int, default=20, help=f"{title}: so many times for each settings")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--markdown", type=Path, help="write the table here too")
-    given = parser.parse_args()
-    lines = [f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, seed {given.seed}. Every run then"]
+    options = parser.parse_args()
+    lines = [
+        f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, seed {options.seed}. Every run then"
+    ]
     lines += ["went on to its end, and its adapter's SHA-256 and its losses were compared with an unbroken twin's.", ""]
     lines += ["| fault | training | seen | must be 0 | seconds |", "|---|---|---|---|---|"]
     failed = False
@@ -50,15 +52,15 @@ def main() -> None:
             for settings in SETTINGS:
                 print(f"{title}: {settings}", file=sys.stderr)
                 began = time.monotonic()
-                counts = run(fault, Path(folder) / "run", settings, getattr(given, fault), given.seed)
+                counts = run(fault, Path(folder) / "run", settings, getattr(options, fault), options.seed)
                 seconds = time.monotonic() - began
                 failed |= any(counts[name] for name in counts.keys() & MUST_BE_ZERO)
                 lines.append(
                     f"| {title} | {settings} | {shown(counts, False)} | {shown(counts, True)} | {seconds:.0f} |"
                 )
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
     sys.exit(failed)
 
 

@@ -46,10 +46,10 @@ Cell = dict[str, Any]
 
 
 def measure_cells(
-    model: str, bits: int | None, workloads: Sequence[str], ways: Sequence[str], given: Any
+    model: str, bits: int | None, workloads: Sequence[str], ways: Sequence[str], options: Any
 ) -> list[Cell]:
     """Measure each way over each kind of pairs; what fails says so in its cell, and what there is no time for is left out."""
-    deadline = time.monotonic() + given.seconds
+    deadline = time.monotonic() + options.seconds
     cells: list[Cell] = []
     for workload in workloads:
         for way in ways:
@@ -57,7 +57,7 @@ def measure_cells(
                 cells.append({"workload": workload, "way": way, "fault": "no time was left"})
                 continue
             try:
-                measured = measure(job_of(model, bits, given), workload, way, given)
+                measured = measure(job_of(model, bits, options), workload, way, options)
             except Exception as error:  # noqa: BLE001  # the others are to be measured all the same
                 measured = {"fault": f"{type(error).__name__}: {str(error).strip()[:200]}"}
             cells.append({"workload": workload, "way": way} | measured)
@@ -66,8 +66,8 @@ def measure_cells(
     return cells
 
 
-def job_of(model: str, bits: int | None, given: Any) -> SpecifiedJob:
-    training: dict[str, Any] = {"batch_size": given.batch_size, "learning_rate": 1e-5}
+def job_of(model: str, bits: int | None, options: Any) -> SpecifiedJob:
+    training: dict[str, Any] = {"batch_size": options.batch_size, "learning_rate": 1e-5}
     if bits is not None:
         training["quantize"] = {"bits": bits}
     data = {"path": "none.jsonl", "max_length": 2048}
@@ -75,12 +75,12 @@ def job_of(model: str, bits: int | None, given: Any) -> SpecifiedJob:
     return SpecifiedJob(Home(Path(tempfile.gettempdir()) / "prefd-bench-gpu"), spec)
 
 
-def measure(job: SpecifiedJob, workload: str, way: str, given: Any) -> Cell:
-    pairs = make_pairs(workload, given.batch_size * (given.steps + 1), given.shrink)
+def measure(job: SpecifiedJob, workload: str, way: str, options: Any) -> Cell:
+    pairs = make_pairs(workload, options.batch_size * (options.steps + 1), options.shrink)
     if way == "peer":
-        return measure_peer(job, pairs, given)
+        return measure_peer(job, pairs, options)
     trainer = make_trainer(job, way)
-    batches = [pairs[begin : begin + given.batch_size] for begin in range(0, len(pairs), given.batch_size)]
+    batches = [pairs[begin : begin + options.batch_size] for begin in range(0, len(pairs), options.batch_size)]
     trainer.step(1, batches[0])  # kernels are made, and functions compiled
     mx.reset_peak_memory()
     seconds = []
@@ -133,14 +133,14 @@ def make_adapter_off(scorer: Any, model: Any) -> ReferenceScores:
 
     def scores(completions: Sequence[Completion]) -> Logprobs:
         with adapters.hold():
-            found = scorer.logprobs(completions)
-        mx.eval(found)
-        return Logprobs(found.tokens, found.mask)
+            logprobs = scorer.logprobs(completions)
+        mx.eval(logprobs)
+        return Logprobs(logprobs.tokens, logprobs.mask)
 
     return scores
 
 
-def measure_peer(job: SpecifiedJob, pairs: list[Example], given: Any) -> Cell:
+def measure_peer(job: SpecifiedJob, pairs: list[Example], options: Any) -> Cell:
     if not (PEERS / "mlx_lm_lora").is_dir():
         return {"fault": "it is not in .peers: `make bench-gpu` puts it there"}
     sys.path.insert(0, str(PEERS))
@@ -149,7 +149,7 @@ def measure_peer(job: SpecifiedJob, pairs: list[Example], given: Any) -> Cell:
     with counted() as counts:
         measured = train(job, pairs)
     steps = len(measured["seconds"])
-    batches = [pairs[begin : begin + given.batch_size] for begin in range(0, len(pairs), given.batch_size)][:steps]
+    batches = [pairs[begin : begin + options.batch_size] for begin in range(0, len(pairs), options.batch_size)][:steps]
     counts["evaluations"] = round(counts["evaluations"] / max(1, steps))
     counts.pop("operations")  # it counts the models' loading too
     return summarize(measured["seconds"][1:], batches[1:], mx.get_peak_memory()) | counts

@@ -55,18 +55,18 @@ COLUMNS = ("tiny, cached − live", "tiny, cached − float64", "SmolLM2, cached
 
 
 def main() -> None:
-    given = arguments()
-    if given.child:
-        print(json.dumps(measure(given.steps, given.real)))
+    options = arguments()
+    if options.child:
+        print(json.dumps(measure(options.steps, options.real)))
         return
-    lines = [f"Largest difference of a step's loss over {given.steps} steps", ""]
-    for core in given.cores:
+    lines = [f"Largest difference of a step's loss over {options.steps} steps", ""]
+    for core in options.cores:
         for threads in (1, 2):
             print(f"{core or 'this machine'}, {threads} threads", file=sys.stderr)
-            lines += [*table(core, threads, child(core, threads, given.steps)), ""]
+            lines += [*table(core, threads, child(core, threads, options.steps)), ""]
     print("\n".join(lines))
-    if given.markdown:
-        given.markdown.write_text("\n".join(lines), encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text("\n".join(lines), encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:

@@ -60,6 +60,8 @@ class WorkerExit(IntEnum):
     """The worker was told to stop, and has saved its state."""
     LOST_RANK = 76
     """Another process of the job has ended, or says nothing any more."""
+    NO_FILE = 77
+    """The contents of a file that the job reads are in a cloud, and have not come."""
 
 
 class PrefdError(Exception):

@@ -86,9 +86,9 @@ def count_logits(x: LossInput, chosen: bool) -> tuple[mx.array, mx.array]:
 def _sum_measured(parts: Sequence[tuple[Logprobs, str, mx.array | None]]) -> tuple[mx.array, mx.array]:
     sums, counts = [], []
     for side, name, rows in parts:
-        kept = side.mask if rows is None else side.mask * rows[:, None]
-        sums.append((getattr(side.distribution, name) * kept).sum())
-        counts.append(kept.sum())
+        mask = side.mask if rows is None else side.mask * rows[:, None]
+        sums.append((getattr(side.distribution, name) * mask).sum())
+        counts.append(mask.sum())
     return reduce(operator.add, sums), reduce(operator.add, counts)
 
 

@@ -52,12 +52,12 @@ class RegisteredReporter:
         if not self.library:
             return None
         try:
-            found = importlib.util.find_spec(self.library) is not None
+            is_installed = importlib.util.find_spec(self.library) is not None
         except (ImportError, ValueError):
-            found = False
+            is_installed = False
         return (
             None
-            if found
+            if is_installed
             else f"it needs the library {self.library}, which is not installed: pip install '{self.install}'"
         )
 

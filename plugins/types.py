@@ -200,9 +200,9 @@ class MeasuredLogprobs(Logprobs):
         """Makes them; without a `distribution`, plain ones."""
         if distribution is None:
             return Logprobs(tokens, mask)
-        made = cls(tokens, mask)
-        made._distribution = distribution
-        return made
+        logprobs = cls(tokens, mask)
+        logprobs._distribution = distribution
+        return logprobs
 
     @property
     def distribution(self) -> TokenDistribution | None:

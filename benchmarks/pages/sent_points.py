@@ -49,13 +49,13 @@ def to_number(value: Any) -> float:
 
 def describe_spikes(points: Points, steps: int) -> str:
     """Say which of the planted spikes are among the points, and how many of the steps those are."""
-    found = [value for step, value in SPIKES.items() if math.isclose(points.get(place_of(step, steps), 0.0), value)]
+    values = [value for step, value in SPIKES.items() if math.isclose(points.get(place_of(step, steps), 0.0), value)]
     largest = max((value for value in points.values() if math.isfinite(value)), default=math.nan)
-    which = f"{len(found)} of 2 sent" + (", drawn as any point" if found else "")
+    which = f"{len(values)} of 2 sent" + (", drawn as any point" if values else "")
     return f"{which}: {len(points):,} of {steps:,} points, the largest {largest:.2f}"
 
 
 def describe_not_finite(points: Points, steps: int) -> str:
     """Say which of the steps that are not finite are among the points."""
-    found = [step for step in NOT_FINITE if math.isnan(points.get(place_of(step, steps), 0.0))]
-    return f"{len(found)} of 3 sent" + (", drawn as nothing" if found else "")
+    present = [step for step in NOT_FINITE if math.isnan(points.get(place_of(step, steps), 0.0))]
+    return f"{len(present)} of 3 sent" + (", drawn as nothing" if present else "")

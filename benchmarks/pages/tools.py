@@ -63,11 +63,15 @@ def list_tools(peers: Path | None) -> Iterator[Tool]:
     python = str(peers / "bin" / "python")
     if (peers / "bin" / "trackio").exists():
         selector = "svg.marks, canvas.marks, .vega-embed canvas"
-        yield Tool("trackio", lambda *given: prepare_trackio(python, *given), selector, describe_trackio)
+        yield Tool("trackio", lambda *arguments: prepare_trackio(python, *arguments), selector, describe_trackio)
     if (peers / "bin" / "tensorboard").exists():
         selector = "scalar-card canvas, scalar-card svg.series-view"
         yield Tool(
-            "tensorboard", lambda *given: prepare_tensorboard(python, *given), selector, describe_tensorboard, 10.0
+            "tensorboard",
+            lambda *arguments: prepare_tensorboard(python, *arguments),
+            selector,
+            describe_tensorboard,
+            10.0,
         )
 
 

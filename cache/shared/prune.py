@@ -77,10 +77,10 @@ class _Pruning:
                     segment, "an upload that was never finished", BucketSegment.delete
                 )  # a mirror that has it may finish it yet
 
-    def remove_unit(self, unit: list[BucketSegment], reason: str, needed: Callable[[], Collection[str]]) -> None:
+    def remove_unit(self, unit: list[BucketSegment], reason: str, find_needed: Callable[[], Collection[str]]) -> None:
         """Removes a segment with those that it has replaced, unless its reference is needed."""
         reference = unit[-1].remote.reference
-        if reference in needed():  # asked right before it goes
+        if reference in find_needed():  # asked right before it goes
             self.report.protect(reference)
             return
         for segment in unit:

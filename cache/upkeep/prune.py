@@ -87,7 +87,7 @@ def _prune_to_size(cache: ReferenceCache, removals: Removals, max_size: int) -> 
 
 def _prune_reference(cache: ReferenceCache, removals: Removals, name: str) -> None:
     folder = cache.path / "refs" / name
-    if name in removals.needed:
+    if name in removals.needed_names:
         removals.report.protect(name)
         return
     if cache.mirror:

@@ -87,10 +87,10 @@ class Unit:
 class Removals:
     """Removes files, sets segments aside, and counts how large the store is without them."""
 
-    def __init__(self, cache: ReferenceCache, report: PruneReport, needed: Collection[str]) -> None:
+    def __init__(self, cache: ReferenceCache, report: PruneReport, needed_names: Collection[str]) -> None:
         self.cache = cache
         self.report = report
-        self.needed = needed
+        self.needed_names = needed_names
         self.size = size_of(cache.path)
         self.removed_paths: set[Path] = set()
         self.asides: list[tuple[Removed, Aside]] = []
@@ -130,7 +130,7 @@ class Removals:
     def remove_unit(self, unit: Unit, reason: str = "unused") -> None:
         """Sets a segment aside with those that it has replaced, unless its reference is needed."""
         name = unit.reference.name
-        if name in self.needed:
+        if name in self.needed_names:
             self.report.protect(name)
             return
         if not self.report.dry_run and unit.reference.mirror:
@@ -139,10 +139,10 @@ class Removals:
         for path in unit.paths:
             self.set_aside(path, name, reason, unit.unused_s)
 
-    def settle(self, needed: Collection[str]) -> None:
+    def settle(self, needed_names: Collection[str]) -> None:
         """Puts back what is needed by now, and deletes the rest of what was set aside."""
         for removal, aside in reversed(self.asides):
-            if removal.reference in needed and aside.put_back():
+            if removal.reference in needed_names and aside.put_back():
                 self.report.removed.remove(removal)
                 self.size += removal.bytes
                 self.report.protect(str(removal.reference))

@@ -39,8 +39,8 @@ def main() -> None:
     if not blas.is_wanted():
         print("no BLAS needed: MLX does not compute on the CPU backend of Linux here")
         return
-    if found := usable():
-        print(f"fast BLAS: {found}")
+    if library := usable():
+        print(f"fast BLAS: {library}")
         return
     for get in (from_apt, from_pip):
         try:
@@ -48,8 +48,8 @@ def main() -> None:
         except Unavailable as reason:
             print(f"no BLAS {get.__name__.replace('_', ' ')}: {reason}", file=sys.stderr)
             continue
-        if found := usable():
-            print(f"fast BLAS: {found}")
+        if library := usable():
+            print(f"fast BLAS: {library}")
             return
         print(f"the BLAS {get.__name__.replace('_', ' ')} cannot be loaded", file=sys.stderr)
     print(f"warning: no fast BLAS: MLX will run about 40 times slower. Install one: {blas.INSTALL}", file=sys.stderr)
@@ -67,8 +67,8 @@ def from_apt() -> None:
             raise Unavailable(f"there is no {tool}")
     with tempfile.TemporaryDirectory(prefix="prefd-blas-") as scratch:
         work = Path(scratch)
-        found = work / "found"
-        found.mkdir()
+        folder = work / "found"
+        folder.mkdir()
         print("fetching OpenBLAS with apt-get", flush=True)
         apt(work, "update", check=False)  # one broken source, or another tool's hook, is no reason to stop
         for package, name in LIBRARIES.items():
@@ -83,14 +83,14 @@ def from_apt() -> None:
             copies = sorted((work / package).rglob(name))
             if not copies:
                 raise Unavailable(f"{archive.name} holds no {name}")
-            shutil.copyfile(copies[0], found / name)  # follows the link from the short name to the file
-        place(found)
+            shutil.copyfile(copies[0], folder / name)  # follows the link from the short name to the file
+        place(folder)
 
 
-def place(found: Path) -> None:
-    """Put the folder `found` at FOLDER: whole or not at all."""
+def place(library: Path) -> None:
+    """Put the folder `library` at FOLDER: whole or not at all."""
     beside = FOLDER.with_name(f".{FOLDER.name}.{os.getpid()}")
-    shutil.copytree(found, beside)
+    shutil.copytree(library, beside)
     shutil.rmtree(FOLDER, ignore_errors=True)
     beside.rename(FOLDER)
 

@@ -26,12 +26,12 @@ DOCUMENT = CLIENT / "openapi.json"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="check the types of the page's sources")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
         node = page_build.find_node()
         node.install(development=True)
         write_types(node)
-        if given.check:
+        if options.check:
             node.run(*node.npm, "run", "--silent", "check")
         if not page_build.is_current():
             page_build.bundle(node)

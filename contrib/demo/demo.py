@@ -65,18 +65,18 @@ class DemoFailed(Exception):
 
 
 def main() -> int:
-    given = arguments()
+    options = arguments()
     started = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemon is stopped then too
     try:
-        if not (given.model / "config.json").exists():
-            raise DemoFailed(f"there is no model at {given.model}: run `make model`")
-        home = (given.home or Path(tempfile.mkdtemp(prefix="prefd-demo-"))).resolve()
+        if not (options.model / "config.json").exists():
+            raise DemoFailed(f"there is no model at {options.model}: run `make model`")
+        home = (options.home or Path(tempfile.mkdtemp(prefix="prefd-demo-"))).resolve()
         console.print(f"home: {home}")
-        jobs = run_jobs(Prefd(home), given)
+        jobs = run_jobs(Prefd(home), options)
         console.print()
         console.print(comparison(jobs))
-        show_answers(given, jobs)
+        show_answers(options, jobs)
         console.print(f"\nEverything is kept in {home}: try `prefd --home {home} jobs`.")
         console.print(f"The demo took {time.monotonic() - started:.0f} s.")
     except DemoFailed as failure:
@@ -129,11 +129,11 @@ class Prefd:
             self.run("stop")
 
 
-def run_jobs(prefd: Prefd, given: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def run_jobs(prefd: Prefd, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Each loss's job, done, as `prefd show` describes it."""
     jobs = {}
     with prefd.daemon():
-        numbers = {loss: drop(prefd, loss, given) for loss in LOSSES}
+        numbers = {loss: drop(prefd, loss, options) for loss in LOSSES}
         for loss, number in numbers.items():
             code = prefd.run("watch", number)
             jobs[loss] = prefd.read("show", number)
@@ -143,11 +143,11 @@ def run_jobs(prefd: Prefd, given: argparse.Namespace) -> dict[str, dict[str, Any
     return jobs
 
 
-def drop(prefd: Prefd, loss: str, given: argparse.Namespace) -> str:
+def drop(prefd: Prefd, loss: str, options: argparse.Namespace) -> str:
     """Write a spec, move it into the watched folder, and return the number of the job that it becomes."""
     name = f"{loss}-{time.strftime('%Y%m%d-%H%M%S')}"
-    model, pairs = (json.dumps(str(path.resolve())) for path in (given.model, given.pairs))
-    text = SPEC.format(name=name, model=model, pairs=pairs, loss=LOSSES[loss], iters=given.iters)
+    model, pairs = (json.dumps(str(path.resolve())) for path in (options.model, options.pairs))
+    text = SPEC.format(name=name, model=model, pairs=pairs, loss=LOSSES[loss], iters=options.iters)
     written = prefd.home / f"{name}.yaml"
     written.write_text(text, encoding="utf-8")
     dropped = prefd.home / "jobs" / written.name
@@ -194,23 +194,23 @@ def comparison(jobs: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def show_answers(given: argparse.Namespace, jobs: dict[str, dict[str, Any]]) -> None:
+def show_answers(options: argparse.Namespace, jobs: dict[str, dict[str, Any]]) -> None:
     """One prompt answered by the model as it was and with each adapter."""
     for loss, shown in jobs.items():
         console.print(f"adapter of {loss}: {shown['adapter']}")
-    console.print(f"\n{given.prompt}", style="bold")
-    console.print(f"  before:        {answer(given)}")
+    console.print(f"\n{options.prompt}", style="bold")
+    console.print(f"  before:        {answer(options)}")
     for loss, shown in jobs.items():
-        console.print(f"  after {loss + ':':<8} {answer(given, shown['adapter'])}")
+        console.print(f"  after {loss + ':':<8} {answer(options, shown['adapter'])}")
     adapter = next(iter(jobs.values()))["adapter"]
     console.print(
-        f"\nAsk it yourself: python -m mlx_lm generate --model {given.model} --adapter-path {adapter} --prompt …"
+        f"\nAsk it yourself: python -m mlx_lm generate --model {options.model} --adapter-path {adapter} --prompt …"
     )
 
 
-def answer(given: argparse.Namespace, adapter: str | None = None) -> str:
+def answer(options: argparse.Namespace, adapter: str | None = None) -> str:
     """What `mlx_lm.generate` says to the prompt, on one line."""
-    words = ["--model", str(given.model), "--prompt", given.prompt, "--max-tokens", "60", "--verbose", "False"]
+    words = ["--model", str(options.model), "--prompt", options.prompt, "--max-tokens", "60", "--verbose", "False"]
     words += [] if adapter is None else ["--adapter-path", adapter]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}  # the model is a folder: nothing is to be asked of a hub
     done = subprocess.run(

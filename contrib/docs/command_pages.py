@@ -39,9 +39,9 @@ def _summaries(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _command(name: str) -> click.Command:
-    found = cli.get_command(click.Context(cli), name)
-    assert found is not None
-    return found
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
 
 
 def _tree(path: list[str], command: click.Command) -> Iterator[tuple[str, click.Command]]:

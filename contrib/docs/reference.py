@@ -40,10 +40,10 @@ from prefd.plugins.metrics import METRICS
 
 def own_plugins() -> Plugins:
     """prefd's losses and row formats, without those of other distributions."""
-    found = load_plugins()
-    ours = {plugin.name for plugin in found.plugins if plugin.name.startswith(f"{OWN}:")}
-    losses = {name: loss for name, loss in found.losses.items() if loss.plugin in ours}
-    return Plugins(losses, plugins=[plugin for plugin in found.plugins if plugin.name in ours])
+    plugins = load_plugins()
+    ours = {plugin.name for plugin in plugins.plugins if plugin.name.startswith(f"{OWN}:")}
+    losses = {name: loss for name, loss in plugins.losses.items() if loss.plugin in ours}
+    return Plugins(losses, plugins=[plugin for plugin in plugins.plugins if plugin.name in ours])
 
 
 # --- config.toml

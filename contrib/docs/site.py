@@ -58,8 +58,8 @@ def _target(source: Path) -> Path:
 
 
 def _linked_files(text: str, source: Path) -> Iterator[Path]:
-    for found in LINK.finditer(FENCE.sub("", text)):
-        if (file := _file_of(found[2], source)) is not None:
+    for match in LINK.finditer(FENCE.sub("", text)):
+        if (file := _file_of(match[2], source)) is not None:
             yield file
 
 
@@ -77,15 +77,15 @@ def _file_of(link: str | None, source: Path) -> Path | None:
 def rewrite_links(text: str, source: Path) -> str:
     """`text` of the page `source` with its links as they are in the site; code blocks stay as they are."""
 
-    def rewritten(found: re.Match[str]) -> str:
-        file = _file_of(found[2], source)
+    def rewritten(match: re.Match[str]) -> str:
+        file = _file_of(match[2], source)
         if file is None:
-            return found[0]
+            return match[0]
         path = os.path.relpath(_target(file), _target(source).parent)
-        _, mark, anchor = found[2].partition("#")
-        if file.suffix == ".py" and (heading := _heading(found[1], file)):
+        _, mark, anchor = match[2].partition("#")
+        if file.suffix == ".py" and (heading := _heading(match[1], file)):
             mark, anchor = "#", heading
-        return f"[{found[1]}]({path}{mark}{anchor})"
+        return f"[{match[1]}]({path}{mark}{anchor})"
 
     parts: list[str] = []
     end = 0

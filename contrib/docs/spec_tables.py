@@ -52,16 +52,16 @@ def _spec_block(schema: Mapping[str, Any], place: str, title: str) -> str:
 
 
 def _definition(schema: Mapping[str, Any], place: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = schema
+    node: Mapping[str, Any] = schema
     for step in filter(None, place.split(".")):
         name = step.removesuffix("[]")
         target = next(
             each["$ref"]
-            for each in _choices(found["properties"][name])
+            for each in _choices(node["properties"][name])
             if "$ref" in each and not each["$ref"].endswith("/WeightedLossSpec")
         )
-        found = schema["$defs"][target.rpartition("/")[2]]
-    return found
+        node = schema["$defs"][target.rpartition("/")[2]]
+    return node
 
 
 def _choices(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -109,5 +109,5 @@ def _default_of(value: Mapping[str, Any], required: bool) -> str:
 
 def _meaning_of(value: Mapping[str, Any]) -> str:
     examples = value.get("examples") or []
-    told = "; for example " + ", ".join(code(each) for each in examples) if examples else ""
-    return str(value.get("description", "")) + told
+    sentence = "; for example " + ", ".join(code(each) for each in examples) if examples else ""
+    return str(value.get("description", "")) + sentence

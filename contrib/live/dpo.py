@@ -95,8 +95,8 @@ def make_loss(sides: Sequence[Side], reference: Sequence[float], beta: float) ->
 def ask_reference(client: tinker.TrainingClient, sides: Sequence[Side]) -> list[float]:
     """Ask the model as it is now for the log-probability of every answer: all at once, and once only."""
     sampler = settle(client.save_weights_and_get_sampling_client())
-    asked = [sampler.compute_logprobs(types.ModelInput.from_ints(side.tokens)) for side in sides]
-    return [sum(each.result()[side.start :]) for each, side in zip(asked, sides, strict=True)]
+    futures = [sampler.compute_logprobs(types.ModelInput.from_ints(side.tokens)) for side in sides]
+    return [sum(each.result()[side.start :]) for each, side in zip(futures, sides, strict=True)]
 
 
 def settle(client: Any) -> Any:

@@ -122,23 +122,23 @@ def list_views(ids: Mapping[str, int], live: int | None) -> Sequence[View]:
 def main() -> int:
     """Takes the pictures, and says where they are."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemon and the page end with it
-    given = read_arguments()
-    if not (given.model / "config.json").exists():
-        print(f"there is no model at {given.model}: run `make model`", file=sys.stderr)
+    options = read_arguments()
+    if not (options.model / "config.json").exists():
+        print(f"there is no model at {options.model}: run `make model`", file=sys.stderr)
         return 1
-    home = given.home.resolve()
-    given.model, given.pairs = place_inputs(home.parent, given.model)
+    home = options.home.resolve()
+    options.model, options.pairs = place_inputs(home.parent, options.model)
     with running_daemon(home), running_page(home) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=ARGUMENTS)
-        queue_jobs(home, given)
+        queue_jobs(home, options)
         ids = wait_for_jobs(home)
         score_pairs(home, ids["sigmoid"])
         live = next((job["id"] for job in list_jobs(home) if job["state"] == "training"), None)
         for view in list_views(ids, live):
             for variant in ("light", "dark", "light-phone", "dark-phone"):
-                if given.all is None and variant not in view.kept:
+                if options.all is None and variant not in view.kept:
                     continue
-                folder = given.all or DOCS
+                folder = options.all or DOCS
                 folder.mkdir(parents=True, exist_ok=True)
                 take_picture(browser, address, view, variant, folder / f"{view.name}-{variant}.png")
         browser.close()
@@ -204,14 +204,14 @@ def shrink(file: Path) -> None:
         )
 
 
-def queue_jobs(home: Path, given: argparse.Namespace) -> None:
+def queue_jobs(home: Path, options: argparse.Namespace) -> None:
     """Hand in the jobs, where the home has none yet."""
     if list_jobs(home):
         return
     for job in JOBS:
-        iters = round(given.iters * job.length)
+        iters = round(options.iters * job.length)
         text = SPEC.format(
-            name=job.name, model=json.dumps(str(given.model)), pairs=json.dumps(str(given.pairs)), loss=job.loss,
+            name=job.name, model=json.dumps(str(options.model)), pairs=json.dumps(str(options.pairs)), loss=job.loss,
             rate=job.rate, iters=iters, every=max(1, iters // 8), more=job.more,
         )  # fmt: skip
         run_prefd(home, "submit", "-", stdin=text)

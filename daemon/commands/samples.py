@@ -102,13 +102,13 @@ def follow_samples(jobs: JobTable, job_id: int, log: SamplesLog, every_step: boo
     drawn = log.read()
     show_samples([each for each in drawn if every_step or each.step == drawn[-1].step], full)
     while True:
-        ended, known = (
+        ended, printed_count = (
             jobs.get(job_id).ended,
             len(drawn),
         )  # asked before reading, so that the last answers are not missed
         drawn = log.read()
-        show_samples(drawn[known:], full)
-        if ended and len(drawn) <= known:
+        show_samples(drawn[printed_count:], full)
+        if ended and len(drawn) <= printed_count:
             return
         if not ended:
             time.sleep(pause)

@@ -43,17 +43,19 @@ def selftest(ctx: click.Context, timing: Timing, checks: tuple[str, ...], as_jso
     from prefd.daemon.health.selftest.kept_results import keep_results
     from prefd.daemon.health.selftest.running import list_checks, run_checks
 
-    known = list_checks()
-    if unknown := [name for name in checks if name not in known]:
-        raise click.UsageError(f"no check is called {unknown[0]!r}; there are: {', '.join(known)}")
+    check_names = list_checks()
+    if unknown := [name for name in checks if name not in check_names]:
+        raise click.UsageError(f"no check is called {unknown[0]!r}; there are: {', '.join(check_names)}")
     home: Home = ctx.obj
     render.print_note(
-        f"{pluralize(len(checks or known), 'check')}; all of them take two minutes or so on an idle machine"
+        f"{pluralize(len(checks or check_names), 'check')}; all of them take two minutes or so on an idle machine"
     )
-    found = run_checks(home, checks or known, timing)
+    running = run_checks(home, checks or check_names, timing)
     with leave_at_signals():
         results = list(
-            found if as_json else print_results(found, [name for name in known if name in (checks or known)])
+            running
+            if as_json
+            else print_results(running, [name for name in check_names if name in (checks or check_names)])
         )
     keep_results(home, results)
     if as_json:

@@ -21,6 +21,7 @@ from prefd.daemon.home.layout import Home, explain_dangling
 from prefd.daemon.home.runs_owner import RunsOwner, describe_sharing
 from prefd.daemon.jobs.home_copies import is_unsettled
 from prefd.daemon.jobs.table import JobTableError
+from prefd.daemon.machine.cloud import is_in_cloud_folder
 from prefd.daemon.machine.mounts import find_mount
 from prefd.daemon.machine.owners import find_owner, has_rights, is_read_only, name_user, write_sudo
 from prefd.daemon.text.sizes import format_size
@@ -41,7 +42,7 @@ def check_home(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     if (refusal := _find_refusal(home)) is not None:
         yield refusal
         return
-    findings = [*_check_others(home), *_check_owners(home), *_check_identity(home)]
+    findings = [*_check_others(home), *_check_owners(home), *_check_identity(home), *_check_cloud(home)]
     yield from findings or [HealthFinding("ok", "home", f"{home.root} can be written, by you alone")]
     if is_hidden(home):
         link = find_link(home)
@@ -74,6 +75,16 @@ def _find_refusal(home: Home) -> HealthFinding | None:
             return HealthFinding("fail", "home", detail, f"sudo chown -R {name_user(user)} {shlex.quote(str(folder))}")
         return HealthFinding("fail", "home", detail, f"{write_sudo(owner)} prefd …, or a home of your own with --home")
     return None
+
+
+def _check_cloud(home: Home) -> Iterator[HealthFinding]:
+    """Finds a home that a cloud keeps, which may take its database and checkpoints off the disk, and change them from elsewhere."""
+    if is_in_cloud_folder(home.root):
+        detail = f"{home.root} is in a cloud's folder: macOS may take its database and checkpoints off the disk, or put another Mac's there"
+        remedy = (
+            "keep the home on this Mac alone; a folder in the cloud may be its jobs/ (a link), and hold models and data"
+        )
+        yield HealthFinding("warn", "home", detail, remedy)
 
 
 def _check_others(home: Home) -> Iterator[HealthFinding]:

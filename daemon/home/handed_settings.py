@@ -43,6 +43,8 @@ class HandedSettings:
     """The path of the file that lists them, where config.toml names one."""
     backend: Literal["ring", "jaccl", "nccl"] = "ring"
     """What adds gradients up."""
+    prevent_sleep: bool = True
+    """Whether the machines of ranks are kept awake."""
 
     @classmethod
     def from_config(cls, config: Config, home: Home, excluded: Mapping[str, str] | None = None) -> HandedSettings:
@@ -59,6 +61,7 @@ class HandedSettings:
             tuple(ranks.hosts),
             str(home.root / expand_user(ranks.hostfile)) if ranks.hostfile else "",
             ranks.backend,
+            config.worker.prevent_sleep,
         )
 
     @classmethod

@@ -108,13 +108,13 @@ def begin_identity(root: Path) -> HomeIdentity:
     return identity
 
 
-def renew_identity(root: Path, old: HomeIdentity, watched: Path) -> HomeIdentity:
+def renew_identity(root: Path, old: HomeIdentity, jobs_folder: Path) -> HomeIdentity:
     """Give a home whose files came with the id of another folder an id of its own, not settled yet. Raises OSError.
 
-    `watched`: the folder of dropped specs, each of which lies in the other one too.
+    `jobs_folder`: the folder of dropped specs, each of which lies in the other one too.
     """
     specs: dict[str, int] = {}
-    with suppress(FileNotFoundError), os.scandir(watched) as entries:
+    with suppress(FileNotFoundError), os.scandir(jobs_folder) as entries:
         specs = {entry.name: entry.inode() for entry in entries if entry.is_file(follow_symlinks=False)}
     identity = HomeIdentity(_make_id(), HomePlace.find(root), old.ids, old.place.root, settled=False, specs=specs)
     identity.write(root)

@@ -17,6 +17,7 @@ from ulid import ULID
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claim_marks import PREFIX, SUFFIX, ULID_LENGTH, is_marked, make_mark
+from prefd.daemon.machine.cloud import ASKED_FOR, IN_CLOUD, InCloud, find_placeholder, is_dataless, request_download
 from prefd.daemon.machine.files import open_regular
 
 CLAIMED = re.compile(r"[0-9A-Z]{26}-[^\ud800-\udfff]+", re.DOTALL)
@@ -43,8 +44,16 @@ class Claimed:
         return self.path.name
 
     def read(self, limit: int) -> bytes:
-        """Read the file's first `limit` + 1 bytes: enough to use it, or to refuse it for being larger. Raises OSError."""
+        """Read the file's first `limit` + 1 bytes: enough to use it, or to refuse it for being larger. Raises OSError.
+
+        Raises InCloud, without waiting, where a cloud has taken its contents off this Mac.
+        """
+        if find_placeholder(self.path) is not None:
+            raise InCloud(self.path, IN_CLOUD)
         with open(open_regular(self.path), "rb") as file:
+            if is_dataless(os.fstat(file.fileno())):
+                request_download(self.path)
+                raise InCloud(self.path, ASKED_FOR)
             return file.read(limit + 1)
 
 

@@ -30,6 +30,7 @@ from prefd.daemon.inbox.claim_marks import (
 )
 from prefd.daemon.inbox.claimed_file import CLAIMED, Claimed, describe_unknown_claim
 from prefd.daemon.inbox.non_specs import START_BYTES, explain_copy, explain_name, explain_start, find_original
+from prefd.daemon.machine.cloud import ASKED_FOR, IN_CLOUD, find_named, find_placeholder, is_dataless, request_download
 from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
 from prefd.daemon.machine.owners import explain_rights, is_refusal
 from prefd.daemon.text.wording import clip
@@ -37,6 +38,9 @@ from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)
 
+TRIED_AGAIN = "is claimed, and is tried again: "
+CLOUD_LOOK_SECONDS = 5.0
+"""Between two looks at whether a claimed file is back that a cloud has taken away."""
 EMPTY_PATIENCE = 4.0
 """An empty file is most often one whose writer has not flushed yet: it gets this many settle times."""
 STILL_WRITTEN_SECONDS = 30.0
@@ -132,11 +136,19 @@ class Inbox:
 
     def _claim(self, name: str, source: Path, claimed: Claimed, descriptor: int) -> Claimed | None:
         """Rename the open file, after a last look before and behind the rename that nobody writes to it."""
-        before = _signature(os.fstat(descriptor))
+        info = os.fstat(descriptor)
+        if self._is_in_cloud(name, info):
+            return None
+        before = _signature(info)
         if self._settled.get(name, before) != before or self._has_writer(descriptor):
             self._sightings[name] = _Sighting(before, time.monotonic())
             return None
-        if (reason := explain_start(name, os.pread(descriptor, START_BYTES, 0))) is not None:
+        try:
+            reason = explain_start(name, os.pread(descriptor, START_BYTES, 0))
+        except OSError as error:
+            self._report_refusal(name, error)
+            return None
+        if reason is not None:
             self._report(name, reason)
             return None
         try:
@@ -154,7 +166,7 @@ class Inbox:
             self._make_durable()
             now = _signature(os.stat(claimed.path, follow_symlinks=False))
         except OSError as error:
-            self.keep(claimed, f"is claimed, and is tried again: {error.strerror or error}")
+            self.keep(claimed, f"{TRIED_AGAIN}{error.strerror or error}")
             return None
         if now != before or self._has_writer(descriptor):
             self.keep(claimed)
@@ -181,8 +193,10 @@ class Inbox:
         for source, (claimed, sighting) in sorted(self._kept_claims.items()):
             try:
                 signature = _signature(os.stat(claimed.path, follow_symlinks=False))
-            except FileNotFoundError:  # it was taken out of accepted/ by hand
-                del self._kept_claims[source]
+            except FileNotFoundError:
+                del self._kept_claims[source]  # it was taken out of accepted/ by hand, or is in the cloud
+                if find_placeholder(claimed.path) is not None:
+                    self.keep(claimed, f"{TRIED_AGAIN}{claimed.path} {IN_CLOUD}", now + CLOUD_LOOK_SECONDS)
                 continue
             if sighting.signature != signature:
                 sighting = _Sighting(signature, now)
@@ -196,7 +210,7 @@ class Inbox:
                 self._make_durable()
         except OSError as error:
             for claimed in ready:
-                self.keep(claimed, f"is claimed, and is tried again: {error.strerror or error}", now)
+                self.keep(claimed, f"{TRIED_AGAIN}{error.strerror or error}", now)
             return []
         return ready
 
@@ -206,7 +220,7 @@ class Inbox:
         Of the others a crash came between the rename and the row.
         """
         with os.scandir(self.home.accepted) as entries:
-            files = {entry.name: entry for entry in entries}
+            files = {find_named(entry.name) or entry.name: entry for entry in entries}
         names = [
             name
             for name, entry in files.items()
@@ -304,7 +318,15 @@ class Inbox:
         if not stat.S_ISREG(info.st_mode):
             self._report(name, "is not a regular file and is left alone: copy the spec itself")
             return None
-        return info
+        return None if self._is_in_cloud(name, info) else info
+
+    def _is_in_cloud(self, name: str, info: os.stat_result) -> bool:
+        """Return whether a file's contents are in a cloud, and ask for them: no read of it is to hold up the other files."""
+        if not is_dataless(info):
+            return False
+        self._report(name, ASKED_FOR)
+        request_download(self.home.jobs / name)
+        return True
 
     def _was_dropped(self, name: str) -> bool:
         """Return whether a file of this name is in the folder, or was claimed from it. Raises OSError."""

@@ -16,9 +16,10 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import WatchConfig
 from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
 from prefd.daemon.inbox.claimed_file import Claimed
-from prefd.daemon.inbox.claims import Inbox
+from prefd.daemon.inbox.claims import TRIED_AGAIN, Inbox
 from prefd.daemon.inbox.folder_calls import FolderCalls, StopIntake
 from prefd.daemon.inbox.watcher import Watcher
+from prefd.daemon.machine.cloud import InCloud
 from prefd.daemon.machine.files import can_tell_writers
 from prefd.daemon.text.wording import clip
 from prefd.daemon.timing import USUAL, Timing
@@ -126,8 +127,8 @@ class Intake:
             except Exception as error:  # the file is a job's only trace, so it is kept
                 log.debug("%s", claimed.source, exc_info=error)
                 # what the whole machine lacks comes back no sooner for being looked at for each file
-                later = self.config.rescan_seconds if isinstance(error, PrefdError) else 0.0
-                reason = f"is claimed, and is tried again: {_describe_error(error)}"
+                later = self.config.rescan_seconds if isinstance(error, PrefdError | InCloud) else 0.0
+                reason = f"{TRIED_AGAIN}{_describe_error(error)}"
                 await self.calls.make(self.inbox.keep, claimed, reason, time.monotonic() + later)
             else:
                 self.inbox.forget_report(claimed)
@@ -151,6 +152,8 @@ class Intake:
 
 
 def _describe_error(error: Exception) -> str:
+    if isinstance(error, InCloud):
+        return str(error)
     if isinstance(error, OSError):
         return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     if isinstance(error, PrefdError):

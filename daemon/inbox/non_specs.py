@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from prefd.daemon.machine.cloud import IN_CLOUD
 from prefd.daemon.text.parse import PARSERS
 
 SUFFIXES = tuple(PARSERS)
@@ -31,6 +32,8 @@ CONFLICT = "looks like the copy that {} makes of a file which was changed in two
 DATA = "is data, and is left alone: a spec names it as data.path"
 
 KINDS: Sequence[Kind] = (
+    # What iCloud leaves in the place of a spec whose contents it has taken off the disk, on macOS 13 and older.
+    Kind((rf"\..+({'|'.join(map(re.escape, SUFFIXES))})\.icloud",), f"stands for a spec that {IN_CLOUD}"),
     # What editors write beside a file: vim, emacs, nano, JetBrains, Kate, gedit, sed, patch, and programs in macOS's sandbox.
     Kind((r"\..*", r".*~", r"#.*#", r".*\.sw[a-px]", r".*\.save(\.\d+)?", r".*___jb_(tmp|old|bak)___", r".*\.sb-[0-9a-f]{8}-\w{6}", r"\d{4,6}")),
     Kind((r".*\.(tmp|temp|bak|orig|old|rej|lock|lck|kate-swp|vsctmp)", r".*\.tmp[-.][\w.-]+", r"sed\w{6}")),

@@ -101,12 +101,12 @@ def plan_cleaning(
     ended = sorted((job for job in jobs if job.ended), key=lambda job: (job.finished_at or 0.0, job.id))
     chosen = set.intersection({job.id for job in ended}, *(rule.choose(ended, now) for rule in rules))
     steps: list[Step] = []
-    kept: dict[int, str] = {}
+    stay_reasons: dict[int, str] = {}
     for job in ended:
         if job.id not in chosen or (states and job.state not in states):
             continue
         if not parts and (need := explain_need(job, dependents)):
-            kept[job.id] = need
+            stay_reasons[job.id] = need
             continue
         size = measure(job.id) if job.bytes is None else RunSize(job.bytes, job.checkpoints or 0, job.fused or 0)
         its_steps = [] if parts else [Step(job, "job", size.bytes)]
@@ -115,10 +115,10 @@ def plan_cleaning(
             if part_bytes and (part != "checkpoints" or states or job.state == "done"):
                 its_steps.append(Step(job, part, part_bytes))
         if its_steps and (foreign := find_foreign(job)):
-            kept[job.id] = foreign
+            stay_reasons[job.id] = foreign
             continue
         steps += its_steps
-    return CleanPlan(steps, kept)
+    return CleanPlan(steps, stay_reasons)
 
 
 def explain_need(job: Brief, dependents: Mapping[int, int]) -> str:

@@ -108,9 +108,9 @@ def read_course(rows: Iterable[Row], adapter_step: int | None) -> RunCourse:
     return RunCourse(None if steps is None else int(steps), peak, of_adapter or last)
 
 
-def _find_larger(known: float | None, value: float | None) -> float | None:
+def _find_larger(largest: float | None, value: float | None) -> float | None:
     finite = _keep_finite(value)
-    return known if finite is None or (known is not None and known >= finite) else finite
+    return largest if finite is None or (largest is not None and largest >= finite) else finite
 
 
 def _keep_finite(value: float | None) -> float | None:

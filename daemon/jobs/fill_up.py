@@ -50,11 +50,11 @@ def fill_up(home: Home, table: JobTable, own: Collection[str]) -> None:
 
 def _list_unknown(home: Home, table: JobTable, records: Records, own: Collection[str]) -> list[Record]:
     """Return the records of the folders whose number the database does not know."""
-    known = {job.id: job.ulid for job in table.list()}
-    ulids = {ulid: job_id for job_id, ulid in known.items()}
+    ulid_of_job = {job.id: job.ulid for job in table.list()}
+    ulids = {ulid: job_id for job_id, ulid in ulid_of_job.items()}
     unknown, ends = [], records.read_ends()
     for job_id in records.ids():
-        if job_id in known:
+        if job_id in ulid_of_job:
             continue
         record = recover_record(home, records, job_id, UNKNOWN_JOB, own, ends.get(job_id))
         if record is None:

@@ -27,7 +27,7 @@ def find_followers(failed: Iterable[Job], states: Mapping[int, State], retried: 
     """
     waiting = {job.id: job for job in failed if is_follower(job)}
     lost = {job_id for job_id, state in states.items() if state == "failed"} - set(retried)
-    found: list[Job] = []
+    followers: list[Job] = []
     queued = set(retried)
     pending = list(retried)
     while pending:
@@ -36,10 +36,10 @@ def find_followers(failed: Iterable[Job], states: Mapping[int, State], retried: 
             del waiting[job.id]
             lost.discard(job.id)
             if job.id not in queued:
-                found.append(job)
+                followers.append(job)
                 queued.add(job.id)
             pending.append(job.id)
-    return found
+    return followers
 
 
 def find_failed_roots(job: Job, failed: Mapping[int, Job]) -> list[int]:

@@ -63,11 +63,11 @@ class NeededReferences:
 
     def __call__(self) -> dict[str, list[str]]:
         """Read the table and the waiting specs now. Raises JobTableError."""
-        needed: dict[str, list[str]] = {}
+        users: dict[str, list[str]] = {}
         for job, fingerprints in self._list_needs():
             for name in self._references if fingerprints is None else fingerprints:
-                needed.setdefault(name, []).append(job)
-        return needed
+                users.setdefault(name, []).append(job)
+        return users
 
     def _list_needs(self) -> Iterator[tuple[str, list[str] | None]]:
         """Yield each job with the references it may need, None for any.

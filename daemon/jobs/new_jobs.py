@@ -60,8 +60,8 @@ class NewJobs(Transitions):
         pid = owner.removeprefix("run:")
         process = ProcessId.find(int(pid)) if pid.isdecimal() and len(pid) < 10 else None
         ulid = choose_job_ulid(self._db, source if owner == "daemon" else "", part)
-        number, taken = self.choose_number(ulid)
-        reason = "; ".join(filter(None, (reason, describe_taken(taken))))
+        number, occupied_numbers = self.choose_number(ulid)
+        reason = "; ".join(filter(None, (reason, describe_taken(occupied_numbers))))
         job_id = rows.insert_job(
             self._db,
             id=number,

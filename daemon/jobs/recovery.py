@@ -122,11 +122,11 @@ def make_foreign(record: Record) -> Record:
     reason = (
         row["reason"] if ended else f"{origin}, where it was {row['state']}; `prefd retry {row['id']}` runs it here"
     )
-    at = max([time.time(), *(line[1] for line in record.history)])
+    now = max([time.time(), *(line[1] for line in record.history)])
     changes = {
         "state": state,
         "reason": reason,
-        "finished_at": row.get("finished_at") or at,
+        "finished_at": row.get("finished_at") or now,
         "origin": record.home,
         "source": f"runs/{row['id']}/{SPEC}",
         "owner": "daemon",
@@ -137,5 +137,5 @@ def make_foreign(record: Record) -> Record:
         "pause_requested": 0,
         "fresh": 0,
     }
-    line = (None, at, state, origin if ended else reason)
+    line = (None, now, state, origin if ended else reason)
     return record._replace(row=row | changes, history=[*((None, *each[1:]) for each in record.history), line])

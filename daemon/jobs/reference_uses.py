@@ -52,7 +52,7 @@ class ReferenceUses:
         for name in OUTCOMES:
             with suppress(OSError):
                 written.append(os.stat(run.root / name).st_mtime_ns)
-        known = self._read.get(job.id)
-        if known is None or known[0] != written:
-            known = self._read[job.id] = (written, read_used_reference(run) if written else None)
-        return known[1]
+        entry = self._read.get(job.id)
+        if entry is None or entry[0] != written:
+            entry = self._read[job.id] = (written, read_used_reference(run) if written else None)
+        return entry[1]

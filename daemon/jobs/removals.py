@@ -89,8 +89,8 @@ class JobRemovals(JobWriter):
         Another job waits only for one that has not succeeded. The files are another job's.
         """
         ids = json.dumps(list(job_ids))
-        found = self._db.execute(f"SELECT id, state, ulid FROM jobs WHERE id IN {IDS}", (ids,)).fetchall()
-        states = {job_id: state for job_id, state, _ in found}
+        jobs = self._db.execute(f"SELECT id, state, ulid FROM jobs WHERE id IN {IDS}", (ids,)).fetchall()
+        states = {job_id: state for job_id, state, _ in jobs}
         for job_id in job_ids:
             if job_id not in states:
                 raise rows.make_not_found(self._db, job_id)
@@ -104,7 +104,7 @@ class JobRemovals(JobWriter):
                     f"{list_numbers(missed)}: job {dependant} is to run after it; `prefd edit {dependant} --after none` lets "
                     f"it run without, `prefd cancel {dependant}` calls it off"
                 )
-        lines += self._describe_foreign_folders({job_id: ulid for job_id, _, ulid in found})
+        lines += self._describe_foreign_folders({job_id: ulid for job_id, _, ulid in jobs})
         if lines:
             raise NotRemovable(*lines)
 
@@ -113,10 +113,10 @@ class JobRemovals(JobWriter):
         if self._path == IN_MEMORY:
             return []
         runs = self._path.parent / "runs"
-        found = {job_id: find_stranger(runs / str(job_id), ulid) for job_id, ulid in ulids.items() if ulid}
+        strangers = {job_id: find_stranger(runs / str(job_id), ulid) for job_id, ulid in ulids.items() if ulid}
         return [
             f"job {job_id}: {describe_foreign_folder(runs / str(job_id), stranger)}; move the folder out of {runs} first"
-            for job_id, stranger in sorted(found.items())
+            for job_id, stranger in sorted(strangers.items())
             if stranger is not None
         ]
 

@@ -44,8 +44,8 @@ def make_not_found(db: sqlite3.Connection, job_id: int) -> JobNotFound:
     removed = db.execute("SELECT name, state, at FROM removed WHERE id = ?", (job_id,)).fetchone()
     if removed is None:
         return JobNotFound(f"there is no job {job_id}")
-    name, state, at = removed
-    return JobNotFound(f"job {job_id} ({name}), which was {state}, was removed by you: {format_clock(at)}")
+    name, state, removal_time = removed
+    return JobNotFound(f"job {job_id} ({name}), which was {state}, was removed by you: {format_clock(removal_time)}")
 
 
 def list_in_states(db: sqlite3.Connection, states: Sequence[State]) -> list[Job]:

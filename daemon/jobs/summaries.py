@@ -99,13 +99,13 @@ class JobSummaries:
         specs, places = table.spec_texts(ids), table.queue_places()
         briefs = {brief.id: brief for brief in table.briefs(ids)}
         with self._lock:
-            made = {
+            summaries = {
                 job.id: self._summarize(job, specs.get(job.id, ""), places.get(job.id), briefs.get(job.id))
                 for job in jobs
             }
             while len(self._sketches) > max(MOST_SKETCHES, len(jobs)):
                 self._sketches.popitem(last=False)
-        return made
+        return summaries
 
     def _summarize(self, job: Job, spec: str, place: int | None, brief: Brief | None) -> JobSummary:
         run = RunDir(self.home.job(job.id))

@@ -155,13 +155,15 @@ class JobWriter(JobQueries):
             return None, []
         newest = "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'jobs'), 0), coalesce(max(id), 0))"
         number: int = self._db.execute(f"{newest} FROM jobs").fetchone()[0] + 1
-        taken = []
+        occupied_numbers = []
         while not self._records.reserve(number, ulid):
-            taken.append(number)
+            occupied_numbers.append(number)
             number += 1
-        if taken:
-            log.warning("runs/%d is there already, and is another job's: the new job has number %d", taken[0], number)
-        return number, taken
+        if occupied_numbers:
+            log.warning(
+                "runs/%d is there already, and is another job's: the new job has number %d", occupied_numbers[0], number
+            )
+        return number, occupied_numbers
 
     def write_missing_records(self, seconds: float = MISSING_RECORDS_SECONDS) -> bool:
         """Write the records that could not be written before, as many as time allows; return whether there are more."""

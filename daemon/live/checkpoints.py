@@ -95,7 +95,7 @@ def _change_note(folder: LiveFolder, path: CheckpointPath, changes: Mapping[str,
 def list_checkpoints(folder: LiveFolder, model_id: str) -> list[dict[str, Any]]:
     """List a model's checkpoints as the protocol describes them, the oldest first."""
     notes = _read_notes(folder)
-    found = []
+    checkpoints = []
     for kind, word in KINDS.items():
         for path in _list_folders(folder.root / kind):
             note = notes.get(f"{kind}/{path.name}", {})
@@ -104,7 +104,7 @@ def list_checkpoints(folder: LiveFolder, model_id: str) -> list[dict[str, Any]]:
                 size = sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
             except FileNotFoundError:  # deleted meanwhile
                 continue
-            found.append(
+            checkpoints.append(
                 {
                     "checkpoint_id": f"{kind}/{path.name}",
                     "checkpoint_type": word,
@@ -115,7 +115,7 @@ def list_checkpoints(folder: LiveFolder, model_id: str) -> list[dict[str, Any]]:
                     "expires_at": None if note.get("ends_at") is None else format_time(note["ends_at"]),
                 }
             )
-    return sorted(found, key=lambda each: str(each["time"]))
+    return sorted(checkpoints, key=lambda each: str(each["time"]))
 
 
 def delete_checkpoint(folder: LiveFolder, path: CheckpointPath) -> None:

@@ -38,12 +38,12 @@ class Guard:
         """Returns the refusal of a request that may not pass; None for one that may."""
         hosts = headers.getlist("host")
         if len(hosts) != 1 or hosts[0].lower() not in self.hosts:
-            asked = " and ".join(each[:100] for each in hosts) or "no host"
+            names = " and ".join(each[:100] for each in hosts) or "no host"
             return respond_refused(
-                421, f"`prefd serve` does not answer as {asked!r}: ask {' or '.join(sorted(self.hosts))}"
+                421, f"`prefd serve` does not answer as {names!r}: ask {' or '.join(sorted(self.hosts))}"
             )
-        given = headers.getlist("x-api-key")
-        if len(given) != 1 or not self.keys.accepts(given[0]):
+        keys = headers.getlist("x-api-key")
+        if len(keys) != 1 or not self.keys.accepts(keys[0]):
             why = "the key is wrong: `prefd serve --show-key` prints the right one"
             return respond_refused(401, why, {"WWW-Authenticate": OTHER_TOKEN})
         if (origin := headers.get("origin")) is not None:

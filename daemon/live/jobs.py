@@ -78,8 +78,8 @@ class DaemonClientJobs:
 
     async def look(self, job_id: int) -> Standing:
         """Return how a model's job stands, as it was a second ago at most. Raises RefusedCall."""
-        at, standing = self._looked.get(job_id, (0.0, None))
-        if standing is not None and time.monotonic() - at < LOOK_SECONDS:
+        look_time, standing = self._looked.get(job_id, (0.0, None))
+        if standing is not None and time.monotonic() - look_time < LOOK_SECONDS:
             return standing
 
         def read() -> Standing:

@@ -25,9 +25,9 @@ class Keys:
     def __init__(self, key: str) -> None:
         self._secret = key.removeprefix(PREFIX).encode()
 
-    def accepts(self, given: str) -> bool:
+    def accepts(self, key: str) -> bool:
         """Return whether this key, or token, is one. It takes as long for a wrong one as for the right one."""
-        data = given.encode("utf-8", "surrogateescape")
+        data = key.encode("utf-8", "surrogateescape")
         own = [prefix.encode() + self._secret for prefix in (PREFIX, OTHER_PREFIX)]
         matches = sum(hmac.compare_digest(data, each) for each in own)  # each is compared, whichever it is
         return bool(matches) or self._accepts_token(data)
@@ -51,6 +51,6 @@ class Keys:
         return base64.urlsafe_b64encode(hmac.new(self._secret, payload, hashlib.sha256).digest()).rstrip(b"=")
 
 
-def needs_exchange(given: str) -> bool:
+def needs_exchange(key: str) -> bool:
     """Return whether a client with this key only goes on with a token in its place."""
-    return given.startswith(OTHER_PREFIX)
+    return key.startswith(OTHER_PREFIX)

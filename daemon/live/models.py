@@ -82,7 +82,7 @@ class Models:
 
         `content`: of the request, by which one that comes again is known. `context`: of the promise's answer.
         """
-        asked = {
+        session_document = {
             "session_id": session.id,
             "model_id": model_id,
             "base_model": base_model,
@@ -94,7 +94,7 @@ class Models:
         }
         if model_id not in session.models:
             check_room(session.models, MAX_MODELS, "models")
-            job_id = await self.jobs.open(asked)
+            job_id = await self.jobs.open(session_document)
             session.models[model_id] = job_id
             self.sessions.keep(session)
         model = await self.find(model_id)
@@ -139,13 +139,13 @@ class Models:
 
     def list_folders(self) -> list[tuple[str, LiveFolder]]:
         """List the models that are trained or were, each with its folder where that is still there."""
-        found = []
+        folders = []
         for model_id, job_id in self.sessions.list_models():
             folder = RunDir(self.home.job(job_id)).live
             document = read_json(folder.session)
             if isinstance(document, dict) and document.get("model_id") == model_id and document.get("lora") is not None:
-                found.append((model_id, folder))
-        return found
+                folders.append((model_id, folder))
+        return folders
 
 
 def read_session(folder: LiveFolder, model_id: str) -> Mapping[str, Any]:

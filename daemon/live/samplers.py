@@ -16,12 +16,12 @@ async def open_sampler(
     Saved weights are answered by the model that saved them while its session is open, and the base model by any model of the
     session with the same base: so no second model is loaded.
     """
-    if (known := session.samplers.get(sampler_id)) is not None:
-        if (known.base_model, known.model_path) != (base_model or known.base_model, model_path):
+    if (earlier := session.samplers.get(sampler_id)) is not None:
+        if (earlier.base_model, earlier.model_path) != (base_model or earlier.base_model, model_path):
             raise RefusedCall(
                 422, f"sampling session {sampler_id} was made before of other weights: each needs its own number"
             )
-        return known
+        return earlier
     check_room(session.samplers, MAX_SAMPLERS, "samplers")
     if model_path is None:
         sampler = await _open_base(models, session, sampler_id, base_model)

@@ -73,8 +73,8 @@ class Session:
     def to_json(self) -> dict[str, Any]:
         """Return what is kept of it."""
         samplers = {name: vars(each) for name, each in self.samplers.items()}
-        kept = {name: each for name, each in vars(self).items() if name not in OF_THIS_PROCESS}
-        return {**kept, "samplers": samplers}
+        fields = {name: each for name, each in vars(self).items() if name not in OF_THIS_PROCESS}
+        return {**fields, "samplers": samplers}
 
 
 class Sessions:

@@ -42,13 +42,13 @@ class WritingPlan:
     def add(self, submission: Submission) -> Promise:
         """Decide on one request, and return its promise; a held one is numbered by `adopt_held`. Raises RefusedCall."""
         promise = submission.promise
-        known = self._own.get(promise.request_id) or self.journal.find(promise.request_id)
-        if known is not None:
-            if known.digest != promise.digest:
+        earlier = self._own.get(promise.request_id) or self.journal.find(promise.request_id)
+        if earlier is not None:
+            if earlier.digest != promise.digest:
                 raise RefusedCall(
                     422, f"request {promise.request_id} was made before with other content: each needs its own number"
                 )
-            return known
+            return earlier
         self._own[promise.request_id] = promise
         if promise.seq is None:
             return self._number(submission)

@@ -74,9 +74,9 @@ def is_missing() -> bool:
 def _load(candidate: Path | str) -> str | None:
     try:
         if isinstance(candidate, Path):
-            for needed in OPENBLAS_NEEDS:  # a library unpacked without root has its own beside it
-                if (candidate.parent / needed).exists():
-                    ctypes.CDLL(str(candidate.parent / needed), mode=ctypes.RTLD_GLOBAL)
+            for dependency in OPENBLAS_NEEDS:  # a library unpacked without root has its own beside it
+                if (candidate.parent / dependency).exists():
+                    ctypes.CDLL(str(candidate.parent / dependency), mode=ctypes.RTLD_GLOBAL)
         library = ctypes.CDLL(str(candidate), mode=ctypes.RTLD_GLOBAL)
         library.cblas_sgemm  # noqa: B018  # numpy's and scipy's bundled OpenBLAS rename it and cannot serve
     except (OSError, AttributeError):

@@ -5,11 +5,14 @@ What a system does not tell is None, and `prefd doctor` says so. A laptop whose 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +92,22 @@ def list_keepers(pid: int) -> list[list[str]]:
         return []
     waiting = ["--who=prefd", "--why=a job runs", "--mode=block", tail, f"--pid={pid}", "-f", "/dev/null"]
     return [[inhibit, f"--what={what}", *waiting] for what in ("sleep:idle", "idle")]  # the second needs no right
+
+
+def keep_awake_from_here() -> threading.Thread:
+    """Keep the machine awake for as long as this process runs, by a thread: on a machine that no daemon does it for."""
+    thread = threading.Thread(target=_keep_awake, args=(list_keepers(os.getpid()),), name="keeping awake", daemon=True)
+    thread.start()
+    return thread
+
+
+def _keep_awake(keepers: list[list[str]]) -> None:
+    """Run the first of the commands that works; it ends with the process that it names."""
+    for command in keepers:
+        with suppress(OSError):
+            nothing = subprocess.DEVNULL
+            if subprocess.run(command, stdin=nothing, stdout=nothing, stderr=nothing, check=False).returncode == 0:
+                return
 
 
 def describe_keeping(pid: int = 0) -> str:

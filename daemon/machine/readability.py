@@ -9,17 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
+from prefd.daemon.machine.cloud import CLOUD_FOLDERS, IN_CLOUD, is_dataless
 from prefd.daemon.machine.owners import explain_owner
 
-PROTECTED = ("Documents", "Desktop", "Downloads", "Library/Mobile Documents", "Library/CloudStorage")
+PROTECTED = ("Documents", "Desktop", "Downloads", *CLOUD_FOLDERS)
 """Folders below a user's own whose contents macOS guards, iCloud Drive's and other clouds' among them."""
 REMOVABLE = Path("/Volumes")
-SF_DATALESS = 0x40000000
-"""The flag of a file of which only the name is on this Mac."""
-IN_CLOUD = "is in the cloud and not on this Mac: open it once in Finder, or choose Download Now there"
 SETTINGS = "System Settings › Privacy & Security › Full Disk Access"
 
 
@@ -51,19 +48,6 @@ def list_documents() -> list[Path]:
     """List the folders of this user's where models and data may lie, and which macOS guards; none on another system."""
     folders = [Path.home() / name for name in PROTECTED[:3]] if sys.platform == "darwin" else []
     return [folder for folder in folders if folder.exists()]
-
-
-def is_dataless(info: os.stat_result) -> bool:
-    """Return whether the file's contents would have to be downloaded first, as of one that iCloud has taken off the disk."""
-    flags: int = getattr(info, "st_flags", 0)
-    return bool(flags & SF_DATALESS)
-
-
-def find_dataless(files: Iterable[Path]) -> Path | None:
-    """Return the first of the files whose contents are not on this Mac; None on another system, whose files always are."""
-    if sys.platform != "darwin":
-        return None
-    return next((path for path in files if path.exists() and is_dataless(path.stat())), None)
 
 
 def explain_refusal(path: Path, error: PermissionError) -> str:

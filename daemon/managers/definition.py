@@ -54,8 +54,8 @@ class ServiceDefinition:
     ) -> ServiceDefinition:
         """Make that of this installation of prefd and this shell's environment."""
         shell = os.environ if environment is None else environment
-        kept = {name: shell[name] for name in KEPT if shell.get(name)}
-        variables = {"PATH": make_path(shell.get("PATH", "")), "PREFD_HOME": str(home.root), **kept}
+        shell_variables = {name: shell[name] for name in KEPT if shell.get(name)}
+        variables = {"PATH": make_path(shell.get("PATH", "")), "PREFD_HOME": str(home.root), **shell_variables}
         return cls(find_program(), home.root, variables, int(stop_grace_seconds) + MARGIN_SECONDS, options)
 
 

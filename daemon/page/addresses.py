@@ -39,8 +39,8 @@ def list_hosts(host: str, port: int, allowed: Iterable[str]) -> frozenset[str]:
     if port == HTTP_PORT:
         hosts |= {join_address(name, port).removesuffix(f":{port}") for name in names}
     for each in allowed:
-        name, given = split_host(each)
-        hosts |= {f"{name}:{given}"} if given else {name, f"{name}:{port}"}
+        name, own_port = split_host(each)
+        hosts |= {f"{name}:{own_port}"} if own_port else {name, f"{name}:{port}"}
     return frozenset(hosts)
 
 

@@ -45,13 +45,13 @@ class HostGuard:
 
     def refuse(self, headers: Headers) -> ASGIApp | None:
         """Returns the refusal of a request for another Host than those of the list, or for none, or for two."""
-        given = headers.getlist("host")
-        if len(given) == 1 and given[0].lower() in self.hosts:
+        hosts = headers.getlist("host")
+        if len(hosts) == 1 and hosts[0].lower() in self.hosts:
             return None
-        asked = " and ".join(each[:100] for each in given) or "no host"
+        names = " and ".join(each[:100] for each in hosts) or "no host"
         return respond_refusal(
             421,
-            f"this is prefd's page, and it does not answer as {asked!r}: open it as {' or '.join(sorted(self.hosts)[:3])}, "
+            f"this is prefd's page, and it does not answer as {names!r}: open it as {' or '.join(sorted(self.hosts)[:3])}, "
             "or start it with `prefd web --allowed-host` and that name",
         )
 
@@ -74,8 +74,8 @@ class ApiGuard:
         return self._refuse_stranger(headers) or self._refuse_other_site(headers) or self._refuse_body(headers)
 
     def _refuse_stranger(self, headers: Headers) -> ASGIApp | None:
-        given = headers.getlist("authorization")
-        if len(given) == 1 and hmac.compare_digest(given[0].encode("latin-1"), self.authorization):
+        headers_sent = headers.getlist("authorization")
+        if len(headers_sent) == 1 and hmac.compare_digest(headers_sent[0].encode("latin-1"), self.authorization):
             return None
         return respond_refusal(
             401, "the page is locked: `prefd web --show-url` prints the address that opens it, with its token"

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 DEVICE = frozenset({"the device"})
 """What every job needs of this machine, and that may fail for a while."""
+FILES = frozenset({"its files"})
+"""What a job may need of a folder in a cloud or on a network, beside what it takes from the hub."""
 
 
 class Holds:
@@ -31,8 +33,11 @@ class Holds:
         self.conditions = conditions
         self.table = table
         self.queued = queued
+        self.timing = timing
         self.outage = Outage(timing)
         self.device = Outage(timing, "the end of a pass through the GPU", by_turns=True)
+        self._own: dict[int, Outage] = {}
+        """What a job alone waits for: its files, which may be in a cloud or on a server that does not answer."""
         self._missing_plugins: dict[int, tuple[Catalog | None, str]] = {}
         """What a job waits for that may need a plugin that cannot be loaded, and the catalogue that said so."""
         self._hub_names: dict[int, frozenset[str]] = {}
@@ -47,13 +52,15 @@ class Holds:
     def reason(self) -> str | None:
         """Say what the queue, or some of its jobs, wait for, in words; None for nothing."""
         plugin = next((reason for _, reason in self._missing_plugins.values()), None)
-        return self.trouble or self.outage.reason or self.device.reason or plugin
+        files = next((own.reason for own in self._own.values()), None)
+        return self.trouble or self.outage.reason or self.device.reason or plugin or files
 
     def renew(self, jobs: Sequence[Job]) -> None:
         """Have what is missing tried again, where one of `jobs`, which wait or run, waits for it."""
         job_ids = {job.id for job in jobs}
         for outage in (self.outage, self.device):
             outage.forget_trier(job_ids)
+        self._own = {job_id: own for job_id, own in self._own.items() if job_id in job_ids}
         latest = self.conditions.losses.latest
         self._missing_plugins = {
             job_id: missing
@@ -77,6 +84,8 @@ class Holds:
             self._hold_fellow(job.id)
         if job.id in self._missing_plugins:
             return self._missing_plugins[job.id][1]
+        if job.id in self._own and (reason := self._own[job.id].let_try(job.id, FILES)) is not None:
+            return reason
         if (reason := self.device.let_try(job.id, DEVICE)) is not None or self.outage.reason is None:
             if self.device.has_passed_over:
                 self.queued.set()  # if none of those behind it tries, it does
@@ -110,13 +119,17 @@ class Holds:
             return None
         return None if spec.live is not None else explain_missing_plugin(spec, catalog)
 
-    def note_outage(self, job_id: int, reason: str) -> None:
-        """Hold a job, and others that need the same of the hub, until it can be reached."""
-        self.outage.note(job_id, self._list_hub_names(job_id), reason)
+    def note_outage(self, job_id: int, reason: str, is_hubs: bool = True) -> None:
+        """Hold a job until what it reads can be had, and others that need the same of the hub where it is the hub that is away."""
+        if is_hubs and (names := self._list_hub_names(job_id)):
+            self.outage.note(job_id, names, reason)
+        else:
+            self._own.setdefault(job_id, Outage(self.timing, "its files")).note(job_id, FILES, reason)
 
     def note_reached(self, job_id: int) -> None:
-        """Note that a job has all that it needs of the hub."""
+        """Note that a job has all that it reads."""
         self.outage.note_reached(job_id)
+        self._own.pop(job_id, None)
 
     def note_device_trouble(self, job_id: int, reason: str) -> None:
         """Hold all jobs until one of them gets through a pass on the GPU."""

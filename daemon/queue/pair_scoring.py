@@ -16,6 +16,7 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.job import Job
 from prefd.daemon.jobs.states import FAILURES
+from prefd.daemon.machine.device_trouble import has_device_trouble
 from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.pair_worker import score_in_worker
 from prefd.daemon.runs.pair_answers import PairsState
@@ -115,9 +116,19 @@ class PairScoring:
         try:
             provision = await self.conditions.losses.provide()
             limits = self.conditions.settings.current.worker
-            reason = await score_in_worker(
-                self.home, job_id, files, provision.settings, limits, self.worker, self.timing
-            )
+            for wait in (*self.timing.crash_waits, None):
+                reason = await score_in_worker(
+                    self.home, job_id, files, provision.settings, limits, self.worker, self.timing
+                )
+                if reason is None or wait is None or not has_device_trouble(reason):
+                    break
+                log.warning("job %d: %s; its pairs are scored again in %g s", job_id, reason, wait, extra=about)
+                files.write_state("waiting", f"{reason}; tried again in {wait:g} s")
+                try:
+                    await asyncio.sleep(wait)
+                except asyncio.CancelledError:
+                    files.forget_state()
+                    raise
         except (PrefdError, OSError) as error:
             reason = str(error)
             with suppress(OSError):

@@ -17,6 +17,7 @@ from prefd.daemon.jobs.states import ENDED
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.device_trouble import has_device_trouble
 from prefd.daemon.queue.memory_watch import SWAPPED, MemoryWatch
+from prefd.daemon.queue.outage import list_hub_names
 from prefd.daemon.queue.worker_process import describe_end
 from prefd.daemon.runs.phase_outcomes import Outcome
 from prefd.daemon.runs.run_folder import RunDir
@@ -36,6 +37,7 @@ EndKind = Literal[
     "not ready",
     "no device",
     "no network",
+    "no file",
     "no room",
     "no memory",
     "device trouble",
@@ -105,7 +107,10 @@ class EndedWorker:
         if self.returncode == WorkerExit.LOST_RANK:
             return "crashed", last_line
         if self.returncode == WorkerExit.NO_NETWORK:
-            return "no network", f"the hub cannot be reached: {last_line}"
+            names = list_hub_names(self.table.spec(self.job_id))
+            return "no network", f"{'the hub cannot be reached' if names else 'no answer'}: {last_line}"
+        if self.returncode == WorkerExit.NO_FILE:
+            return "no file", last_line
         if self.returncode == WorkerExit.NO_DEVICE:
             return "no device", last_line
         if self.returncode == WorkerExit.NOT_READY:

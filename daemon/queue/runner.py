@@ -21,6 +21,7 @@ from prefd.daemon.queue.conditions import Conditions
 from prefd.daemon.queue.holds import Holds
 from prefd.daemon.queue.interruption import judge_interruption
 from prefd.daemon.queue.pair_scoring import PairScoring
+from prefd.daemon.queue.phase_end import PhaseEnd
 from prefd.daemon.queue.reporting import Reporting
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import PluginMissing, Supervisor
@@ -238,7 +239,7 @@ class Runner:
         await self.pairs.end(job.id)
         if job.fresh:
             await self.reporting.stop(job.id)
-        outages: list[str] = []
+        outages: list[PhaseEnd] = []
         device_troubles: list[str] = []
         supervisor = Supervisor(
             self.home,
@@ -262,7 +263,7 @@ class Runner:
         finally:
             self.reporting.end(self.table.get(job.id))
         if outages:
-            self.holds.note_outage(job.id, outages[-1])
+            self.holds.note_outage(job.id, outages[-1].reason, is_hubs=outages[-1].kind == "no network")
         else:
             self.holds.note_reached(job.id)
         if device_troubles:

@@ -87,7 +87,8 @@ class Supervisor:
     """Runs one queued job of `table`.
 
     `explain_crash`: looks whether the machine, and not the job, is to blame for a worker that ended without a word; without
-    it the job is. `on_outage`: is told that the hub cannot be reached, and takes the job back; without it the job waits here.
+    it the job is. `on_outage`: is told that the hub cannot be reached, or a file not be had, and takes the job back; without it the
+    job waits here.
     `on_device_trouble`: the same of a GPU that fails again and again. `tries_device`: says whether the GPU has failed others and
     this job only tries whether it still does. `find_loss`: says what became of the home, where it went away. `on_training`:
     is called each time that the job begins to train, or goes on with it.
@@ -106,7 +107,7 @@ class Supervisor:
         on_update: OnUpdate | None = None,
         limits: WorkerLimits | None = None,
         explain_crash: Callable[[], Awaitable[bool]] | None = None,
-        on_outage: Callable[[str], None] | None = None,
+        on_outage: Callable[[PhaseEnd], None] | None = None,
         on_device_trouble: Callable[[str], None] | None = None,
         tries_device: Callable[[], bool] = lambda: False,
         find_loss: Callable[[], str | None] = lambda: None,
@@ -250,7 +251,7 @@ class Supervisor:
                 return self._put_back(f"{end.reason}; it goes on when that is over", phase_seconds)
             if end.kind != "no worker" and run.outcome(phase) is None:
                 return self._handle_crash(phase, run, end)
-        if end.kind == "no network":
+        if end.kind in ("no network", "no file"):
             return self._handle_outage(end, phase_seconds)
         if end.kind == "no device" and self.explain_crash is not None:  # all jobs wait until the settings name another
             await self.explain_crash()
@@ -270,7 +271,7 @@ class Supervisor:
         """Put the job back, to be tried again after a while that grows."""
         if self.on_outage is not None:
             job = self._put_back(end.reason, phase_seconds)
-            self.on_outage(end.reason)
+            self.on_outage(end)
             return job
         wait = min(self.timing.first_outage_retry * 2**self._outages, self.timing.last_outage_retry)
         self._outages += 1

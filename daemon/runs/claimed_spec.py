@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.cloud import is_dataless
 from prefd.daemon.machine.files import open_regular
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import Stock, describe_changes, read_frozen_spec, read_stock, take_stock
@@ -69,6 +70,8 @@ def _read_text(home: Home, source: str) -> str | None:
         return None
     try:
         with os.fdopen(open_regular(home.accepted / source), "rb") as file:
+            if is_dataless(os.fstat(file.fileno())):  # it may take for ever, and the frozen spec is told as well
+                return None
             data = file.read(MAX_BYTES + 1)
     except OSError:
         return None

@@ -106,8 +106,8 @@ class AdapterOffSummary(DocumentModel):
     @property
     def line(self) -> str:
         """Returns the summary in one line."""
-        kept = "kept in the cache" if self.stored else "not kept"
-        return f"the policy with its adapter off: {self.scored} completions scored beside training, {kept}; {self.cached} were cached"
+        place = "kept in the cache" if self.stored else "not kept"
+        return f"the policy with its adapter off: {self.scored} completions scored beside training, {place}; {self.cached} were cached"
 
 
 class SamplesSummary(DocumentModel):

@@ -38,9 +38,9 @@ def set_strange_metrics_aside(run: RunDir) -> None:
     """Rename metrics that were there before their job began, as files copied in are; training would write over them."""
     if not run.metrics.exists() or any(run.checkpoints.glob("step-*")):  # of those the checkpoint says whose they are
         return
-    kept = keep_strange_metrics(run.metrics)
+    aside = keep_strange_metrics(run.metrics)
     message = "job %s: %s was there before the job began, and is none of its: it is kept as %s"
-    log.warning(message, run.root.name, run.metrics, kept.name)
+    log.warning(message, run.root.name, run.metrics, aside.name)
 
 
 def is_frozen(run: RunDir, spec: JobSpec) -> bool:

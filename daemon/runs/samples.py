@@ -84,11 +84,11 @@ class SamplesLog:
 
     def resume_after(self, step: int) -> list[DrawnSample]:
         """Drop the lines past `step`, which a resumed run draws again, and cut ones; return those that are kept."""
-        kept = [(line, sample) for line, sample in self._read_lines() if sample.step <= step]
+        earlier = [(line, sample) for line, sample in self._read_lines() if sample.step <= step]
         if self.path.exists():
             with whole_file(self.path, self.path.with_suffix(".partial"), durable=False) as file:
-                file.write(b"".join(line for line, _ in kept))
-        return [sample for _, sample in kept]
+                file.write(b"".join(line for line, _ in earlier))
+        return [sample for _, sample in earlier]
 
     def read_page(self, job_id: int, step: int | None = None, every_step: bool = False) -> SamplesPage:
         """Read the answers after `step`, or the newest ones; or those of `every_step`."""

@@ -8,6 +8,6 @@ from pathlib import Path
 def keep_strange_metrics(metrics: Path) -> Path:
     """Rename the file to a name beside it that is not in use, and return that."""
     names = (f"metrics-before{'' if number == 1 else f'-{number}'}.jsonl" for number in range(1, 10_000))
-    kept = next(path for name in names if not (path := metrics.with_name(name)).exists())
-    metrics.rename(kept)
-    return kept
+    aside = next(path for name in names if not (path := metrics.with_name(name)).exists())
+    metrics.rename(aside)
+    return aside

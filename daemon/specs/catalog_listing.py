@@ -63,8 +63,8 @@ def load_catalog(
         installed = take_stamp_of_installed(home, settings)
         entry = _entries.get(key)
         if anew or entry is None or not _is_current(entry, settings, installed):
-            kept = KeptCatalog(home, worker, settings, installed)
-            if takes_kept and (catalog := kept.read()) is not None:
+            kept_file = KeptCatalog(home, worker, settings, installed)
+            if takes_kept and (catalog := kept_file.read()) is not None:
                 _entries[key] = _Entry(settings, installed, catalog)
                 return catalog
             began = time.time_ns()
@@ -73,7 +73,7 @@ def load_catalog(
             summaries = {name: loss.summary for name, loss in catalog.losses.items()}
             remember_losses(home, summaries, keep_earlier=bool(catalog.failures))
             catalog = replace(catalog, stamp=take_stamp(catalog.files, began))
-            kept.write(value, catalog)
+            kept_file.write(value, catalog)
             entry = _entries[key] = _Entry(settings, installed, catalog)
         return entry.catalog
 

@@ -46,7 +46,7 @@ def faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[TextFault]
     """Refuses `batch_tokens`, and several ranks, for a loss that looks across its batch, which must not be cut."""
     if catalog is None or spec.training is None:
         return []
-    asked = {
+    is_set = {
         "training.batch_tokens": spec.training.batch_tokens is not None,
         "ranks": isinstance(spec.ranks, int) and spec.ranks > 1,
     }
@@ -55,7 +55,7 @@ def faults_of_batches(spec: JobSpec, catalog: Catalog | None) -> list[TextFault]
     return [
         TextFault(f"{name} {reason}", place)
         for name in indivisible[:1]
-        for place, is_asked in asked.items()
+        for place, is_asked in is_set.items()
         if is_asked
     ]
 
@@ -70,9 +70,9 @@ def describe_mixed(unpaired: str, paired: str) -> str:
 
 def _faults_of_mixture(losses: Mapping[str, LossSpec], catalog: Catalog) -> Iterator[TextFault]:
     """Refuses a mixture of losses of pairs and losses of single answers."""
-    known = {place: catalog.losses[loss.name] for place, loss in losses.items() if loss.name in catalog.losses}
-    unpaired = [(place, info.name) for place, info in known.items() if info.unpaired]
-    paired = [info.name for info in known.values() if not info.unpaired]
+    loss_facts = {place: catalog.losses[loss.name] for place, loss in losses.items() if loss.name in catalog.losses}
+    unpaired = [(place, info.name) for place, info in loss_facts.items() if info.unpaired]
+    paired = [info.name for info in loss_facts.values() if not info.unpaired]
     if unpaired and paired:
         yield TextFault(describe_mixed(unpaired[0][1], paired[0]), f"{unpaired[0][0]}.name")
 

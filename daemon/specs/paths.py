@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prefd.daemon.machine.cloud import IN_CLOUD, find_in_cloud, find_placeholder
 from prefd.daemon.machine.files import read_json
-from prefd.daemon.machine.readability import IN_CLOUD, explain_unreadable, find_dataless
+from prefd.daemon.machine.readability import explain_unreadable
 from prefd.daemon.specs.adapter_config import read_adapter
 from prefd.daemon.specs.adapter_faults import CONFIG, AdapterError
-from prefd.daemon.specs.data_files import walk
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.local_files import list_data, list_folder
 from prefd.daemon.specs.model_files import WEIGHTS, faults_of_files, list_files
 from prefd.daemon.text.text_fault import TextFault
 from prefd.daemon.text.wording import clip
@@ -82,6 +83,9 @@ def _model_faults(field: str, value: str) -> Iterator[TextFault]:
     if (reason := explain_unreadable(folder)) is not None:
         yield TextFault(f"{format_location(folder)} {reason}", field)
         return
+    if (cloud := find_in_cloud(list_folder(folder))) is not None:
+        yield TextFault(f"{format_location(cloud)} {IN_CLOUD}", field)
+        return
     if not (folder / "config.json").is_file():
         if (folder / CONFIG).is_file():
             base = "reference.adapter" if field.startswith("reference") else "adapter"
@@ -107,9 +111,6 @@ def _model_faults(field: str, value: str) -> Iterator[TextFault]:
 
 def _content_faults(field: str, folder: Path) -> Iterator[TextFault]:
     """Faults of the files of a model folder that has its config and weights."""
-    if (cloud := find_dataless(list_files(folder, "*"))) is not None:
-        yield TextFault(f"{format_location(cloud)} {IN_CLOUD}", field)
-        return
     yield from (
         TextFault(f"{format_location(folder)} {fault}", field) for fault in faults_of_files(folder, is_complete=False)
     )
@@ -131,6 +132,9 @@ def _adapter_faults(field: str, value: str | None) -> Iterator[TextFault]:
         return
     if Path(value).is_dir() and (reason := explain_unreadable(Path(value))) is not None:
         yield TextFault(f"{format_location(Path(value))} {reason}", field)
+        return
+    if Path(value).is_dir() and (cloud := find_in_cloud(list_folder(Path(value)))) is not None:
+        yield TextFault(f"{format_location(cloud)} {IN_CLOUD}", field)
         return
     if (Path(value) / "config.json").is_file() and not (Path(value) / CONFIG).is_file():
         yield TextFault(
@@ -162,11 +166,18 @@ def _file_faults(field: str, value: str | None, subject: str) -> Iterator[TextFa
         return
     path = Path(value)
     if not path.exists():
-        yield TextFault(f"no such file: {format_location(path)}", field)
+        yield TextFault(_explain_absence(path, "no such file"), field)
     elif not path.is_file():
         yield TextFault(f"{format_location(path)} is no file; name {subject} itself", field)
     elif (reason := explain_unreadable(path)) is not None:
         yield TextFault(f"{format_location(path)} {reason}", field)
+
+
+def _explain_absence(path: Path, words: str) -> str:
+    """Say that nothing lies at `path`, in these words, or that it is in the cloud."""
+    if find_placeholder(path) is not None:
+        return f"{format_location(path)} {IN_CLOUD}"
+    return f"{words}: {format_location(path)}"
 
 
 def _hub_setting_faults(data: DataSpec) -> Iterator[TextFault]:
@@ -187,12 +198,12 @@ def _data_faults(field: str, source: Source) -> Iterator[TextFault]:
     if source.data_dir is not None and path.exists():
         yield from _data_dir_faults(field, path, source.data_dir)
     elif not path.exists():
-        yield TextFault(f"no such file or folder: {format_location(path)}", field)
+        yield TextFault(_explain_absence(path, "no such file or folder"), field)
     elif not (path.is_file() or path.is_dir()):
         yield TextFault(f"{format_location(path)} is neither a file nor a folder", field)
     elif (reason := explain_unreadable(path)) is not None:
         yield TextFault(f"{format_location(path)} {reason}", field)
-    elif path.is_dir() and (cloud := find_dataless(walk(path))) is not None:
+    elif path.is_dir() and (cloud := find_in_cloud(list_data(source))) is not None:
         yield TextFault(f"{format_location(cloud)} {IN_CLOUD}", field)
     elif path.is_dir() and not list_files(path, "*"):
         yield TextFault(f"{format_location(path)} is an empty folder", field)

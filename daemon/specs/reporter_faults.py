@@ -24,6 +24,6 @@ def explain_reporter(name: str, catalog: Catalog) -> str | None:
         return None if info.missing is None else f"{name}: {info.missing}"
     near = find_nearest(name.lower(), catalog.reporters)
     hint = f"did you mean {near}? " if near else ""
-    known = ", ".join(sorted(catalog.reporters)) or "none"
+    names = ", ".join(sorted(catalog.reporters)) or "none"
     failures = "".join(f" (plugin {each.name} failed: {clip(str(each.error), 200)})" for each in catalog.failed)
-    return f"no reporter is called {clip(name)!r}; {hint}known: {known}{failures}"
+    return f"no reporter is called {clip(name)!r}; {hint}known: {names}{failures}"

@@ -46,8 +46,8 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
 
 def _live_reference_facts(spec: JobSpec) -> list[Fact]:
     assert spec.reference is not None
-    kept = "kept in the cache" if spec.reference.store else "scored at each step anew"
-    return [("reference", "the policy with its adapter off, beside training"), ("", f"what the cache lacks is {kept}")]
+    place = "kept in the cache" if spec.reference.store else "scored at each step anew"
+    return [("reference", "the policy with its adapter off, beside training"), ("", f"what the cache lacks is {place}")]
 
 
 def live_facts(live: LiveSpec) -> list[Fact]:

@@ -47,9 +47,9 @@ def _find_remedy(name: str) -> str:
     import difflib
     import zoneinfo
 
-    known = sorted(zoneinfo.available_timezones())
-    if not known or name in known:
+    zones = sorted(zoneinfo.available_timezones())
+    if not zones or name in zones:
         return "install tzdata, which has the time zones"
-    by_lower_case = {each.lower(): each for each in known}
+    by_lower_case = {each.lower(): each for each in zones}
     nearest = difflib.get_close_matches(name.lower(), list(by_lower_case), 1)
     return f"did you mean {by_lower_case[nearest[0]]}?" if nearest else "zones are written Europe/Berlin, or CET-1CEST"

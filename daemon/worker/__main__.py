@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine import blas, cpus, mlx_environment, open_files
+from prefd.daemon.machine import blas, cpus, mlx_environment, open_files, power
 from prefd.daemon.runs.next_phase import NextPhase
 from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.runs.run_folder import RunDir
@@ -123,6 +123,8 @@ def begin_far_rank() -> int:
         welcome = Welcome.read(sys.stdin.buffer)
         welcome.settle()
         prepare_process(f"[rank {welcome.rank}] ")
+        if welcome.prevent_sleep:
+            power.keep_awake_from_here()
         prepare_mlx(welcome.halvings)
         choose_device(NO_HOME)
     except EXPECTED as error:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+from prefd.daemon.errors import WorkerExit
 from prefd.daemon.machine.device_trouble import has_device_trouble
 from prefd.daemon.machine.memory import OUT_OF_MEMORY
+
+OF_A_RANK = re.compile(r"failed: (?:RuntimeError|MemoryError): ")
+"""How a rank says that an error of MLX's or Python's ended it, and not one of its job's own, which may quote anything."""
 
 
 def raise_if_device_failed(error: BaseException) -> None:
@@ -23,6 +29,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_device_trouble(error: BaseException) -> bool:
     """Say whether `error` is a GPU's that passes by itself."""
     return _is_of_device(error) and has_device_trouble(_write(error))
+
+
+def find_rank_trouble(words: str) -> WorkerExit | None:
+    """Find what ended another rank, by the words in which it said so: memory that ran out, or a device's trouble; None for neither."""
+    match = OF_A_RANK.search(words)
+    if match is None:
+        return None
+    if OUT_OF_MEMORY.search(words, match.start()):
+        return WorkerExit.NO_MEMORY
+    return WorkerExit.DEVICE_TROUBLE if has_device_trouble(words[match.start() :]) else None
 
 
 def _is_of_device(error: BaseException) -> bool:

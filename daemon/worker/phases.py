@@ -12,12 +12,14 @@ from pathlib import Path
 
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.cloud import InCloud
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.runs.next_phase import NextPhase
 from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, LiveOutcome, Outcome, PrecomputeOutcome
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.worker import stopping
-from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
+from prefd.daemon.worker.device_trouble import find_rank_trouble, is_device_trouble, is_out_of_memory
+from prefd.daemon.worker.downloads import await_downloads, is_in_cloud
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import memory
@@ -71,6 +73,14 @@ def run_phases(phase: Phase, root: Path, job_id: int, line: NextPhase | None = N
 def _run(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> WorkerExit:
     """Run one phase to its outcome, and return the exit code of a process that runs no other."""
     job.run.forget_outcome(phase)
+    try:
+        await_downloads(job.spec, stop)
+    except Stopped as stopped:
+        log.info("%s", stopped)
+        return WorkerExit.STOPPED
+    except InCloud as error:
+        log.error("%s", error)
+        return WorkerExit.NO_FILE
     for change in job.changes:
         log.warning("%s", change)
     try:
@@ -100,6 +110,9 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
     except Exception as error:
         if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
             raise
+        if is_in_cloud(error):
+            log.error("%s: %s", type(error).__name__, error)
+            return WorkerExit.NO_FILE
         if is_outage(error) or is_broken_installation(error):
             log.exception("in %s", phase)
             log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
@@ -117,9 +130,11 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
 def _find_passing_exit(error: BaseException) -> WorkerExit | None:
     """Find how a worker ends whose error is not the job's, and passes; None for any other."""
     if isinstance(error, LostRank):
-        return WorkerExit.LOST_RANK
+        return find_rank_trouble(str(error)) or WorkerExit.LOST_RANK
     if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
         return WorkerExit.NO_ROOM
+    if is_in_cloud(error):
+        return WorkerExit.NO_FILE
     return WorkerExit.NO_NETWORK if is_outage(error) else None
 
 

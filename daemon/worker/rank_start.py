@@ -115,5 +115,5 @@ def _losing(crew: Crew, mate: Mate, on_lost: Callable[[str], None] | None) -> It
 
 def _list_needed_plugins(job: RunningJob) -> dict[str, str]:
     """List the installed plugins whose losses the job takes, with their versions."""
-    needed = {job.plugins.losses[name].plugin for name in job.spec.loss_names if name in job.plugins.losses}
-    return {name: version for name, version in list_plugins(job.plugins).items() if name in needed}
+    plugins = {job.plugins.losses[name].plugin for name in job.spec.loss_names if name in job.plugins.losses}
+    return {name: version for name, version in list_plugins(job.plugins).items() if name in plugins}

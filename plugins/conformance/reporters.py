@@ -57,8 +57,10 @@ def _report(
     report: Report = reporter.open(run)
     place = getattr(report, "place", "")
     assert isinstance(place, str), f"`place` must be a string, got {place!r}"
-    found = find_last_steps(report)
-    assert found in (None, last), f"`last_steps` gave {found!r} where {last!r} were logged, and the report was closed"
+    last_steps = find_last_steps(report)
+    assert last_steps in (None, last), (
+        f"`last_steps` gave {last_steps!r} where {last!r} were logged, and the report was closed"
+    )
     for row in rows:
         if not last.have(row):
             report.log(row)

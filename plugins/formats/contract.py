@@ -33,7 +33,7 @@ class Known(NamedTuple):
         return self.problem is not None or self.values.get("prompt") is not None
 
 
-def known(row: Mapping[str, Any], sides: Sides | None = None) -> Known | None:
+def read_known_names(row: Mapping[str, Any], sides: Sides | None = None) -> Known | None:
     """Reads `row` by the names of a pair; None where it has no two sides.
 
     `sides`: the sides, where the caller has found them.
@@ -70,12 +70,12 @@ def _prompt(row: Mapping[str, Any], sides: Sides) -> Prompt:
 
 
 def readable(row: Mapping[str, Any], sides: Sides | None = None) -> Known:
-    """Reads `row` as `known` does.
+    """Reads `row` as `read_known_names` does.
 
     Raises `UnusableRow` where it has no two sides, is unclear, or holds what is no text.
     """
     check_media(row)
-    known_row = known(row, sides)
+    known_row = read_known_names(row, sides)
     if known_row is None:
         raise UnusableRow("no two columns are its chosen and its rejected answer")
     if known_row.problem is not None:
@@ -94,7 +94,7 @@ def finished(row: Mapping[str, Any], known_row: Known, prompt: Text, chosen: Tex
 
 def columns_of(row: Mapping[str, Any], sides: Sides | None = None) -> frozenset[str]:
     """Names the columns of `row` that its pair is made of."""
-    known_row = known(row, sides)
+    known_row = read_known_names(row, sides)
     if known_row is None:
         return frozenset()
     return known_row.columns | with_turns(row, "", known_row.columns)[1]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefd.plugins.formats.chats import check_speakers, is_script, is_transcript
-from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
+from prefd.plugins.formats.contract import Known, columns_of, finished, read_known_names, readable
 from prefd.plugins.formats.fields import is_conversation, is_text, read_text
 from prefd.plugins.formats.hh import parse
 from prefd.plugins.formats.prompt import naming_prompt
@@ -53,7 +53,7 @@ class Explicit:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Says whether `row` has a prompt and two sides that are answers alone."""
-        known_row = known(row)
+        known_row = read_known_names(row)
         return (
             known_row is not None
             and known_row.has_prompt

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefd.plugins.formats.chats import is_transcript
-from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
+from prefd.plugins.formats.contract import Known, columns_of, finished, read_known_names, readable
 from prefd.plugins.formats.fields import read_text
 from prefd.plugins.formats.implicit_messages import split_conversations
 from prefd.plugins.formats.row_shape import RowShape
@@ -31,7 +31,7 @@ class HH:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Says whether the sides, or the prompt, of `row` are transcripts."""
-        known_row = known(row)
+        known_row = read_known_names(row)
         if known_row is None:
             return False
         prompt, chosen, rejected = (known_row.values[column] for column in ("prompt", "chosen", "rejected"))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prefd.plugins.formats.chats import as_chat
-from prefd.plugins.formats.contract import Known, columns_of, finished, known, readable
+from prefd.plugins.formats.contract import Known, columns_of, finished, read_known_names, readable
 from prefd.plugins.formats.fields import content_text, is_conversation, is_messages, read_text
 from prefd.plugins.formats.nulls import without_unsure
 from prefd.plugins.formats.row_shape import RowShape
@@ -33,7 +33,7 @@ class ImplicitMessages:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Says whether both sides of `row` are whole conversations."""
-        known_row = known(row)
+        known_row = read_known_names(row)
         return known_row is not None and all(is_conversation(known_row.values[side]) for side in ("chosen", "rejected"))
 
     def pair(self, row: Mapping[str, Any]) -> Pair:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefd.plugins.formats.chats import check_speakers
-from prefd.plugins.formats.contract import columns_of, finished, known, readable
+from prefd.plugins.formats.contract import columns_of, finished, read_known_names, readable
 from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
@@ -49,7 +49,7 @@ class ImplicitText:
 
     def matches(self, row: Mapping[str, Any]) -> bool:
         """Says whether both sides of `row` are strings, and no column is its prompt."""
-        known_row = known(row)
+        known_row = read_known_names(row)
         return (
             known_row is not None
             and not known_row.has_prompt

@@ -42,8 +42,8 @@ class WPO:
         chosen, rejected = logratios(x)
         weights = weigh(x.policy_chosen) * weigh(x.policy_rejected)
         losses = weights * sigmoid_loss(chosen - rejected, self.beta, self.label_smoothing)
-        made = output(losses, self.beta, chosen, rejected)
-        return LossOutput(losses, made.chosen_rewards, made.rejected_rewards, {"weights": weights})
+        result = output(losses, self.beta, chosen, rejected)
+        return LossOutput(losses, result.chosen_rewards, result.rejected_rewards, {"weights": weights})
 
 
 def weigh(side: Logprobs) -> mx.array:

@@ -61,10 +61,12 @@ class TensorBoardReport:
         value = Summary.Value(tag=tag, metadata=metadata, tensor=make_tensor_proto([text]))
         self._write(Summary(value=[value]), step, None)
 
-    def _write(self, summary: Any, step: int, at: float | None) -> None:
+    def _write(self, summary: Any, step: int, wall_time: float | None) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
 
-        self._writer.add_event(Event(wall_time=time.time() if at is None else at, step=step, summary=summary))
+        self._writer.add_event(
+            Event(wall_time=time.time() if wall_time is None else wall_time, step=step, summary=summary)
+        )
 
     def close(self, end: RunEnd | None) -> None:
         """Closes the event file; the end of the job is a text behind the last step."""

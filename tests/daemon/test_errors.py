@@ -22,6 +22,7 @@ PARTS = {
     "BrokenFrame": "is logged, and the rank that sent it counts as lost",
     "NoFrame": "becomes a LostRank that says what may have printed it",
     "BadHosts": "becomes a ConfigError",
+    "InCloud": "is told of the claimed file, or is why a job waits",
     "GivenUp": "becomes a LostRing",
     "LostRing": "becomes a LostRank that says whose end it was",
     "BadHeader": "goes on behind the file's name",

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 
 HANG = "[METAL] Command buffer execution failed: Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)"
-STOPPED, NO_ROOM, NOT_READY, NO_NETWORK, NO_MEMORY, DEVICE_TROUBLE, NO_DEVICE = 75, 74, 73, 69, 71, 72, 70
+STOPPED, NO_ROOM, NOT_READY, NO_NETWORK, NO_MEMORY, DEVICE_TROUBLE, NO_DEVICE, NO_FILE = 75, 74, 73, 69, 71, 72, 70, 77
 
 
 def main(catalog_file: str, task: str) -> None:
@@ -52,13 +52,23 @@ def print_catalog(catalog_file: str) -> None:
 
 
 def score_pairs() -> None:
-    """Score the pairs of a job: while there is a file `slow` in the home it takes its time, and with a file `broken` it cannot."""
+    """Score the pairs of a job: while there is a file `slow` in the home it takes its time, and with a file `broken` it cannot.
+
+    With a file `display` the GPU ends its passes, and with one that says "once" those of one worker.
+    """
     home = sys.argv[sys.argv.index("--home") + 1]
     job = json.load(sys.stdin)["job"]
     with open(os.path.join(home, "scored.txt"), "a") as file:
         file.write(f"{job}\n")
     while os.path.exists(os.path.join(home, "slow")):
         time.sleep(0.02)
+    display = os.path.join(home, "display")
+    if os.path.exists(display):
+        with open(display) as file:
+            once = file.read() == "once"
+        if once:
+            os.remove(display)
+        sys.exit(f"RuntimeError: {HANG}")
     if os.path.exists(os.path.join(home, "broken")):
         print(json.dumps({"error": "the pairs are not those of the job"}))
         sys.exit(1)
@@ -101,7 +111,7 @@ def run_phase(phase: str) -> None:
         file.write(f"{phase} {os.getpid()}\n")
     signal.signal(signal.SIGTERM, signal.SIG_IGN if behaviour is deaf else stop)
     print("hello from", phase, flush=True)
-    if behaviour in (offline, interrupted):  # nothing is counted before all is there
+    if behaviour in (offline, in_cloud, interrupted):  # nothing is counted before all is there
         behaviour(phase)
     write("progress.json", {"phase": phase, "done": 1, "total": 2, "unit": "completion"})
     if behaviour is not None:
@@ -197,6 +207,13 @@ def offline(_: str) -> None:
     if os.path.exists("../../offline"):
         print("model org/name: it could not be downloaded (no route to host)", flush=True)
         sys.exit(NO_NETWORK)
+
+
+def in_cloud(_: str) -> None:
+    """Its pairs are in a cloud while there is a file `evicted` in the home."""
+    if os.path.exists("../../evicted"):
+        print("/iCloud/pairs.jsonl is in the cloud and not on this Mac", flush=True)
+        sys.exit(NO_FILE)
 
 
 def short_of_memory(_: str) -> None:
@@ -336,6 +353,7 @@ BEHAVIOURS: dict[str, Callable[[str], None]] = {
         without_gpu,
         gate,
         offline,
+        in_cloud,
         replaced,
         starved,
         environment,

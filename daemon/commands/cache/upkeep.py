@@ -121,11 +121,11 @@ def prune(
         if as_json:
             render.emit_json({"cache": str(home.cache), "dry_run": dry_run, "removed": [], "freed": 0, "kept": 0})
         return
-    place, report, needed = outcome
+    place, report, users = outcome
     if as_json:
         render.emit_json({"cache": place, **report.to_json()})
     else:
-        show_outcome(report, needed, max_size)
+        show_outcome(report, users, max_size)
 
 
 PruneOutcome: TypeAlias = "tuple[str, PruneReport, dict[str, list[str]]]"
@@ -142,8 +142,8 @@ def prune_local_cache(home: Home, prefix: str | None, limits: PruneLimits) -> Pr
     if cache is None:
         return None
     reference = None if prefix is None else require_one(pick_references(cache, [prefix]), prefix)
-    needed = NeededReferences(home, list_references(cache), partial(list_waiting_specs, home))
-    return str(home.cache), prune(cache, replace(limits, reference=reference, needed=needed)), needed()
+    find_needed = NeededReferences(home, list_references(cache), partial(list_waiting_specs, home))
+    return str(home.cache), prune(cache, replace(limits, reference=reference, needed=find_needed)), find_needed()
 
 
 def prune_shared_cache(home: Home, prefix: str | None, limits: PruneLimits) -> PruneOutcome:
@@ -156,20 +156,20 @@ def prune_shared_cache(home: Home, prefix: str | None, limits: PruneLimits) -> P
     cache = require_shared(home)
     references = cache.bucket.insist(lambda: shared_references(cache))
     reference = None if prefix is None else require_one(filter_fingerprints(list(references), [prefix]), prefix)
-    needed = NeededReferences(home, references, partial(list_waiting_specs, home))
-    limits = replace(limits, reference=reference, needed=needed)
+    find_needed = NeededReferences(home, references, partial(list_waiting_specs, home))
+    limits = replace(limits, reference=reference, needed=find_needed)
     report = cache.bucket.insist(lambda: prune_shared(cache, limits))
-    return cache.bucket.url, report, needed()
+    return cache.bucket.url, report, find_needed()
 
 
-def show_outcome(report: PruneReport, needed: dict[str, list[str]], max_size: int | None) -> None:
+def show_outcome(report: PruneReport, users: dict[str, list[str]], max_size: int | None) -> None:
     """Prints what was removed, what stays because jobs need it, and how much is left."""
     for each in report.removed:
         name = "" if each.reference is None else f"{each.reference[:SHORT]} "
         reason = f"not used for {format_duration(each.unused_s)}" if each.why == "unused" else each.why
         click.echo(f"{name}{each.path.rpartition('/')[2]}: {reason} ({format_size(each.bytes)})")
     for name in report.protected:
-        jobs = needed.get(name, ["a job that has ended since"])
+        jobs = users.get(name, ["a job that has ended since"])
         render.print_warning(f"{name[:SHORT]} stays: {', '.join(jobs)} {'needs' if len(jobs) == 1 else 'need'} it")
     verb = "would free" if report.dry_run else "freed"
     remainder = f"{format_size(report.kept)} {'would be ' if report.dry_run else ''}left"

@@ -34,7 +34,7 @@ class JobSelection:
     everything: bool = False
 
     @property
-    def given(self) -> bool:
+    def is_set(self) -> bool:
         """Says whether anything was said."""
         return bool(self.numbers or self.groups or self.states or self.everything)
 
@@ -74,7 +74,7 @@ def check_selection(selection: JobSelection, required: bool) -> None:
     """Refuses a selection that says nothing where something must be said, and `--all` beside anything else."""
     if selection.everything and selection.narrowed:
         raise click.UsageError("--all is for all jobs: give --all, or IDs, --group and --state")
-    if required and not selection.given:
+    if required and not selection.is_set:
         raise click.UsageError("say which jobs: IDs (3, 1-3, 1,2), --group NAME, --state STATE or --all")
 
 

@@ -45,8 +45,8 @@ def list_endpoints(home: Home) -> Sequence[Endpoint]:
 
         def list_page(table: JobTable) -> dict[str, Any]:
             page, more = table.page(query.state, query.group, query.before, query.limit, query.ids)
-            made = summaries.make(table, page) if query.with_ else {}
-            rows = [job.to_json() | ({"summary": made[job.id].to_json()} if made else {}) for job in page]
+            summary_of = summaries.make(table, page) if query.with_ else {}
+            rows = [job.to_json() | ({"summary": summary_of[job.id].to_json()} if summary_of else {}) for job in page]
             return {"jobs": rows, "more": more}
 
         return respond(await read_table(home, list_page))

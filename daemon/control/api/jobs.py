@@ -39,8 +39,8 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
         return respond(await read_table(home, lambda table: JobDetails.read(table, job_id, run).to_json()))
 
     async def submit(request: Request) -> Response:
-        posted = await PostedSpec.read(request, read_query(request, PostedSpecQuery), daemon.max_spec_bytes)
-        queued = await daemon.submit(posted.data, posted.name)
+        spec = await PostedSpec.read(request, read_query(request, PostedSpecQuery), daemon.max_spec_bytes)
+        queued = await daemon.submit(spec.data, spec.name)
         return respond({"jobs": [job.to_json() for job in queued]}, 202)
 
     def of_job(action: str) -> Endpoint:

@@ -48,10 +48,10 @@ def list_endpoints(daemon: Controlled) -> Sequence[Endpoint]:
     """Lists the endpoint that checks a spec."""
 
     async def validate(request: Request) -> Response:
-        posted = await PostedSpec.read(request, read_query(request, PostedSpecQuery), daemon.max_spec_bytes)
+        posted_spec = await PostedSpec.read(request, read_query(request, PostedSpecQuery), daemon.max_spec_bytes)
         catalog = await daemon.catalog()
         try:
-            file = await asyncio.to_thread(read_specs, posted.data, posted.name, catalog, daemon.home.jobs)
+            file = await asyncio.to_thread(read_specs, posted_spec.data, posted_spec.name, catalog, daemon.home.jobs)
         except SpecError as error:
             faults = [SpecFault.model_validate(fault.to_json()) for fault in error.faults]
             nothing = Validation(ok=False, faults=faults, notes=[], jobs=[], settings=[], needs_reference=[])

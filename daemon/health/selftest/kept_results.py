@@ -20,10 +20,10 @@ def keep_results(home: Home, results: Iterable[CheckResult]) -> None:
     if not home.run.is_dir():
         return
     stamp = {"at": time.time(), "version": metadata.version("prefd")}
-    kept = {each["name"]: each for each in read_results(home)}
-    kept |= {result.name: result.to_json() | {"name": result.name} | stamp for result in results}
+    results_by_name = {each["name"]: each for each in read_results(home)}
+    results_by_name |= {result.name: result.to_json() | {"name": result.name} | stamp for result in results}
     with suppress(OSError):
-        write_json(home.run / FILE, list(kept.values()))
+        write_json(home.run / FILE, list(results_by_name.values()))
 
 
 def read_results(home: Home) -> Sequence[dict[str, Any]]:

@@ -23,20 +23,20 @@ def list_routes(models: Models) -> Sequence[Route]:
 
     async def load(request: Request) -> Response:
         document, body = await read_json_body(request)
-        asked = parse_document(document, LoadWeights)
-        if asked.model_id is not None and asked.seq_id is not None:
+        call = parse_document(document, LoadWeights)
+        if call.model_id is not None and call.seq_id is not None:
             return await promise_ordered(
-                models, asked.model_id, asked.seq_id, "saved", body, lambda model: plan_loading(model, asked)
+                models, call.model_id, call.seq_id, "saved", body, lambda model: plan_loading(model, call)
             )
-        asked.optimizer_config.check()
-        folder, target = find_state(asked.path)
-        if asked.session_id is None or asked.model_seq_id is None:
+        call.optimizer_config.check()
+        folder, target = find_state(call.path)
+        if call.session_id is None or call.model_seq_id is None:
             raise RefusedCall(400, "the request needs `session_id` and `model_seq_id`, or `model_id` and `seq_id`")
-        origin = read_session(folder, parse_path(asked.path).model_id)
-        if asked.base_model not in (None, origin["base_model"]):
-            raise RefusedCall(422, f"{asked.path} is of {origin['base_model']}, not of {asked.base_model}")
-        session = models.sessions.find(asked.session_id)
-        model_id = f"{session.id}:train:{asked.model_seq_id}"
+        origin = read_session(folder, parse_path(call.path).model_id)
+        if call.base_model not in (None, origin["base_model"]):
+            raise RefusedCall(422, f"{call.path} is of {origin['base_model']}, not of {call.base_model}")
+        session = models.sessions.find(call.session_id)
+        model_id = f"{session.id}:train:{call.model_seq_id}"
         promise = await models.open(
             session,
             model_id,
@@ -44,9 +44,9 @@ def list_routes(models: Models) -> Sequence[Route]:
             content=body,
             lora=origin["lora"],
             from_state=target,
-            with_optimizer=asked.optimizer,
-            user_metadata=asked.user_metadata,
-            context={"type": "load_weights", "path": asked.path, "model_id": model_id},
+            with_optimizer=call.optimizer,
+            user_metadata=call.user_metadata,
+            context={"type": "load_weights", "path": call.path, "model_id": model_id},
         )
         return JSONResponse({"request_id": promise.request_id, "model_id": model_id})
 
@@ -60,13 +60,13 @@ def list_routes(models: Models) -> Sequence[Route]:
             )
         return folder, target
 
-    def plan_loading(model: ClientModel, asked: LoadWeights) -> Work:
-        folder, target = find_state(asked.path)
-        own, other = model.read_session(), read_session(folder, parse_path(asked.path).model_id)
+    def plan_loading(model: ClientModel, call: LoadWeights) -> Work:
+        folder, target = find_state(call.path)
+        own, other = model.read_session(), read_session(folder, parse_path(call.path).model_id)
         if own["model"] != other["model"]:
-            raise RefusedCall(422, f"{asked.path} is of {other['base_model']}, not of {own['base_model']}")
-        context = {"type": "load_weights", "path": asked.path, "model_id": model.id}
-        work = {"kind": "load_state", "seq_id": asked.seq_id, "path": str(target), "with_optimizer": asked.optimizer}
+            raise RefusedCall(422, f"{call.path} is of {other['base_model']}, not of {own['base_model']}")
+        context = {"type": "load_weights", "path": call.path, "model_id": model.id}
+        work = {"kind": "load_state", "seq_id": call.seq_id, "path": str(target), "with_optimizer": call.optimizer}
         return Work(work, context)
 
     return [Route("/load_weights", load, methods=["POST"])]

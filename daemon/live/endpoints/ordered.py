@@ -38,8 +38,8 @@ async def promise_ordered(
         work = plan(model)
         body = await run_in_thread(write_body, work.document)
     except (RefusedCall, UnsupportedCall) as error:
-        kept = await model.journal.submit(Promise(request_id, kind, digest, seq_id, error=str(error)), None)
+        durable_promise = await model.journal.submit(Promise(request_id, kind, digest, seq_id, error=str(error)), None)
     else:
         promise = Promise(request_id, kind, digest, seq_id, context=work.context)
-        kept = await model.journal.submit(promise, body)
-    return JSONResponse({"request_id": kept.request_id, "model_id": model.id})
+        durable_promise = await model.journal.submit(promise, body)
+    return JSONResponse({"request_id": durable_promise.request_id, "model_id": model.id})

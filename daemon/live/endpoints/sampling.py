@@ -30,10 +30,10 @@ def list_routes(models: Models, futures: Futures) -> Sequence[Route]:
 
     async def create_sampler(request: Request) -> Response:
         document, _ = await read_json_body(request)
-        asked = parse_document(document, CreateSampler)
-        session = models.sessions.find(asked.session_id)
-        sampler_id = f"{session.id}:sample:{asked.sampling_session_seq_id}"
-        await open_sampler(models, session, sampler_id, asked.base_model, asked.model_path)
+        call = parse_document(document, CreateSampler)
+        session = models.sessions.find(call.session_id)
+        sampler_id = f"{session.id}:sample:{call.sampling_session_seq_id}"
+        await open_sampler(models, session, sampler_id, call.base_model, call.model_path)
         return JSONResponse({"type": "create_sampling_session", "sampling_session_id": sampler_id})
 
     async def describe_sampler(request: Request) -> Response:
@@ -44,27 +44,27 @@ def list_routes(models: Models, futures: Futures) -> Sequence[Route]:
 
     async def sample(request: Request) -> Response:
         document, body = await read_json_body(request)
-        asked = parse_document(document, SampleCall)
-        asked.check()
-        _, sampler = models.sessions.find_of_sampler(asked.sampling_session_id)
+        call = parse_document(document, SampleCall)
+        call.check()
+        _, sampler = models.sessions.find_of_sampler(call.sampling_session_id)
         model = await models.find(sampler.host)
         model.read_session()  # which says so where its job was removed
         note_use(sampler)
-        request_id = f"{asked.sampling_session_id}:{asked.seq_id}"
+        request_id = f"{call.sampling_session_id}:{call.seq_id}"
         if model.journal.find(request_id) is None and not model.journal.has_room(MAX_PENDING):
             raise RefusedCall(429, f"{MAX_PENDING} requests wait already: send fewer at once")
         try:
-            tokens = parse_tokens(asked.prompt)
+            tokens = parse_tokens(call.prompt)
         except UnsupportedCall as error:
             raise RefusedCall(400, str(error)) from None
         method = request.headers.get("x-sdk-method", "").rpartition(".")[2]
-        is_scored_alone = bool(asked.prompt_logprobs) and method in LOGPROBS_METHODS
-        work = make_scoring(asked, tokens) if is_scored_alone else make_sampling(asked, tokens)
-        context = {"num_samples": asked.num_samples if is_scored_alone else 0}
+        is_scored_alone = bool(call.prompt_logprobs) and method in LOGPROBS_METHODS
+        work = make_scoring(call, tokens) if is_scored_alone else make_sampling(call, tokens)
+        context = {"num_samples": call.num_samples if is_scored_alone else 0}
         promise = Promise(request_id, "sample", digest_content(body), context=context)
-        kept = await model.journal.submit(promise, write_body({**work, "path": sampler.folder}))
-        names = [f"{request_id}:{index}" for index in range(asked.num_samples)]
-        return JSONResponse({"request_id": kept.request_id, "sample_sequence_ids": names})
+        durable_promise = await model.journal.submit(promise, write_body({**work, "path": sampler.folder}))
+        names = [f"{request_id}:{index}" for index in range(call.num_samples)]
+        return JSONResponse({"request_id": durable_promise.request_id, "sample_sequence_ids": names})
 
     async def retrieve(request: Request) -> Response:
         document, _ = await read_json_body(request)
@@ -78,24 +78,24 @@ def list_routes(models: Models, futures: Futures) -> Sequence[Route]:
     ]
 
 
-def make_scoring(asked: SampleCall, tokens: Sequence[int]) -> dict[str, Any]:
+def make_scoring(call: SampleCall, tokens: Sequence[int]) -> dict[str, Any]:
     """Return the worker's request for a prompt's log-probabilities alone."""
     return {
         "kind": "compute_logprobs",
-        "seq_id": asked.seq_id,
+        "seq_id": call.seq_id,
         "tokens": tokens,
-        "prompt_logprobs_last_n": asked.prompt_logprobs_last_n,
+        "prompt_logprobs_last_n": call.prompt_logprobs_last_n,
     }
 
 
-def make_sampling(asked: SampleCall, tokens: Sequence[int]) -> dict[str, Any]:
+def make_sampling(call: SampleCall, tokens: Sequence[int]) -> dict[str, Any]:
     """Return the worker's request for continuations."""
     return {
         "kind": "sample",
-        "seq_id": asked.seq_id,
+        "seq_id": call.seq_id,
         "tokens": tokens,
-        "num_samples": asked.num_samples,
-        "params": asked.sampling_params.model_dump(),
-        "prompt_logprobs": bool(asked.prompt_logprobs),
-        "prompt_logprobs_last_n": asked.prompt_logprobs_last_n,
+        "num_samples": call.num_samples,
+        "params": call.sampling_params.model_dump(),
+        "prompt_logprobs": bool(call.prompt_logprobs),
+        "prompt_logprobs_last_n": call.prompt_logprobs_last_n,
     }

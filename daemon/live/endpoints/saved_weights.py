@@ -59,8 +59,8 @@ def list_routes(models: Models) -> Sequence[Route]:
 
     async def keep_until(request: Request) -> Response:
         document, _ = await read_json_body(request)
-        asked, path = parse_document(document, CheckpointEnd), read_path(request)
-        await run_in_thread(set_end, models.find_folder(path.model_id), path, asked.ttl_seconds)
+        call, path = parse_document(document, CheckpointEnd), read_path(request)
+        await run_in_thread(set_end, models.find_folder(path.model_id), path, call.ttl_seconds)
         return JSONResponse({})
 
     async def delete(request: Request) -> Response:

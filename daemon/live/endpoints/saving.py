@@ -26,9 +26,9 @@ def list_routes(models: Models) -> Sequence[Route]:
         place = parse_document(document, OrderedRequest)
 
         def plan(model: ClientModel) -> Work:
-            asked = parse_document(document, SaveWeights)
-            path = CheckpointPath(model.id, "weights", name_checkpoint(asked.path, f"state-{asked.seq_id}"))
-            return plan_saving(model, path, asked, {"type": "save_weights", "path": str(path)})
+            call = parse_document(document, SaveWeights)
+            path = CheckpointPath(model.id, "weights", name_checkpoint(call.path, f"state-{call.seq_id}"))
+            return plan_saving(model, path, call, {"type": "save_weights", "path": str(path)})
 
         return await promise_ordered(models, place.model_id, place.seq_id, "saved", body, plan)
 
@@ -37,29 +37,29 @@ def list_routes(models: Models) -> Sequence[Route]:
         place = parse_document(document, OrderedRequest)
 
         def plan(model: ClientModel) -> Work:
-            asked = parse_document(document, SaveForSampler)
-            path = CheckpointPath(model.id, "sampler_weights", name_checkpoint(asked.path, f"{SNAPSHOT}{asked.seq_id}"))
+            call = parse_document(document, SaveForSampler)
+            path = CheckpointPath(model.id, "sampler_weights", name_checkpoint(call.path, f"{SNAPSHOT}{call.seq_id}"))
             context = {"type": "save_weights_for_sampler", "path": str(path)}
-            if asked.path is None:
-                context = {"type": context["type"], "sampling_session_id": open_snapshot(model, path, asked)}
-            return plan_saving(model, path, asked, context)
+            if call.path is None:
+                context = {"type": context["type"], "sampling_session_id": open_snapshot(model, path, call)}
+            return plan_saving(model, path, call, context)
 
         return await promise_ordered(models, place.model_id, place.seq_id, "saved", body, plan)
 
-    def open_snapshot(model: ClientModel, path: CheckpointPath, asked: SaveForSampler) -> str:
+    def open_snapshot(model: ClientModel, path: CheckpointPath, call: SaveForSampler) -> str:
         session = models.sessions.find_of_model(model.id)
-        number = asked.sampling_session_seq_id
+        number = call.sampling_session_seq_id
         if number is None:
             raise RefusedCall(400, "the request needs `path`, or `sampling_session_seq_id` for a sampler of its own")
         sampler_id = f"{session.id}:sample:{number}"
         sampler = OpenSampler(
             model.id, str(model.read_session()["base_model"]), str(path), str(path.locate(model.folder))
         )
-        if (known := session.samplers.get(sampler_id)) is None:
+        if (open_sampler := session.samplers.get(sampler_id)) is None:
             check_room(session.samplers, MAX_SAMPLERS, "samplers")
             session.samplers[sampler_id] = sampler
             models.sessions.keep(session)
-        elif known != sampler:
+        elif open_sampler != sampler:
             raise RefusedCall(
                 422, f"sampling session {sampler_id} was made before of other weights: each needs its own number"
             )
@@ -76,9 +76,9 @@ def name_checkpoint(name: str | None, own: str) -> str:
     return own if name is None else check_name(name)
 
 
-def plan_saving(model: ClientModel, path: CheckpointPath, asked: SaveWeights, context: dict[str, str]) -> Work:
+def plan_saving(model: ClientModel, path: CheckpointPath, call: SaveWeights, context: dict[str, str]) -> Work:
     """Return what saves a model under a name, and note when that ends. Raises OSError."""
     kind = "save_state" if path.kind == "weights" else "save_sampler"
-    if asked.ttl_seconds is not None or asked.user_metadata:
-        note_checkpoint(model.folder, path, asked.ttl_seconds, asked.user_metadata)
-    return Work({"kind": kind, "seq_id": asked.seq_id, "name": path.name, "overwrite": asked.overwrite}, context)
+    if call.ttl_seconds is not None or call.user_metadata:
+        note_checkpoint(model.folder, path, call.ttl_seconds, call.user_metadata)
+    return Work({"kind": kind, "seq_id": call.seq_id, "name": path.name, "overwrite": call.overwrite}, context)

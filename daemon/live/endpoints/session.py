@@ -28,9 +28,9 @@ def list_routes(models: Models) -> Sequence[Route]:
 
     async def create_session(request: Request) -> Response:
         document, _ = await read_json_body(request)
-        asked = parse_document(document, CreateSession)
+        call = parse_document(document, CreateSession)
         key = request.headers.get("x-idempotency-key", "")[:200]
-        session = sessions.create(key, asked.user_metadata or {}, asked.display_name)
+        session = sessions.create(key, call.user_metadata or {}, call.display_name)
         return JSONResponse({"type": "create_session", "session_id": session.id})
 
     async def beat(request: Request) -> Response:

@@ -23,20 +23,20 @@ def list_routes(models: Models) -> Sequence[Route]:
 
     async def create_model(request: Request) -> Response:
         document, body = await read_json_body(request)
-        asked = parse_document(document, CreateModel)
-        session = models.sessions.find(asked.session_id)
-        asked.optimizer_config.check()
-        if asked.lora_config is None:
+        call = parse_document(document, CreateModel)
+        session = models.sessions.find(call.session_id)
+        call.optimizer_config.check()
+        if call.lora_config is None:
             raise RefusedCall(400, "full fine-tuning is not supported here: give a lora_config")
-        model_id = f"{session.id}:train:{asked.model_seq_id}"
-        lora, context = asked.lora_config.model_dump(), {"type": "create_model", "model_id": model_id}
+        model_id = f"{session.id}:train:{call.model_seq_id}"
+        lora, context = call.lora_config.model_dump(), {"type": "create_model", "model_id": model_id}
         promise = await models.open(
             session,
             model_id,
-            asked.base_model,
+            call.base_model,
             content=body,
             lora=lora,
-            user_metadata=asked.user_metadata,
+            user_metadata=call.user_metadata,
             context=context,
         )
         return JSONResponse({"request_id": promise.request_id, "model_id": model_id})
@@ -82,10 +82,10 @@ async def take_call(models: Models, request: Request, forward_only: bool) -> Res
 
 def plan_step(document: dict[str, Any]) -> Work:
     """Return a step of the optimizer. Raises RefusedCall, and UnsupportedCall for another optimizer."""
-    asked = parse_document(document, OptimStep)
-    if asked.adam_params is None:
+    call = parse_document(document, OptimStep)
+    if call.adam_params is None:
         raise UnsupportedCall("only adam_params are supported here: the optimizer is AdamW")
-    return Work({"kind": "optim_step", "seq_id": asked.seq_id, "adam_params": asked.adam_params.model_dump()})
+    return Work({"kind": "optim_step", "seq_id": call.seq_id, "adam_params": call.adam_params.model_dump()})
 
 
 async def promise_call(models: Models, call: TrainingCall, body: bytes) -> Response:

@@ -83,17 +83,17 @@ def run_doctor(home: Home) -> Iterable[HealthFinding]:
 def list_endpoints(home: Home, run: Callable[[Home], Iterable[HealthFinding]] = run_doctor) -> Sequence[Endpoint]:
     """Lists the endpoints of machine and settings. `run` makes the checks of `prefd doctor`."""
     checking = asyncio.Lock()
-    found: list[tuple[float, Findings]] = []
+    latest: list[tuple[float, Findings]] = []
 
     async def doctor(request: Request) -> Response:
         anew = read_query(request, DoctorQuery).anew
-        asked = time.monotonic()
+        request_time = time.monotonic()
         async with checking:  # whoever asked meanwhile takes what was found
             began = time.monotonic()
-            if not found or (found[0][0] < asked if anew else found[0][0] < began - KEPT_SECONDS):
+            if not latest or (latest[0][0] < request_time if anew else latest[0][0] < began - KEPT_SECONDS):
                 findings = await run_in_thread(lambda: list(run(home)))
-                found[:] = [(began, Findings(at=time.time(), findings=findings))]
-        return respond(found[0][1].model_dump())
+                latest[:] = [(began, Findings(at=time.time(), findings=findings))]
+        return respond(latest[0][1].model_dump())
 
     async def selftest(request: Request) -> Response:
         from prefd.daemon.health.selftest.kept_results import read_results

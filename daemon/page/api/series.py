@@ -112,7 +112,7 @@ def find_metrics(run: RunDir, job: Job, attempt: int | None) -> Path:
         return run.metrics
     folder = run.root / ATTEMPTS
     if not (folder / str(attempt)).is_dir():
-        kept = sorted(int(each.name) for each in folder.glob("*") if each.name.isdecimal())
-        there_are = ", ".join(map(str, [*kept, job.attempt]))
+        numbers = sorted(int(each.name) for each in folder.glob("*") if each.name.isdecimal())
+        there_are = ", ".join(map(str, [*numbers, job.attempt]))
         raise Refusal(404, f"job {job.id} has no files of attempt {attempt}; it has those of {there_are}")
     return folder / str(attempt) / run.metrics.name

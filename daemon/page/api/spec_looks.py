@@ -89,9 +89,9 @@ async def _ask_doubts(home: Home, request: Request) -> LookQuestion:
 
 async def _read_posted(home: Home, request: Request, query: SpecQuery) -> JobSpec:
     """Reads the spec that is posted, as a file in `jobs/` is read. Raises Refusal, SpecError, CatalogError."""
-    posted = await PostedSpec.read(request, query, MAX_BYTES)
+    spec = await PostedSpec.read(request, query, MAX_BYTES)
     catalog = await asyncio.to_thread(load_catalog, home)
-    file = await asyncio.to_thread(read_specs, posted.data, posted.name, catalog, home.jobs)
+    file = await asyncio.to_thread(read_specs, spec.data, spec.name, catalog, home.jobs)
     if query.job > len(file.specs):
         raise Refusal(422, f"job: there is no job {query.job} of {len(file.specs)}")
     return file.specs[query.job - 1]

@@ -106,7 +106,7 @@ def _leave_out(
     context_columns: Sequence[str],
     prompt_columns: Sequence[str],
 ) -> None:
-    """Moves those of `rows` to `unusable` whose `found` columns say what no pair of theirs does."""
+    """Moves those of `rows` to `unusable` whose `context_columns` say what no pair of theirs does."""
     texts: dict[int, list[str]] = {}
     for number, pair in dataset.pairs:
         texts.setdefault(number, []).extend(texts_of(pair))

@@ -54,19 +54,19 @@ def leave_out(loaded: LoadedPairs, names: Collection[str]) -> set[str]:
     Raises `DataError` where no pair is left.
     """
     wanted, met = frozenset(names), set[str]()
-    kept: list[tuple[int, Pair]] = []
+    remaining: list[tuple[int, Pair]] = []
     for row, pair in loaded.pairs:
         here = {digest_pair(pair), str(loaded.places[row - 1])} & wanted
         met |= here
         if not here:
-            kept.append((row, pair))
-    dropped = len(loaded.pairs) - len(kept)
-    if dropped and not kept:
+            remaining.append((row, pair))
+    dropped = len(loaded.pairs) - len(remaining)
+    if dropped and not remaining:
         raise DataError(f"data.exclude: it names every pair of {loaded.source}: nothing is left to train on")
     if dropped:
         loaded.notes.append(f"{dropped} {'pair' if dropped == 1 else 'pairs'} left out (data.exclude)")
         loaded.left_out += dropped
-        loaded.pairs[:] = kept
+        loaded.pairs[:] = remaining
     return met
 
 

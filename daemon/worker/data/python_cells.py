@@ -45,15 +45,15 @@ def find_python_cells(named_rows: NamedRows) -> dict[str, list[int]]:
 
     With the numbers of those rows.
     """
-    found: dict[str, list[int]] = {}
+    rows_of_column: dict[str, list[int]] = {}
     for column in dict.fromkeys(column for row in named_rows.usable.values() for column in row):
         cells = {number: row[column] for number, row in named_rows.usable.items() if not is_blank(row.get(column))}
         numbers = [
             number for number, cell in cells.items() if isinstance(cell, str) and _is_python(column, cell.strip())
         ]
         if numbers and len(numbers) >= NEARLY_ALL * len(cells):
-            found[column] = numbers
-    return found
+            rows_of_column[column] = numbers
+    return rows_of_column
 
 
 def python_cells_error(where: str, named_rows: NamedRows, column: str, rows: str) -> DataError:

@@ -240,7 +240,7 @@ class Encoder:
         return sides_without_nulls
 
     def _is_same(self, pair: Pair, encoding: tuple[list[int], list[_Side], frozenset[str]]) -> bool:
-        """Says whether `pair` has the prompt and sides of `found`."""
+        """Says whether `pair` has the prompt and sides of `encoding`."""
         try:
             return self._sides(pair)[:2] == encoding[:2]
         except UnusableRow:

@@ -103,8 +103,8 @@ def take_apart(prompter: Prompter) -> TurnsTemplate:
 
 
 def _split(text: str, words: str) -> tuple[str, str]:
-    before, found, after = text.partition(words)
-    if not found:
+    before, separator, after = text.partition(words)
+    if not separator:
         raise NoTurns("it does not write a turn's words as they are")
     return before, after
 

@@ -51,7 +51,7 @@ def _find_output(model: nn.Module) -> tuple[str, bool]:
         ((nn.Linear, nn.QuantizedLinear), HEAD_TABLE, False),
         ((nn.Embedding, nn.QuantizedEmbedding), TOKEN_TABLE, True),
     ):
-        found = [name for name, module in outside if isinstance(module, kinds) and table.search(f"{name}.weight")]
-        if found:
-            return min(found, key=len), tied
+        names = [name for name, module in outside if isinstance(module, kinds) and table.search(f"{name}.weight")]
+        if names:
+            return min(names, key=len), tied
     return "", False

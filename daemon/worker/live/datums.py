@@ -87,18 +87,20 @@ def _make_completion(datum: Datum, loss: TokenLoss, name: str, place: str, vocab
             f"{place}: target {index} is {targets[index]} and the next token is {tokens[index + 1]}; here the targets are the "
             "tokens moved by one (distillation to other targets is not supported)"
         )
-    for given in GIVEN:
-        values = getattr(datum, given)
+    for input_name in GIVEN:
+        values = getattr(datum, input_name)
         if values is None:
-            if given in loss.takes and given not in loss.defaults:
-                raise JobError(f"{place}: {name} takes {' and '.join(loss.takes)} for each target; {given} is missing")
-        elif given not in loss.takes:
+            if input_name in loss.takes and input_name not in loss.defaults:
+                raise JobError(
+                    f"{place}: {name} takes {' and '.join(loss.takes)} for each target; {input_name} is missing"
+                )
+        elif input_name not in loss.takes:
             raise JobError(
-                f"{place}: {name} takes {' and '.join(loss.takes)}; {given} would be passed over: leave it out"
+                f"{place}: {name} takes {' and '.join(loss.takes)}; {input_name} would be passed over: leave it out"
             )
         elif len(values) != len(targets):
             raise JobError(
-                f"{place} has {len(targets)} targets and {len(values)} {given}; there is one for each target"
+                f"{place} has {len(targets)} targets and {len(values)} {input_name}; there is one for each target"
             )
     return vocabulary.make_completion([*tokens, targets[-1]], 1, place)
 

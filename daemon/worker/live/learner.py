@@ -73,10 +73,10 @@ class Learner:
         scored: dict[int, DatumResult] = {}
         for batch in self._list_batches(completions):
             data = [request.data[index] for index in batch]
-            given = pad_given(data, loss)
+            inputs = pad_given(data, loss)
 
-            def share(logprobs: Logprobs, given: Any = given) -> tuple[mx.array, tuple[mx.array, mx.array]]:
-                losses = loss.compute(logprobs.tokens, given)
+            def share(logprobs: Logprobs, inputs: Any = inputs) -> tuple[mx.array, tuple[mx.array, mx.array]]:
+                losses = loss.compute(logprobs.tokens, inputs)
                 return losses.sum(), (logprobs.tokens, losses)
 
             sides = [completions[index] for index in batch]

@@ -14,14 +14,14 @@ Given = Mapping[str, mx.array]
 """What a client gives by name, each (B, T) and 0 behind the end of a sequence."""
 
 
-def compute_cross_entropy(logprobs: mx.array, given: Given) -> mx.array:
+def compute_cross_entropy(logprobs: mx.array, inputs: Given) -> mx.array:
     """Compute −logprob · weight for each target: (B, T)."""
-    return -logprobs * given["weights"]
+    return -logprobs * inputs["weights"]
 
 
-def compute_importance_sampling(logprobs: mx.array, given: Given) -> mx.array:
+def compute_importance_sampling(logprobs: mx.array, inputs: Given) -> mx.array:
     """Compute −exp(logprob − the sampler's logprob) · advantage for each target: (B, T)."""
-    return -mx.exp(logprobs - given["logprobs"]) * given["advantages"]
+    return -mx.exp(logprobs - inputs["logprobs"]) * inputs["advantages"]
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,13 @@ class Questions:
 
         Raises `JobError` where one of them cannot be answered, `Interrupted` at a stop.
         """
-        asked = {}
+        scorings = {}
         for question in questions:
             completion = self._make_completion(question)
             sampler = self.samplers.get(question.path)
             if wants_prompt(question) and len(question.tokens) > 1:
-                asked[question.n] = Asked(sampler, completion)
-        answers = dict(zip(asked, self.references.answer(list(asked.values()))))
+                scorings[question.n] = Asked(sampler, completion)
+        answers = dict(zip(scorings, self.references.answer(list(scorings.values()))))
         for question in questions:
             yield self._complete(question, answers.get(question.n))
 

@@ -62,7 +62,7 @@ class References:
     counts: Counts = NOTHING
     stores: dict[str, Reference] = field(default_factory=dict)
 
-    def answer(self, asked: Sequence[Asked]) -> list[ScoredAnswer]:
+    def answer(self, questions: Sequence[Asked]) -> list[ScoredAnswer]:
         """Answer all that is asked, in its order; what was scored is in the cache for good.
 
         Raises `JobError` for numbers that are none or a cache that cannot be written, `Interrupted` at a stop: what was
@@ -70,19 +70,19 @@ class References:
         """
         answers: dict[int, ScoredAnswer] = {}
         by_sampler: dict[str, list[int]] = {}
-        for index, each in enumerate(asked):
+        for index, each in enumerate(questions):
             by_sampler.setdefault(each.sampler.fingerprint.sha256, []).append(index)
         for indices in by_sampler.values():
-            answers |= zip(indices, self._answer_of_one([asked[index] for index in indices]))
-        return [answers[index] for index in range(len(asked))]
+            answers |= zip(indices, self._answer_of_one([questions[index] for index in indices]))
+        return [answers[index] for index in range(len(questions))]
 
-    def _answer_of_one(self, asked: Sequence[Asked]) -> list[ScoredAnswer]:
+    def _answer_of_one(self, questions: Sequence[Asked]) -> list[ScoredAnswer]:
         """Answer what is asked of one sampler."""
-        sampler = asked[0].sampler
-        keys = [sampler.fingerprint.key(each.completion.ids, each.completion.start) for each in asked]
+        sampler = questions[0].sampler
+        keys = [sampler.fingerprint.key(each.completion.ids, each.completion.start) for each in questions]
         store = self._open_store(sampler)
         missing = set(store.missing(keys))
-        self._score(sampler, store, {key: each.completion for key, each in zip(keys, asked) if key in missing})
+        self._score(sampler, store, {key: each.completion for key, each in zip(keys, questions) if key in missing})
         self.counts = self.counts.plus(sum(key not in missing for key in keys), len(missing))
         return [ScoredAnswer(value, key not in missing) for key, value in zip(keys, store.get(keys))]
 

@@ -46,8 +46,8 @@ class Noted(NamedTuple):
     def read(cls, folder: LiveFolder) -> Noted:
         """Read what is noted; zeros where nothing was saved."""
         document = read_json(folder.applied)
-        known = document if isinstance(document, dict) else {}
-        return cls(**{name: known.get(name, 0) for name in cls._fields})
+        fields = document if isinstance(document, dict) else {}
+        return cls(**{name: fields.get(name, 0) for name in cls._fields})
 
 
 @dataclass

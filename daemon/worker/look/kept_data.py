@@ -61,15 +61,15 @@ class KeptData:
         return job
 
 
-def _lend(job: SpecifiedJob, name: str, kept: OrderedDict[Any, Any], key: Any) -> None:
+def _lend(job: SpecifiedJob, name: str, values: OrderedDict[Any, Any], key: Any) -> None:
     """Give the job the property `name` that is kept under `key`, or have it compute and keep it."""
-    if key in kept:
-        vars(job)[name] = kept[key]
+    if key in values:
+        vars(job)[name] = values[key]
     else:
-        kept[key] = getattr(job, name)
-    kept.move_to_end(key)
-    while len(kept) > MOST_SPECS:
-        kept.popitem(last=False)
+        values[key] = getattr(job, name)
+    values.move_to_end(key)
+    while len(values) > MOST_SPECS:
+        values.popitem(last=False)
 
 
 def _list_data_stamps(spec: JobSpec) -> Iterator[Stamp]:

@@ -84,26 +84,30 @@ def serve(home: Home, questions: int, answers: TextIO, idle_s: float) -> None:
     """Answer the questions that come on the descriptor `questions`, until it ends or none has come for `idle_s` seconds."""
     interruption = Interruption()
     interruption.install()
-    kept = KeptData(home)
-    kinds = list_kinds(kept)
+    kept_data = KeptData(home)
+    kinds = list_kinds(kept_data)
     print(json.dumps({"id": READY}), file=answers, flush=True)
     for line in read_lines(questions, idle_s, interruption.forget):
         document = answer_line(kinds, line, interruption)
         print(json.dumps(document), file=answers, flush=True)
 
 
-def list_kinds(kept: KeptData) -> dict[str, Callable[[Any], dict[str, Any]]]:
+def list_kinds(kept_data: KeptData) -> dict[str, Callable[[Any], dict[str, Any]]]:
     """List what answers each kind of question."""
     return {
-        NeedsQuestion.kind: lambda value: find_needs(kept.make_job(NeedsQuestion.model_validate(value).spec)).to_json(),
-        RowsQuestion.kind: lambda value: _show_rows(kept, RowsQuestion.model_validate(value)),
-        CurveQuestion.kind: lambda value: compute_curve(kept.plugins, CurveQuestion.model_validate(value)).to_json(),
+        NeedsQuestion.kind: lambda value: find_needs(
+            kept_data.make_job(NeedsQuestion.model_validate(value).spec)
+        ).to_json(),
+        RowsQuestion.kind: lambda value: _show_rows(kept_data, RowsQuestion.model_validate(value)),
+        CurveQuestion.kind: lambda value: compute_curve(
+            kept_data.plugins, CurveQuestion.model_validate(value)
+        ).to_json(),
         PairComparisonQuestion.kind: lambda value: _compare_pairs(
-            kept.home, PairComparisonQuestion.model_validate(value)
+            kept_data.home, PairComparisonQuestion.model_validate(value)
         ),
-        PairsQuestion.kind: lambda value: _show_pairs(kept.home, PairsQuestion.model_validate(value)),
-        PreviewInput.kind: lambda value: _preview(kept, PreviewInput.model_validate(value)),
-        XRayInput.kind: lambda value: _examine(kept, XRayInput.model_validate(value)),
+        PairsQuestion.kind: lambda value: _show_pairs(kept_data.home, PairsQuestion.model_validate(value)),
+        PreviewInput.kind: lambda value: _preview(kept_data, PreviewInput.model_validate(value)),
+        XRayInput.kind: lambda value: _examine(kept_data, XRayInput.model_validate(value)),
     }
 
 
@@ -120,18 +124,18 @@ def _show_pairs(home: Home, question: PairsQuestion) -> dict[str, Any]:
     return read_page(files, state, question.order, question.only, question.offset, question.limit).to_json()
 
 
-def _preview(kept: KeptData, question: PreviewInput) -> dict[str, Any]:
-    return preview_job(kept.make_job(question.spec), question).to_json()
+def _preview(kept_data: KeptData, question: PreviewInput) -> dict[str, Any]:
+    return preview_job(kept_data.make_job(question.spec), question).to_json()
 
 
-def _examine(kept: KeptData, question: XRayInput) -> dict[str, Any]:
+def _examine(kept_data: KeptData, question: XRayInput) -> dict[str, Any]:
     from prefd.daemon.worker.xray.examination import examine_job  # here: few questions need what it imports
 
-    return examine_job(kept.make_job(question.spec), question).to_json()
+    return examine_job(kept_data.make_job(question.spec), question).to_json()
 
 
-def _show_rows(kept: KeptData, question: RowsQuestion) -> dict[str, Any]:
-    return show_rows(kept.make_job(question.spec), question).to_json()
+def _show_rows(kept_data: KeptData, question: RowsQuestion) -> dict[str, Any]:
+    return show_rows(kept_data.make_job(question.spec), question).to_json()
 
 
 def answer_line(

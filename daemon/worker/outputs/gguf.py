@@ -94,7 +94,7 @@ def convert(folder: Path, out: Path, script: Path | None, kind: str) -> str:
 def _find_script(converter: str | None) -> Path | None:
     """Find llama.cpp's converter where it is named, or on the PATH; None where it is not installed."""
     if converter is None:
-        return next((Path(found) for name in SCRIPTS if (found := shutil.which(name))), None)
+        return next((Path(script) for name in SCRIPTS if (script := shutil.which(name))), None)
     path = Path(converter)
     if path.is_dir():
         path = path / SCRIPTS[0]

@@ -89,12 +89,12 @@ class Crew:
             met = [meeting.addresses, *(tuple(mate.hear().head["addresses"]) for mate in self.mates)]
             for mate in self.mates:
                 mate.tell({"do": "look", "at": list(met[(mate.rank + 1) % self.size])})
-            found = [find_neighbour(met[1 % self.size]), *(mate.hear().head["trouble"] for mate in self.mates)]
+            troubles = [find_neighbour(met[1 % self.size]), *(mate.hear().head["trouble"] for mate in self.mates)]
             for mate in self.mates:
                 mate.tell({"do": "part"})
             for mate in self.mates:
                 mate.hear()
-        for rank, trouble in enumerate(found):
+        for rank, trouble in enumerate(troubles):
             if trouble:
                 other = (rank + 1) % self.size
                 raise LostRank(

@@ -122,16 +122,14 @@ class Mate:
         return f"{self.name} ended with exit code {code}; what it said is above"
 
     def _describe_far_end(self, code: int) -> str:
-        said = f": {self.last_line}" if self.last_line else ""
+        last_words = f": {self.last_line}" if self.last_line else ""
         if code == SSH_FAILED:
-            return (
-                f"was lost: ssh ended{said or ', and said nothing: the connection broke, or the rank was killed there'}"
-            )
+            return f"was lost: ssh ended{last_words or ', and said nothing: the connection broke, or the rank was killed there'}"
         if code < 0:
             return f"was lost: its ssh died of {describe_exit(code)}"
         if code > BY_SIGNAL:
-            return f"died of {describe_exit(BY_SIGNAL - code)}{said}"
-        return f"ended with exit code {code}{said}"
+            return f"died of {describe_exit(BY_SIGNAL - code)}{last_words}"
+        return f"ended with exit code {code}{last_words}"
 
     def _listen(self) -> None:
         assert self.process.stdout is not None

@@ -29,14 +29,14 @@ def pack_completions(completions: Sequence[Completion]) -> list[Array]:
 def unpack_completions(arrays: Sequence[Array]) -> list[Completion]:
     """Make the completions again of what `pack_completions` made."""
     facts, ids, masks = arrays
-    completions, at, mask_at = [], 0, 0
+    completions, offset, mask_offset = [], 0, 0
     for length, start, has_mask in facts.tolist():
         own_mask = None
         if has_mask:
-            own_mask = masks[mask_at : mask_at + length - start]
-            mask_at += length - start
-        completions.append(Completion(ids[at : at + length], start, own_mask=own_mask))
-        at += length
+            own_mask = masks[mask_offset : mask_offset + length - start]
+            mask_offset += length - start
+        completions.append(Completion(ids[offset : offset + length], start, own_mask=own_mask))
+        offset += length
     return completions
 
 
@@ -56,12 +56,12 @@ def unpack_pairs(frame: Frame) -> tuple[list[Example], dict[Completion, Array]]:
     places, *packed, values = frame.arrays
     completions = unpack_completions(packed)
     rows: dict[Completion, Array] = {}
-    at = 0
+    start = 0
     if values.size:
         for each in completions:
             length = len(each.ids) - each.start
-            rows[each] = values[at : at + length]
-            at += length
+            rows[each] = values[start : start + length]
+            start += length
     examples = [
         Example(row, completions[chosen], completions[rejected], desirable=LABELS[label])
         for row, chosen, rejected, label in places.tolist()

@@ -143,8 +143,8 @@ class Ring:
             "pairs that were shared out": (own_pairs, stamp.pairs),
             "weights": (float(weights_agree or self._place.may_drift), 1.0),
         }
-        for name, (found, expected) in facts.items():
-            if found != expected:
+        for name, (actual, expected) in facts.items():
+            if actual != expected:
                 raise LostRing(f"the ranks do not agree on the {name} of step {stamp.step}")
 
 

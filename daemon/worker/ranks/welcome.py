@@ -47,6 +47,8 @@ class Welcome(SpecModel):
     """How many jobs may share its machine."""
     halvings: int = 0
     """How often the size of batches was halved for want of memory."""
+    prevent_sleep: bool = True
+    """Whether its machine is kept awake while it runs."""
     spec: Mapping[str, Any] | None = None
     """The job's, with the folders of models as they are there; None where there is no job, and the machine is tried only."""
     plugins: Sequence[Mapping[str, str]] = ()
@@ -116,6 +118,7 @@ def welcome_rank(
         device=settings.device,
         parallel=settings.parallel,
         halvings=halvings,
+        prevent_sleep=settings.prevent_sleep,
         spec=None if spec is None else translate_folders(spec.model_dump(mode="json", exclude_unset=True), seat.host),
         plugins=[] if spec is None else list_sources(settings),
     )
@@ -124,13 +127,13 @@ def welcome_rank(
 def translate_folders(spec: Mapping[str, Any], host: Host) -> dict[str, Any]:
     """Return a spec with the models and adapters where `host` has them."""
     blocks = {"": spec, "reference": spec.get("reference") or {}}
-    found = {
+    folders = {
         block: {name: host.find_folder(values[name]) for name in ("model", "adapter") if values.get(name) is not None}
         for block, values in blocks.items()
     }
-    translated = {**spec, **found[""]}
+    translated = {**spec, **folders[""]}
     if spec.get("reference"):
-        translated["reference"] = {**spec["reference"], **found["reference"]}
+        translated["reference"] = {**spec["reference"], **folders["reference"]}
     return translated
 
 

@@ -68,11 +68,11 @@ def estimate_windows(job: SpecifiedJob, tokens: int) -> WindowSummary | None:
     Raises `JobError` for a reference that cannot be scored here. No weight is read.
     """
     size = count_parameters(job.reference) * BYTES[loading.compute_dtype(job.reference)]
-    asked = asked_window(job.spec)
-    if not tokens or (asked is None and size <= memory.machine()[0]):
+    window = asked_window(job.spec)
+    if not tokens or (window is None and size <= memory.machine()[0]):
         return None
     model = loading.load_lazily(job.reference)
-    windows = choose_windows(model, job.reference.model, asked, BATCH_TOKENS[find_tier()])
+    windows = choose_windows(model, job.reference.model, window, BATCH_TOKENS[find_tier()])
     return None if windows is None else windows.summarize(-(-tokens // windows.chunk_tokens))
 
 

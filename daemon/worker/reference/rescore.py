@@ -15,6 +15,7 @@ from prefd.cache.agreement import find_tolerance, measure_difference
 from prefd.daemon.home.layout import Home
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import SpecifiedJob
+from prefd.daemon.worker.models.memory import bound_device_memory
 from prefd.daemon.worker.reference.needed_completions import Needs
 from prefd.daemon.worker.reference.scoring_pass import batch_by_key, cut_chunks, open_reference
 from prefd.daemon.worker_tasks.answers import Rescored, WrongValue
@@ -40,6 +41,7 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
     sample_size = round(len(cached_keys) * request.sample / 100) if request.percent else int(request.sample)
     sampled_keys = random.Random(request.seed).sample(cached_keys, min(max(sample_size, 1), len(cached_keys)))
     limit = find_tolerance(job.fingerprint.identity)
+    bound_device_memory(job.parallel)
     reference = open_reference(job)
     deadline = None if request.seconds is None else time.monotonic() + request.seconds
     batches = batch_by_key({key: needs.completions[key] for key in sampled_keys}, reference.batch_tokens)
@@ -51,7 +53,7 @@ def rescore(home: Home, request: RescoreInput) -> Rescored:
     for chunk in cut_chunks(batches, reference.chunk_tokens):
         if deadline is not None and means and time.monotonic() >= deadline:
             break
-        for key, scores in (entry for found in reference.score(chunk) for entry in found.items()):
+        for key, scores in (entry for part in reference.score(chunk) for entry in part.items()):
             value = cached[key]
             assert value is not None
             difference = measure_difference(value, scores)

@@ -95,28 +95,28 @@ class Windows:
         )
 
 
-def choose_windows(model: nn.Module, name: str, asked: int | None, batch_tokens: int) -> Windows | None:
+def choose_windows(model: nn.Module, name: str, window: int | None, batch_tokens: int) -> Windows | None:
     """Choose the windows for the model `name`, which is open and not read; None where it is to be in memory whole.
 
-    `asked` is the size that the spec names. Raises `JobError` for a model that does not fit and cannot be run in windows.
+    `window` is the size that the spec names. Raises `JobError` for a model that does not fit and cannot be run in windows.
     """
     total, free = memory.machine()
     sizes = ModelSizes.measure(model)
-    if asked is None and sizes.total <= total:
+    if window is None and sizes.total <= total:
         return None
     if not sizes.layers:
         memory.check_weights(model, name)
         raise JobError(
-            f"reference.window is {asked}, and {name} has no layers that are found, so it cannot be run in windows: leave it out"
+            f"reference.window is {window}, and {name} has no layers that are found, so it cannot be run in windows: leave it out"
         )
     room = int(USABLE * free) - sizes.frame - _count_batch_bytes(sizes, batch_tokens)
     largest = max(sizes.layers)
-    size = asked or max(1, int(room * (1 - STATES_SHARE)) // largest)
+    size = window or max(1, int(room * (1 - STATES_SHARE)) // largest)
     size = min(size, len(sizes.layers))
     if size == len(sizes.layers) and sizes.total <= total:
         return None
     if sizes.frame + size * largest > total:
-        raise JobError(_explain_refusal(sizes, name, asked, total))
+        raise JobError(_explain_refusal(sizes, name, window, total))
     most = CHUNK_TOKENS[find_tier()]
     tokens = int((room - size * largest) / (PADDING * sizes.state))
     return Windows(sizes, size, max(batch_tokens, min(most, tokens)), batch_tokens)
@@ -126,12 +126,12 @@ def _count_batch_bytes(sizes: ModelSizes, batch_tokens: int) -> int:
     return BATCH_STATES * sizes.state * batch_tokens + HEAD_BYTES
 
 
-def _explain_refusal(sizes: ModelSizes, name: str, asked: int | None, total: int) -> str:
+def _explain_refusal(sizes: ModelSizes, name: str, window: int | None, total: int) -> str:
     layer = format_gib(max(sizes.layers))
     need = f"{name} takes {format_gib(sizes.frame)} beside its layers and {layer} for each of them"
     has = f"this machine has {format_gib(total)} in all"
-    if asked is not None and asked > 1:
-        return f"reference.window is {asked}, and {need}; {has}: name a smaller window, or leave it out"
+    if window is not None and window > 1:
+        return f"reference.window is {window}, and {need}; {has}: name a smaller window, or leave it out"
     return (
         f"{need}; {has}, too little for one layer at a time. Name a smaller reference, or score on a larger machine and bring the "
         "cache here (`prefd cache export`, or cache_url)"

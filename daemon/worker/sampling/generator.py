@@ -143,9 +143,9 @@ class Stops:
     @classmethod
     def read(cls, stop: str | Sequence[str] | Sequence[int] | None, tokenizer: Any) -> Stops:
         """Read what a client asks for; the model's own end tokens are always among it."""
-        given = [stop] if isinstance(stop, str) else list(stop or ())
-        tokens = {each for each in given if isinstance(each, int)}
-        texts = tuple(each for each in given if isinstance(each, str) and each)
+        stops = [stop] if isinstance(stop, str) else list(stop or ())
+        tokens = {each for each in stops if isinstance(each, int)}
+        texts = tuple(each for each in stops if isinstance(each, str) and each)
         return cls(tokenizer, frozenset(tokens | set(tokenizer.eos_token_ids)), texts)
 
     def end(self, tokens: Sequence[int]) -> bool:

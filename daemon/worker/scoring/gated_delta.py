@@ -85,8 +85,8 @@ def is_exact() -> bool:
 
 def measure_error(dtype: mx.Dtype) -> float:
     """Measure how far the fused rule's numbers and gradients are from the loop's, at most, as a share of their norms."""
-    expected, found = (_differentiate(rule, dtype) for rule in (run_loop, run_fused))
-    return max(_compare(*pair) for pair in zip(expected, found))
+    expected, fused = (_differentiate(rule, dtype) for rule in (run_loop, run_fused))
+    return max(_compare(*pair) for pair in zip(expected, fused))
 
 
 def _differentiate(rule: Rule, dtype: mx.Dtype) -> list[mx.array]:
@@ -116,6 +116,6 @@ def _draw_inputs(dtype: mx.Dtype) -> Iterator[mx.array]:
     yield 0.1 * mx.random.normal((2, 2 * HEADS, WIDTH, WIDTH), key=keys[5])
 
 
-def _compare(expected: mx.array, found: mx.array) -> float:
-    difference = mx.linalg.norm((found.astype(mx.float32) - expected.astype(mx.float32)).reshape(-1))
+def _compare(expected: mx.array, fused: mx.array) -> float:
+    difference = mx.linalg.norm((fused.astype(mx.float32) - expected.astype(mx.float32)).reshape(-1))
     return float(np.array(difference / mx.linalg.norm(expected.astype(mx.float32).reshape(-1))))

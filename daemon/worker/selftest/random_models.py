@@ -82,8 +82,8 @@ def make_config(architecture: str, size: Size) -> dict[str, Any]:
 def make_model(architecture: str, size: Size, dtype: str = "float32", seed: int = 0) -> nn.Module:
     """Make a random model that computes in `dtype`; `4-bit` has quantized weights, and computes in the device's usual type."""
     module = importlib.import_module(f"mlx_lm.models.{architecture}")
-    known = {field.name for field in dataclasses.fields(module.ModelArgs)}
-    config = {name: value for name, value in make_config(architecture, size).items() if name in known}
+    field_names = {field.name for field in dataclasses.fields(module.ModelArgs)}
+    config = {name: value for name, value in make_config(architecture, size).items() if name in field_names}
     mx.random.seed(seed)
     model: nn.Module = module.Model(module.ModelArgs(**config))
     model.update(tree_map_with_path(_draw_weight, model.parameters()))

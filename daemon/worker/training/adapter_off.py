@@ -55,15 +55,15 @@ class AdapterOffReference:
 
     def __call__(self, completions: Sequence[Completion]) -> Logprobs:
         """Return the reference's log-probabilities of `completions`: cached ones, and those that it scores now."""
-        needed, values = self._find(completions)
-        if missing := {key: completion for key, completion in needed.items() if key not in values}:
+        by_key, values = self._find(completions)
+        if missing := {key: completion for key, completion in by_key.items() if key not in values}:
             values |= self._score(missing)
         return pad_rows([values[self.job.key(completion)] for completion in completions])
 
     def score_all(self, completions: Sequence[Completion]) -> list[npt.NDArray[np.float32]]:
         """Return the (length,) log-probabilities of each of all completions: for ranks, which are given them before the first step."""
-        needed, values = self._find(completions)
-        missing = {key: completion for key, completion in needed.items() if key not in values}
+        by_key, values = self._find(completions)
+        missing = {key: completion for key, completion in by_key.items() if key not in values}
         for batch in batch_by_key(missing):
             values |= self._score(dict(batch))
         self.commit()
@@ -71,15 +71,15 @@ class AdapterOffReference:
 
     def _find(self, completions: Sequence[Completion]) -> tuple[dict[bytes, Completion], Scores]:
         """Find what is known already of `completions`: these by their keys, and the scores of those that are."""
-        needed = {self.job.key(completion): completion for completion in completions}
-        values: Scores = {key: self.pending[key] for key in needed if key in self.pending}
-        sought = [key for key in needed if key not in values]
+        by_key = {self.job.key(completion): completion for completion in completions}
+        values: Scores = {key: self.pending[key] for key in by_key if key in self.pending}
+        sought = [key for key in by_key if key not in values]
         for key, value in zip(sought, self.job.store.find(sought)):
             if value is not None:
                 values[key] = value
                 self.cached += key not in self.met
-        self.met |= needed.keys()
-        return needed, values
+        self.met |= by_key.keys()
+        return by_key, values
 
     def _score(self, missing: dict[bytes, Completion]) -> Scores:
         began = time.monotonic()

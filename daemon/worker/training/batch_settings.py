@@ -115,18 +115,18 @@ def choose_fitting(
 
 def _list_settings(training: TrainingSpec, usual: BatchSettings) -> Iterator[BatchSettings]:
     """List the settings to try, the fastest first; what the spec says stays as it is."""
-    given = training.model_fields_set
+    set_fields = training.model_fields_set
     busy = SATURATING_TOKENS[find_tier()]
     sizes = [usual.batch_tokens]
-    while "batch_tokens" not in given and sizes[-1] > 128:
+    while "batch_tokens" not in set_fields and sizes[-1] > 128:
         sizes.append(sizes[-1] // 2)
     for tokens in (size for size in sizes if size == usual.batch_tokens or size >= busy):
         yield replace(usual, batch_tokens=tokens)
-    recomputing = usual if "grad_checkpoint" in given else replace(usual, grad_checkpoint=True)
+    recomputing = usual if "grad_checkpoint" in set_fields else replace(usual, grad_checkpoint=True)
     for tokens in sizes:
         yield replace(recomputing, batch_tokens=tokens)
     smallest = replace(recomputing, batch_tokens=sizes[-1])
-    while "chunk_tokens" not in given and smallest.chunk_tokens > SHORTEST_CHUNK:
+    while "chunk_tokens" not in set_fields and smallest.chunk_tokens > SHORTEST_CHUNK:
         smallest = replace(smallest, chunk_tokens=smallest.chunk_tokens // 2)
         yield smallest
 

@@ -116,9 +116,9 @@ class LayerSize:
 
     def count_recomputed_bytes(self, span: TokenRun) -> float:
         """Count the bytes that the layer works in when it runs `span` again: at its MLP's turn or its attention's."""
-        kept, scores = self.count_kept_bytes(span), self.number_bytes * self.heads * span.scores
+        kept_bytes, scores = self.count_kept_bytes(span), self.number_bytes * self.heads * span.scores
         attention = ATTENTION_GRADIENTS * self.number_bytes * self.per_token * span.tokens + SCORE_GRADIENTS * scores
-        return kept + max(MLP_GRADIENTS * self.number_bytes * self.between * span.tokens, attention)
+        return kept_bytes + max(MLP_GRADIENTS * self.number_bytes * self.between * span.tokens, attention)
 
 
 def read_argument(arguments: Any, *names: str) -> int:

@@ -67,11 +67,11 @@ def estimate(
     batching: Batching,
     options: Options,
     copies: int = 0,
-    kept: int = 0,
+    kept_bytes: int = 0,
 ) -> Estimate:
     """Estimate what training `model` on `examples` takes. Its weights need not be in memory yet.
 
-    `copies` are bytes of weights besides, `kept` those in which the last step is kept.
+    `copies` are bytes of weights besides, `kept_bytes` those in which the last step is kept.
     """
     gradients = 4 * count_numbers(model.trainable_parameters())  # float32, whatever the model computes in
     largest = LargestBatch.of(examples, batching, options.slack)
@@ -81,7 +81,7 @@ def estimate(
         2 * gradients,  # a step's sum, and what is being added to it
         estimate_activations(model, largest, options),
         largest.tokens,
-        kept,
+        kept_bytes,
     )
 
 

@@ -75,5 +75,5 @@ class MetricsLog:
             line = file.readline()
         if not line.endswith(b"\n") or hashlib.sha256(line).hexdigest() == start.get("first_line_sha256"):
             return None
-        kept = keep_strange_metrics(self.path)
-        return f"{self.path} was not written by this job: it is kept as {kept.name}, and the job's metrics begin anew"
+        aside = keep_strange_metrics(self.path)
+        return f"{self.path} was not written by this job: it is kept as {aside.name}, and the job's metrics begin anew"

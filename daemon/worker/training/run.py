@@ -255,8 +255,8 @@ class Run:
         """Save what was trained, where that has not been done, and return what the run ends with."""
         if self.step and (self.unfinished is not None or self.step != self.saved_step):
             self._save()
-        kept = f"the checkpoint of step {self.step} is kept" if self.step else "no step was taken yet"
-        return Stopped(f"stopped in {interrupted} after step {self.step} of {self.schedule.total_steps}; {kept}")
+        standing = f"the checkpoint of step {self.step} is kept" if self.step else "no step was taken yet"
+        return Stopped(f"stopped in {interrupted} after step {self.step} of {self.schedule.total_steps}; {standing}")
 
     def _keep_steps(self) -> None:
         """Save the last step that was taken whole, so that the next worker repeats none. A device may refuse that too."""

@@ -21,6 +21,7 @@ from prefd.daemon.runs.samples import DrawnAnswer, DrawnSample, Ending, SamplesL
 from prefd.daemon.specs.samples_spec import SamplesSpec
 from prefd.daemon.text.wording import pluralize
 from prefd.daemon.worker.data.sample_prompts import SamplePrompt, find_prompts
+from prefd.daemon.worker.device_trouble import is_device_trouble
 from prefd.daemon.worker.errors import Interrupted
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models.lookup_tables import Tables
@@ -71,10 +72,10 @@ class Samples:
 
     def resume_after(self, step: int) -> str | None:
         """Go on after `step` with what is written down, and return a remark where the prompts are no longer the same."""
-        kept = self.log.resume_after(step)
+        earlier = self.log.resume_after(step)
         texts = {number: prompt.text for number, prompt in enumerate(self.prompts, 1)}
-        self.drawn = {(each.step, each.number): each for each in kept if texts.get(each.number) == each.prompt}
-        if len(self.drawn) == len(kept):
+        self.drawn = {(each.step, each.number): each for each in earlier if texts.get(each.number) == each.prompt}
+        if len(self.drawn) == len(earlier):
             return None
         return "the prompts of eval_samples are not those that the job began with: answers to new ones stand without the start's"
 
@@ -107,7 +108,9 @@ class Samples:
         except Interrupted:
             self.log.forget_attempt()
             raise
-        except Exception as error:  # noqa: BLE001  # a model's, a tokenizer's or a device's: training goes on
+        except Exception as error:  # a model's or a tokenizer's, or want of memory: training goes on
+            if is_device_trouble(error):  # nothing runs on such a device: the next worker draws it
+                raise
             fault = f"{type(error).__name__}: {error}"
         sample = DrawnSample(
             step=step,

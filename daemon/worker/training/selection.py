@@ -28,9 +28,9 @@ class Best:
     stale: int = 0
 
     @classmethod
-    def from_spec(cls, watched: WatchedMetric, min_delta: float = 0.0) -> Best:
+    def from_spec(cls, metric: WatchedMetric, min_delta: float = 0.0) -> Best:
         """Track the metric that a spec selects by."""
-        return cls(watched.metric, watched.smaller_is_better, min_delta)
+        return cls(metric.metric, metric.smaller_is_better, min_delta)
 
     def record(self, step: int, evaluation: Mapping[str, float]) -> None:
         """Compare the evaluation after `step` with the best. Raises `JobError` where it lacks the metric."""

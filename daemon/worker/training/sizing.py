@@ -59,14 +59,16 @@ def size_training(job: SpecifiedJob) -> Sizing:
 
 def make_estimator(job: SpecifiedJob, training: TrainingSpec, policy: Policy, optimizer: Optimizer) -> EstimateFor:
     """Make the function that estimates what training takes with given batch settings."""
-    kept = count_kept_bytes(policy.model, optimizer.state)
-    if not is_small(kept, job.parallel):
-        kept = 0  # such a state is kept where there is room besides, and never makes batches smaller
+    kept_bytes = count_kept_bytes(policy.model, optimizer.state)
+    if not is_small(kept_bytes, job.parallel):
+        kept_bytes = 0  # such a state is kept where there is room besides, and never makes batches smaller
 
     def estimate_for(settings: BatchSettings) -> memory.Estimate:
         batching = make_batching(training, job.loss, settings)
         options = Options.from_spec(job.spec, settings)
-        return memory.estimate(policy.model, optimizer.state, job.examples, batching, options, policy.qat.nbytes, kept)
+        return memory.estimate(
+            policy.model, optimizer.state, job.examples, batching, options, policy.qat.nbytes, kept_bytes
+        )
 
     return estimate_for
 

@@ -108,9 +108,9 @@ class Examination:
 
     def list_pairs(self, kind: FindingKind, limit: int | None) -> DoubtedPairs:
         """List the pairs of one kind, the first `limit` of them with their texts."""
-        found = self.find(kind)
-        shown = list(found.items())[:limit]
-        return DoubtedPairs(kind=kind, total=len(found), pairs=[self._make_pair(index, why) for index, why in shown])
+        remarks = self.find(kind)
+        shown = list(remarks.items())[:limit]
+        return DoubtedPairs(kind=kind, total=len(remarks), pairs=[self._make_pair(index, why) for index, why in shown])
 
     def find(self, kind: FindingKind) -> Mapping[int, str]:
         """Find the pairs of one kind, each with the reason in words; those to look at first come first."""
@@ -204,5 +204,5 @@ class Examination:
 
 def _sort_remarks(remarks: Mapping[int, tuple[float, str] | None]) -> dict[int, str]:
     """Keep the pairs that have a remark, the largest amount first."""
-    found = {index: remark for index, remark in remarks.items() if remark is not None}
-    return {index: found[index][1] for index in sorted(found, key=lambda index: -found[index][0])}
+    by_index = {index: remark for index, remark in remarks.items() if remark is not None}
+    return {index: by_index[index][1] for index in sorted(by_index, key=lambda index: -by_index[index][0])}

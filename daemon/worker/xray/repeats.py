@@ -22,9 +22,9 @@ def find_contradictions(pairs: PairFeatures) -> list[tuple[int, int]]:
     places: defaultdict[tuple[bytes, bytes], list[int]] = defaultdict(list)
     for index, answers in enumerate(pairs.answers):
         places[answers].append(index)
-    found = [
+    contradictions = [
         (index, places[rejected, chosen][0])
         for index, (chosen, rejected) in enumerate(pairs.answers)
         if (rejected, chosen) in places
     ]
-    return sorted(found, key=lambda item: (min(item), item[0]))
+    return sorted(contradictions, key=lambda item: (min(item), item[0]))

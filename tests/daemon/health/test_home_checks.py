@@ -14,7 +14,9 @@ from prefd.daemon.health import home_checks
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.machine import cloud
 from support import drives
+from support.fake_cloud import fake_cloud
 from support.homes import invoke
 
 
@@ -127,3 +129,12 @@ def test_a_copy_and_a_home_without_its_id_are_told(there: Home, tmp_path: Path) 
     there.identity.unlink()
     [finding] = home_checks.check_home(there)
     assert (finding.level, "home.json is not there" in finding.detail) == ("warn", True)
+
+
+def test_a_home_that_a_cloud_keeps_is_told(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cloud(monkeypatch)
+    assert [finding.level for finding in home_checks.check_home(made)] == ["ok"]
+    monkeypatch.setattr(cloud, "CLOUD_FOLDERS", (".",))
+    monkeypatch.setenv("HOME", str(made.root.parent))
+    (finding,) = home_checks.check_home(made)
+    assert (finding.level, "macOS may take its database" in finding.detail) == ("warn", True)

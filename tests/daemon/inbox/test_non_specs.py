@@ -20,7 +20,7 @@ SETTLE = 0.5
 SILENT = [
     *("ipo.yaml.filepart", "ipo.yaml.download", "ipo.yaml.crdownload", "ipo.yaml.part", "ipo.yaml.opdownload", "ipo.yaml.!ut"),
     *("ipo.yaml.save", "ipo.yaml.save.1", "ipo.yaml___jb_tmp___", "ipo.yaml___jb_old___", "4913", "5036", "sedAbC1d2"),
-    *("ipo.yaml.sb-1a2b3c4d-AbC9x_", ".ipo.yaml.icloud"),
+    *("ipo.yaml.sb-1a2b3c4d-AbC9x_", ".notes.txt.icloud"),
     *(".#ipo.yaml", "#ipo.yaml#", "ipo.yaml~", "ipo.yaml~1~", "~$ipo.yaml", ".ipo.yaml.swp", "ipo.yaml.swo", "ipo.yaml.tmp.4711.1732"),
     *("desktop.ini", "Desktop.ini", "Thumbs.db", "ehthumbs.db", ".DS_Store", "._ipo.yaml", "Icon\r", ".directory"),
     *(".stfolder", ".stversions", "~syncthing~ipo.yaml.tmp", ".syncthing.ipo.yaml.tmp", ".dropbox", ".owncloudsync.log"),
@@ -57,6 +57,7 @@ TOLD = {
     "ipo.toml?raw=true": "call it ipo.toml",
     "ipo.ymal": "a spec's ends in .yaml, .yml, .toml or .json",
     "squared.py": "is no spec by its name",
+    ".ipo.yaml.icloud": "stands for a spec that is in the cloud and not on this Mac: open it once in Finder",
 }
 SPECS = ["ipo.yaml", "IPO.YML", "ipo-laptop-sigmoid.yaml", "notes.yaml", "conflict-data.yaml", "resolve_conflict.json", "ipo_local_1.toml", "ipo (1).yaml", "ipo 2.yaml", "ipo copy.yaml", "4913.yaml", "café ☕.yaml"]  # fmt: skip
 

@@ -1,9 +1,12 @@
 """What is told of the machine's power, where the system tells it, and how a machine is kept awake."""
 
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -96,3 +99,27 @@ def test_linux_is_kept_awake_by_systemd_where_it_is_at_work(monkeypatch: pytest.
     assert first[:2] == ["/usr/bin/systemd-inhibit", "--what=sleep:idle"]
     assert second[1] == "--what=idle", "which needs no right"
     assert first[-4:] == ["/usr/bin/tail", "--pid=7", "-f", "/dev/null"]
+
+
+def test_a_process_without_a_daemon_keeps_its_machine_awake_by_the_first_command_that_works(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = [str(tmp_path / "none"), "false", "true", "false"]
+    monkeypatch.setattr(
+        power,
+        "list_keepers",
+        lambda pid: [[sys.executable, "-c", f"open({str(tmp_path / 'pid')!r}, 'w').write('{pid}')"]],
+    )
+    power.keep_awake_from_here().join(60)
+    assert (tmp_path / "pid").read_text() == str(os.getpid())
+    monkeypatch.setattr(power, "list_keepers", lambda pid: [[each] for each in asked])
+    ran: list[str] = []
+    real = subprocess.run
+
+    def run(command: list[str], **more: Any) -> Any:
+        ran.append(command[0])
+        return real(command, **more)
+
+    monkeypatch.setattr(power.subprocess, "run", run)
+    power.keep_awake_from_here().join(60)
+    assert ran == asked[:3]

@@ -4,15 +4,15 @@ import errno
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from prefd.daemon.machine import readability
-from prefd.daemon.machine.readability import explain_unreadable, find_dataless, is_protected, list_documents
+from prefd.daemon.machine.cloud import IN_CLOUD
+from prefd.daemon.machine.readability import explain_unreadable, is_protected, list_documents
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.paths import faults_of_sources
 from support import fake_worker
+from support.fake_cloud import fake_cloud
 
 
 @pytest.fixture
@@ -74,7 +74,6 @@ def test_elsewhere_nothing_is_guarded(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "platform", "linux")
     assert not is_protected(Path.home() / "Documents")
     assert list_documents() == []
-    assert find_dataless([tmp_path]) is None
 
 
 def test_what_can_be_read_or_is_not_there_needs_no_words(tmp_path: Path) -> None:
@@ -89,11 +88,8 @@ def test_a_file_without_the_right_is_told_with_its_owner(tmp_path: Path) -> None
 
 
 def test_a_file_whose_contents_are_in_the_cloud_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clouds = fake_cloud(monkeypatch)
     (tmp_path / "pairs.jsonl").write_text("{}\n")
-    assert not readability.is_dataless(os.stat(tmp_path / "pairs.jsonl"))
-    flagged = SimpleNamespace(st_flags=readability.SF_DATALESS | 0x20)
-    assert readability.is_dataless(flagged)  # type: ignore[arg-type]
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(readability, "is_dataless", lambda info: True)
-    assert explain_unreadable(tmp_path / "pairs.jsonl") == readability.IN_CLOUD
-    assert find_dataless([tmp_path / "none", tmp_path / "pairs.jsonl"]) == tmp_path / "pairs.jsonl"
+    assert explain_unreadable(tmp_path / "pairs.jsonl") is None
+    clouds.evict(tmp_path / "pairs.jsonl")
+    assert explain_unreadable(tmp_path / "pairs.jsonl") == IN_CLOUD

@@ -47,3 +47,26 @@ def test_jobs_that_lack_a_plugin_wait_for_it_without_being_tried_and_start_in_th
     assert starts == sorted(starts)
     told = [record.getMessage() for record in caplog.records if "waits: loss mine is not there" in record.getMessage()]
     assert len(told) == 1, "the others were not tried"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("offline", "no answer: model org/name"), ("in_cloud", "/iCloud/pairs.jsonl is in the cloud")]
+)
+def test_a_job_whose_own_files_do_not_come_is_tried_now_and_then_and_holds_nobody_up(
+    place: Place, caplog: pytest.LogCaptureFixture, name: str, reason: str
+) -> None:
+    """Its model is on this machine, so that there is nothing of the hub for which it, or another, could wait."""
+    marks = [place.home.root / mark for mark in ("offline", "evicted")]
+    for mark in marks:
+        mark.touch()
+    with caplog.at_level(logging.WARNING), place.daemon() as client:
+        place.drop("away.yaml", name=name)
+        for wait in ("0.05", "0.1", "0.2"):
+            fake_worker.wait_for(lambda wait=wait: f"tried again in {wait} s" in caplog.text)  # type: ignore[misc]
+        assert reason in (client.status().queue.waits_for or "")
+        place.drop("good.yaml", name="ok")
+        fake_worker.wait_for(lambda: [job.state for job in place.jobs()][1:] == ["done"])
+        assert place.jobs()[0].state in ("queued", "precomputing")
+        for mark in marks:
+            mark.unlink()
+        place.wait_for("done", "done")

@@ -91,6 +91,22 @@ def test_a_failure_is_told_and_the_daemon_goes_on(place: Place) -> None:
         until(lambda: files_of(place.home, 1).read_state(1).state == "none")
 
 
+def test_a_gpu_that_ends_its_passes_has_them_scored_again(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    display = place.home.root / "display"
+    with place.daemon() as client:
+        finish(place, "a")
+        display.touch()
+        ask(client, 1)
+        until(lambda: files_of(place.home, 1).read_state(1).state == "failed")
+        assert "Caused GPU Hang Error" in files_of(place.home, 1).read_state(1).reason
+        assert scored(place) == ["1"] * 3
+        assert caplog.text.count("its pairs are scored again in") == 2
+        display.write_text("once")
+        ask(client, 1)
+        until(lambda: files_of(place.home, 1).read_state(1).state == "none")
+        assert scored(place) == ["1"] * 5
+
+
 def test_the_end_of_the_daemon_ends_it_and_leaves_no_state(place: Place) -> None:
     with place.daemon() as client:
         finish(place, "a", "b")

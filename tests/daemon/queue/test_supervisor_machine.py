@@ -14,6 +14,7 @@ import pytest
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import HomeUnusable
 from prefd.daemon.queue import supervisor
+from prefd.daemon.queue.phase_end import PhaseEnd
 from prefd.daemon.queue.supervisor import PluginMissing
 from prefd.daemon.specs.file_stamps import take_stamp
 from prefd.daemon.specs.job_spec import JobSpec
@@ -72,7 +73,7 @@ def test_a_gpu_that_the_settings_name_and_that_is_not_there_is_told_as_that(
 def test_without_a_queue_a_job_that_cannot_reach_the_hub_waits_by_itself(bench: Bench) -> None:
     offline = bench.home.root / "offline"
     offline.touch()
-    job = bench.add("offline")
+    job = bench.add("offline", model="org/name")
 
     async def during() -> None:
         while len([event for event in bench.table.history(job.id) if event.state == "queued"]) < 3:
@@ -88,9 +89,15 @@ def test_without_a_queue_a_job_that_cannot_reach_the_hub_waits_by_itself(bench: 
 
 def test_in_a_queue_it_is_handed_back_for_others_to_go_on(bench: Bench) -> None:
     (bench.home.root / "offline").touch()
-    outages: list[str] = []
+    (bench.home.root / "evicted").touch()
+    outages: list[PhaseEnd] = []
     assert bench.run(bench.add("offline"), on_outage=outages.append).state == "queued"
-    assert len(outages) == 1
+    assert bench.run(bench.add("in_cloud"), on_outage=outages.append).state == "queued"
+    kinds = [(end.kind, end.reason) for end in outages]
+    assert kinds == [
+        ("no network", "no answer: model org/name: it could not be downloaded (no route to host)"),
+        ("no file", "/iCloud/pairs.jsonl is in the cloud and not on this Mac"),
+    ]
 
 
 def test_a_loss_that_a_failing_plugin_may_bring_waits_and_one_that_none_brings_fails() -> None:

@@ -40,8 +40,8 @@ class ORPO:
         log_odds = (chosen - log_complement(chosen)) - (rejected - log_complement(rejected))
         losses = nll(x.policy_chosen) + self.beta * softplus(-log_odds)
         metrics = {"log_odds": mx.stop_gradient(log_odds), "nll": mx.stop_gradient(nll(x.policy_chosen))}
-        made = output(losses, self.beta, x.policy_chosen.means, x.policy_rejected.means)
-        return LossOutput(made.losses, made.chosen_rewards, made.rejected_rewards, metrics)
+        result = output(losses, self.beta, x.policy_chosen.means, x.policy_rejected.means)
+        return LossOutput(result.losses, result.chosen_rewards, result.rejected_rewards, metrics)
 
 
 LOSSES: dict[str, Loss] = {"orpo": ORPO}

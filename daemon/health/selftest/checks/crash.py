@@ -23,21 +23,21 @@ def check(playground: Playground, _: Home) -> CheckResult:
         return CheckResult(
             outcome="skipped", finding="the job had ended before it could be killed: this machine is fast"
         )
-    kept = max(
+    last_checkpoint = max(
         int(path.name.removeprefix("step-")) for path in playground.run_folder(killed).checkpoints.glob("step-*")
     )
     playground.start()
     playground.wait_for_end(killed)
-    numbers = {"steps": STEPS, "killed_after_checkpoint": kept}
+    numbers = {"steps": STEPS, "killed_after_checkpoint": last_checkpoint}
     same = read_adapter(playground.run_folder(whole)) == read_adapter(playground.run_folder(killed))
     if not same:
         return CheckResult(
             outcome="failed",
-            finding=f"a job killed behind step {kept} of {STEPS} went on and ended with another adapter",
+            finding=f"a job killed behind step {last_checkpoint} of {STEPS} went on and ended with another adapter",
             numbers=numbers,
             remedy="start jobs that were killed anew (prefd retry ID --fresh), and report this block",
         )
-    finding = f"daemon and worker killed behind step {kept} of {STEPS}: the job went on and ended with the same adapter, bit for bit"
+    finding = f"daemon and worker killed behind step {last_checkpoint} of {STEPS}: the job went on and ended with the same adapter, bit for bit"
     return CheckResult(outcome="ok", finding=finding, numbers=numbers)
 
 

@@ -24,18 +24,20 @@ def check(playground: Playground, _: Home) -> CheckResult:
     began = time.monotonic()
     has_ended = playground.stop()
     seconds = time.monotonic() - began
-    state, kept = playground.read_job(job).state, count_steps(playground, job)
+    state, saved_step = playground.read_job(job).state, count_steps(playground, job)
     with JobTable.open(playground.home.database) as table:
         table.request_cancel(job)
-    numbers = {"seconds": round(seconds, 2), "saved_at_step": kept}
+    numbers = {"seconds": round(seconds, 2), "saved_at_step": saved_step}
     remedy = "give stop_grace_seconds more time in config.toml, and report this block"
     if not has_ended:
         finding = f"the daemon did not end within {seconds:.0f} s of being told to stop"
         return CheckResult(outcome="failed", finding=finding, numbers=numbers, remedy=remedy)
-    if state != "queued" or kept < before:
-        finding = f"the daemon ended after {seconds:.1f} s, and its job is {state}, saved at step {kept}"
+    if state != "queued" or saved_step < before:
+        finding = f"the daemon ended after {seconds:.1f} s, and its job is {state}, saved at step {saved_step}"
         return CheckResult(outcome="failed", finding=finding, numbers=numbers, remedy=remedy)
-    finding = f"a daemon that trains ends {seconds:.1f} s after it is told to; its job is kept, saved at step {kept}"
+    finding = (
+        f"a daemon that trains ends {seconds:.1f} s after it is told to; its job is kept, saved at step {saved_step}"
+    )
     if seconds > MOST_SECONDS:
         return CheckResult(outcome="failed", finding=f"slow: {finding}", numbers=numbers, remedy=remedy)
     return CheckResult(outcome="ok", finding=finding, numbers=numbers)

@@ -93,23 +93,23 @@ def compare(scorer: Scorer, completions: list[Completion]) -> Errors:
         tokens = mx.concatenate([scored.tokens[row, :length] for row, length in enumerate(lengths)])
         return (tokens * weights).sum(), tokens
 
-    (_, found), gradients = scorer.value_and_grad(completions, share)
+    (_, outputs), gradients = scorer.value_and_grad(completions, share)
     plain = scorer.logprobs(completions).tokens
     alone = mx.concatenate([plain[row, :length] for row, length in enumerate(lengths)])
-    mx.eval(found, alone, gradients)
+    mx.eval(outputs, alone, gradients)
     with mx.stream(mx.cpu):
         expected, expected_gradients = differentiate_fully(scorer.model, completions, weights)
-    nats = max(float(np.abs(np.array(each) - np.array(expected)).max()) for each in (found, alone))
+    nats = max(float(np.abs(np.array(each) - np.array(expected)).max()) for each in (outputs, alone))
     return Errors(nats, _compare_gradients(gradients, expected_gradients))
 
 
-def _compare_gradients(found: object, expected: object) -> float:
+def _compare_gradients(gradients: object, expected: object) -> float:
     """Return the largest difference of an array; what is small beside the largest gradient is mostly rounding."""
     arrays = {name: np.array(value) for name, value in list_arrays(expected)}
     norms = {name: float(np.linalg.norm(value)) for name, value in arrays.items()}
     least = 0.05 * max(norms.values())
     differences = {
         name: float(np.linalg.norm(np.array(value) - arrays[name])) / max(norms[name], least)
-        for name, value in list_arrays(found)
+        for name, value in list_arrays(gradients)
     }
     return max(differences.values()) if differences.keys() == arrays.keys() else float("inf")

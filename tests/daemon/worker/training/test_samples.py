@@ -102,6 +102,24 @@ def test_a_failing_generation_is_told_and_fails_no_job(sampled: RunningJob, monk
     assert "2 could not be drawn" in str(facts["samples"])
 
 
+def test_a_gpu_that_ended_a_pass_is_left_to_another_worker_which_draws_the_answer(
+    sampled: RunningJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def be_ended(*_: Any) -> Iterator[Any]:
+        raise RuntimeError("[METAL] Command buffer execution failed: Impacting Interactivity")
+
+    made = make_twin(sampled, 18, {"prompts": 1, "max_tokens": 2})
+    drawing, model = open_samples(made)
+    with monkeypatch.context() as patch:
+        patch.setattr(Generator, "_generate", be_ended)
+        with pytest.raises(RuntimeError, match="Impacting Interactivity"):
+            drawing.draw_due(0, False, model)
+    assert drawing.log.read() == []
+    following, model = open_samples(made)
+    following.draw_due(0, False, model)
+    assert [each.fault for each in following.log.read()] == [""]
+
+
 def test_an_answer_that_workers_die_of_is_left_out(sampled: RunningJob) -> None:
     drawing, model = open_samples(make_twin(sampled, 5, {"prompts": 2, "max_tokens": 2}))
     for deaths in range(MOST_DEATHS):
