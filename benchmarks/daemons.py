@@ -48,7 +48,7 @@ def _answers(home: Home) -> bool:
 
 def list_rows(rows: list[Row]) -> list[str]:
     """The table of `rows`, in lines of markdown."""
-    lines = ["| | value | goal | |", "|---|---|---|---|"]
+    lines = ["| | found | goal | |", "|---|---|---|---|"]
     return lines + [
         f"| {what} | {value} | {goal} | {goal and ('met' if met else 'missed')} |" for what, value, goal, met in rows
     ]
