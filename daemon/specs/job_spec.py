@@ -45,6 +45,10 @@ class ReferenceSpec(SpecModel):
         le=10_000,
         description="score with so many of its layers in memory at a time; default: all, or as many as fit. No number changes",
     )
+    pipeline: bool | None = Field(
+        None,
+        description="spread its layers over the ranks, each of which holds its own; default: where a rank cannot hold all. No number changes",
+    )
 
     live: Literal["adapter_off"] | None = Field(
         None,
@@ -62,7 +66,10 @@ class ReferenceSpec(SpecModel):
             refuse([*self._live_faults()])
         if not self.store and self.live is None:
             refuse([(("store",), "it is about reference.live: what the reference pass scores is always kept", False)])
-        if self.model is None and self.adapter is None and self.window is None and self.live is None:
+        if self.pipeline is not None and self.window is not None:
+            message = "windows are run by one process, and a pipeline by several; leave out one of the two"
+            refuse([(("window",), message, self.window)])
+        if all(getattr(self, name) is None for name in ("model", "adapter", "window", "pipeline", "live")):
             refuse([(("model",), "name the model, or leave out reference: then it is where the policy starts", None)])
         if self.adapter is not None and self.model is None:
             refuse([(("adapter",), "name the model that it is on, as reference.model", self.adapter)])
@@ -79,6 +86,9 @@ class ReferenceSpec(SpecModel):
         if self.window is not None:
             message = "with reference.live the policy scores, which is in memory whole; leave out one of the two"
             yield ("window",), message, self.window
+        if self.pipeline is not None:
+            message = "with reference.live the policy scores, in one process; leave out one of the two"
+            yield ("pipeline",), message, self.pipeline
 
 
 class LossSpec(SpecModel):
@@ -258,6 +268,9 @@ class JobSpec(SpecModel):
                 "with reference.live the policy itself scores as it trains, in one process; leave out one of the two"
             )
             refuse([(("ranks",), message, self.ranks)])
+        if self.reference is not None and self.reference.pipeline and self.ranks == 1:
+            message = "ranks is 1, and a pipeline spreads the layers over several; give ranks, or leave it out"
+            refuse([(("reference", "pipeline"), message, True)])
         if self.eval_samples is not None:
             refuse([*self._samples_faults(self.eval_samples)])
         if self.training is None:

@@ -34,6 +34,8 @@ def spec_facts(spec: JobSpec, needs_reference: bool = True) -> list[Fact]:
         facts += source_facts("reference", spec.named_reference.model, spec.named_reference.adapter)
     if needs_reference and spec.reference is not None and spec.reference.window is not None:
         facts.append(("", f"scored with {pluralize(spec.reference.window, 'layer')} in memory at a time"))
+    if needs_reference and spec.reference is not None and spec.reference.pipeline:
+        facts.append(("", "its layers spread over the ranks"))
     lines = [*describe_sources(spec.data), describe_data(spec.data)]
     facts += [("" if index else "data", line) for index, line in enumerate(lines)]
     facts += [("queue", queue)] if (queue := describe_queue(spec)) else []

@@ -20,11 +20,16 @@ from prefd.daemon.worker.ranks.ring import LostRing
 from prefd.daemon.worker.ranks.trial import follow_trial
 from prefd.daemon.worker.ranks.welcome import Welcome, locate_rank_home
 from prefd.daemon.worker.reference.scored_batches import score_batches
+from prefd.daemon.worker.reference.stage_batches import run_stage
 from prefd.daemon.worker.training.followed_steps import follow_training
 
 log = logging.getLogger(__name__)
 
-WORK: dict[str, Callable[[RunningJob, Channel, Frame], None]] = {"train": follow_training, "score": score_batches}
+WORK: dict[str, Callable[[RunningJob, Channel, Frame], None]] = {
+    "train": follow_training,
+    "score": score_batches,
+    "stage": run_stage,
+}
 
 
 def run_rank(root: Path, job_id: int, commands: IO[bytes], answers: IO[bytes]) -> WorkerExit:

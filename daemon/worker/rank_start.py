@@ -64,6 +64,8 @@ def greet(crew: Crew, job: RunningJob, model: Model, on_lost: Callable[[str], No
     facts, plugins = list_facts(), _list_needed_plugins(job)
 
     def compare_facts(mate: Mate, answer: Mapping[str, Any]) -> str | None:
+        total, free = answer.get("memory") or (0, 0)  # another version, which is refused below, may not say
+        mate.memory = int(total), int(free)
         there = answer["facts"] | {name: version for name, version in answer["plugins"].items() if name in plugins}
         return explain_other_facts(mate.seat.name, there, facts | plugins)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from prefd.daemon.runs.audit import Audit
 from prefd.daemon.runs.data_summary import DataSummary
+from prefd.daemon.runs.pipeline_summary import PipelineSummary
 from prefd.daemon.runs.window_summary import WindowSummary
 from prefd.daemon.text.document_model import DocumentModel
 
@@ -49,6 +50,8 @@ class Explanation(Audit):
     """The basis of the estimate, in words."""
     windows: WindowSummary | None = None
     """How the reference would run, where its layers would not be in memory all at once."""
+    pipeline: PipelineSummary | None = None
+    """How it would run, where its layers would be spread over ranks."""
     live: LiveComparison | None = None
     """What `reference.live` would save or cost; None where the policy cannot be its own reference."""
     near: Sequence[NearReference]

@@ -76,6 +76,10 @@ def explain(home: Home, spec_path: Path, as_json: bool) -> None:
     ]
     if needs.windows is not None:
         rows.insert(5, ("windows", needs.windows.format()))
+    if needs.pipeline is not None:
+        rows.insert(5, ("pipeline", needs.pipeline.format()))
+        if needs.pipeline.is_far:
+            rows.insert(6, ("", "if each machine has as much memory as this one"))
     if needs.live is not None and needs.missing:
         rows += [("live" if index == 0 else "", line) for index, line in enumerate(describe_live(needs.live))]
     for reference in needs.near:

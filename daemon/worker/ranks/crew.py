@@ -43,6 +43,10 @@ class Crew:
         """Set where a sum of several machines is waited for no longer."""
         self._summing_since: float | None = None
         self._closed = threading.Event()
+        self.news = threading.Event()
+        """Set when any rank has answered, or ended."""
+        for mate in self.mates:
+            mate.news = self.news
         threading.Thread(target=self._watch, name="ranks-watch", daemon=True).start()
         if self.is_far:
             threading.Thread(target=self._beat, name="ranks-beats", daemon=True).start()

@@ -14,7 +14,7 @@ from prefd.cache.fingerprint import find_differences
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.snapshot import list_versions
-from prefd.daemon.worker.models import loading
+from prefd.daemon.worker.models import loading, memory
 from prefd.daemon.worker.models.identity import identify
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.ranks.channel import Channel
@@ -38,7 +38,8 @@ class Greeting:
         """Answer `command`, where it is such a question; return whether it was. Raises JobError for a model that is not there."""
         match command.head["do"]:
             case "greet":
-                self.channel.answer({"facts": list_facts(), "plugins": list_plugins(self.plugins)})
+                facts = {"facts": list_facts(), "plugins": list_plugins(self.plugins), "memory": memory.machine()}
+                self.channel.answer(facts)
             case "identify":
                 with self.channel.beating():  # all of its weights may have to be read
                     identity = identify_model(self.sources[command.head["what"]], self.home)

@@ -50,6 +50,10 @@ class Mate:
         """The error that it ended with, as it said it."""
         self.last_line = ""
         """Of what ssh, or the rank at its other end, has logged."""
+        self.news = threading.Event()
+        """Set when there is something to hear; a crew has one for all."""
+        self.memory: tuple[int, int] | None = None
+        """The bytes that its machine has, and those that were free when it began; None where it was not asked."""
         self._writing = threading.Lock()
         self._listeners = [threading.Thread(target=self._listen, name=f"rank-{self.rank}", daemon=True)]
         if process.stderr is not None:
@@ -141,6 +145,7 @@ class Mate:
                         self.words = str(frame.head["failed"])
                     elif "beat" not in frame.head:
                         self.frames.put(frame)
+                        self.news.set()
         except NoFrame as error:
             self.words = (
                 f"{error}; does a login there print something (~/.bashrc, ~/.zshenv)?" if self.seat.name else ""
@@ -149,6 +154,7 @@ class Mate:
         except (BrokenFrame, OSError, ValueError) as error:
             log.warning("%s: %s", self.name, error)
         self.frames.put(None)
+        self.news.set()
 
     def _log(self, stream: IO[bytes]) -> None:
         """Copy what comes over ssh's stderr to this process's log."""

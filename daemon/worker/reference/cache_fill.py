@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from prefd.cache.segments.values import InvalidLogprobs
+from prefd.daemon.runs.pipeline_summary import PipelineSummary
 from prefd.daemon.runs.window_summary import WindowSummary
 from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.device_trouble import is_device_trouble, is_out_of_memory
@@ -18,6 +19,7 @@ from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.progress import Reporter
+from prefd.daemon.worker.ranks.mate import LostRank
 from prefd.daemon.worker.reference.scoring_batches import Batch
 from prefd.daemon.worker.reference.scoring_pass import ReferencePass, Scores, count_tokens
 from prefd.daemon.worker.reference.shared_scoring import SharedScoring
@@ -39,6 +41,7 @@ class FillSummary:
     scored: int = 0
     scored_elsewhere: int = 0
     windows: WindowSummary | None = None
+    pipeline: PipelineSummary | None = None
     ranks: int = 1
     """How many processes have scored."""
     warnings: list[str] = field(default_factory=list)
@@ -88,7 +91,7 @@ class CacheFill:
         self.resumed = time.monotonic()
         computed = self._compute(chunk)
         while True:
-            with self._committed_where_the_device_fails():
+            with self._committed_before_a_failure():
                 scored = next(computed, None)
             if scored is None:
                 break
@@ -141,12 +144,12 @@ class CacheFill:
         return self.stop.is_set() or overdue or len(self.pending) >= FLUSH_ENTRIES
 
     @contextmanager
-    def _committed_where_the_device_fails(self) -> Iterator[None]:
-        """Commit what is pending where the device fails in the block, or its memory runs out: it is not scored again then."""
+    def _committed_before_a_failure(self) -> Iterator[None]:
+        """Commit what is pending where the device fails in the block, its memory runs out, or a rank is lost: it is not scored again then."""
         try:
             yield
-        except (RuntimeError, MemoryError) as error:
-            if is_device_trouble(error) or is_out_of_memory(error):
+        except (RuntimeError, MemoryError, LostRank) as error:
+            if isinstance(error, LostRank) or is_device_trouble(error) or is_out_of_memory(error):
                 try:
                     self._commit()
                 except JobError as fault:

@@ -20,6 +20,7 @@ from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.models.tiers import find_tier
 from prefd.daemon.worker.reference.live_comparison import compare_live
 from prefd.daemon.worker.reference.needed_completions import Needs
+from prefd.daemon.worker.reference.pipeline_estimate import estimate_pipeline
 from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS, asked_window
 from prefd.daemon.worker.reference.window_choice import choose_windows
 from prefd.daemon.worker_tasks.answers import Explanation, NearReference
@@ -45,7 +46,8 @@ def explain_job(job: SpecifiedJob) -> Explanation:
     missing = keys if store is None else store.missing(keys)
     audit = needs.audit(missing)
     seconds, basis = estimate(home, job, audit.tokens_run)
-    windows = estimate_windows(job, audit.tokens_run)
+    pipeline = estimate_pipeline(job, estimate_weights(job)) if audit.tokens_run else None
+    windows = None if pipeline is not None else estimate_windows(job, audit.tokens_run)
     near = [] if cache is None else list(find_near_references(job, cache))
     near.sort(key=lambda reference: len(reference.differs))
     return Explanation(
@@ -56,6 +58,7 @@ def explain_job(job: SpecifiedJob) -> Explanation:
         estimated_seconds=seconds,
         estimate_from=basis,
         windows=windows,
+        pipeline=pipeline,
         live=compare_live(job, needs, missing, seconds),
         near=near,
         data=job.data.report.summarize(),
@@ -67,13 +70,17 @@ def estimate_windows(job: SpecifiedJob, tokens: int) -> WindowSummary | None:
 
     Raises `JobError` for a reference that cannot be scored here. No weight is read.
     """
-    size = count_parameters(job.reference) * BYTES[loading.compute_dtype(job.reference)]
     window = asked_window(job.spec)
-    if not tokens or (window is None and size <= memory.machine()[0]):
+    if not tokens or (window is None and estimate_weights(job) <= memory.machine()[0]):
         return None
     model = loading.load_lazily(job.reference)
     windows = choose_windows(model, job.reference.model, window, BATCH_TOKENS[find_tier()])
     return None if windows is None else windows.summarize(-(-tokens // windows.chunk_tokens))
+
+
+def estimate_weights(job: SpecifiedJob) -> int:
+    """Estimate the bytes of the reference's weights in memory, from the headers of its files."""
+    return count_parameters(job.reference) * BYTES[loading.compute_dtype(job.reference)]
 
 
 def find_near_references(job: SpecifiedJob, cache: ReferenceCache) -> Iterator[NearReference]:

@@ -21,13 +21,16 @@ from prefd.daemon.worker.rank_start import start_ranks
 from prefd.daemon.worker.ranks.checks import check_ranks
 from prefd.daemon.worker.ranks.count import read_ranks
 from prefd.daemon.worker.ranks.crew import Crew
+from prefd.daemon.worker.ranks.pipeline import Pipeline
 from prefd.daemon.worker.reference.cache_fill import CacheFill, FillSummary
 from prefd.daemon.worker.reference.needed_completions import Needs
+from prefd.daemon.worker.reference.pipeline_opening import open_pipeline, read_pipeline_setting
 from prefd.daemon.worker.reference.scoring_batches import BatchSize
 from prefd.daemon.worker.reference.scoring_pass import open_reference
 from prefd.daemon.worker.reference.shared_scoring import SharedScoring, cut_finer
 from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches
 from prefd.daemon.worker.stopping import StopEvent
+from prefd.daemon.worker.xray.report import summarize_doubts
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> 
         line += f", {scoring.scored_elsewhere} by others meanwhile"
     if scoring.windows is not None:
         line += f"; {scoring.windows.format()}"
+    if scoring.pipeline is not None:
+        line += f"; {scoring.pipeline.format()}"
     if scoring.ranks > 1:
         line += f"; by {scoring.ranks} ranks"
     log.info("%s", line)
@@ -63,7 +68,9 @@ def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> 
         seconds=time.monotonic() - began,
         scoring_seconds=scoring.seconds,
         windows=scoring.windows,
+        pipeline=scoring.pipeline,
         data=job.data.report.summarize(),
+        xray=summarize_doubts(job),
         damage=sorted(job.store.damage.values()),
         machine=describe_machine() if missing else "",
         warnings=scoring.warnings,
@@ -83,8 +90,14 @@ def _score_missing(
     log.info("loading the reference %s to score %d completions (%d tokens)", job.reference.model, len(missing), tokens)
     with ExitStack() as stack:
         lost: list[str] = []
+        warnings: list[str] = []
         crew = None if ranks == 1 else stack.enter_context(open_crew(job, lost))
-        reference = open_reference(job, job.run.batches.halvings)
+        pipeline = None if crew is None else open_pipeline(job, crew, warnings)
+        if crew is not None and pipeline is None:
+            give_whole_reference(job, crew)
+        if crew is None and read_pipeline_setting(job.spec):
+            warnings.append("reference.pipeline is true, and there is one rank, which has all layers")
+        reference = pipeline or open_reference(job, job.run.batches.halvings)
         log.info("scoring: %s", reference.scorer.describe())
         if reference.warning:
             log.warning("%s", reference.warning)
@@ -92,32 +105,41 @@ def _score_missing(
         if crew is not None and reference.windows is None:
             batch_tokens = cut_finer(batch_tokens, tokens, ranks)
             chunk_tokens = batch_tokens * CHUNK_BATCHES * ranks
-            shared = SharedScoring(reference, crew, rows, lost)
+            shared = None if pipeline else SharedScoring(reference, crew, rows, lost)
         size = BatchSize(batch_tokens, 0 if loading.device() == "cpu" else reference.layers_per_run)
         claims = job.store.open_claims()
         unscored = UnscoredBatches(missing, size, job.store, claims, chunk_tokens)
-        note = "" if shared is None else shared.crew.describe_size()
+        note = "" if crew is None or reference.windows is not None else crew.describe_size()
+        note += ", the layers spread over them" if pipeline else ""
         report = Reporter(job.run, "precompute", len(missing), "completions", cost=tokens, note=note)
         try:
             summary = CacheFill(job, rows, reference, unscored, stop, report, shared=shared).run()
         finally:
             claims.release()
-        if crew is not None:
+        if isinstance(reference.scorer, Pipeline):
+            summary.pipeline = reference.scorer.summarize()
+            summary.warnings += lost
+        elif crew is not None:
             summary.ranks = 1 if shared is None else len(shared.scored_by)
-        if crew is not None and shared is None:
-            summary.warnings.append("the reference is scored in windows of its layers, by one rank")
+            if shared is None:
+                summary.warnings.append("the reference is scored in windows of its layers, by one rank")
+        summary.warnings += warnings
         return summary
 
 
 @contextmanager
 def open_crew(job: RunningJob, lost: list[str]) -> Iterator[Crew]:
-    """Start the other ranks of `job`, and tell them what to begin with; `lost` gets the reasons of those that cannot be had."""
+    """Start the other ranks of `job`; `lost` gets the reasons of those that cannot be had."""
 
     def note_loss(reason: str) -> None:
         log.warning("%s", reason)
         lost.append(f"{reason}: the others have scored without it")
 
     with start_ranks(job, "reference", note_loss) as crew:
-        for mate in crew.mates:
-            mate.tell({"do": "score", "halvings": job.run.batches.halvings})
         yield crew
+
+
+def give_whole_reference(job: RunningJob, crew: Crew) -> None:
+    """Have the other ranks load all of the reference, to score batches with it."""
+    for mate in crew.mates:
+        mate.tell({"do": "score", "halvings": job.run.batches.halvings})

@@ -20,6 +20,7 @@ from prefd.daemon.worker.models import loading, memory
 from prefd.daemon.worker.models.pass_length import bound_tokens
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.models.tiers import Tier, find_tier
+from prefd.daemon.worker.ranks.pipeline import Pipeline
 from prefd.daemon.worker.reference.scoring_batches import Batch, cut_batches, shrink_pieces
 from prefd.daemon.worker.reference.window_choice import Windows, choose_windows
 from prefd.daemon.worker.scoring.choose import NoWindows, fastest_scorer, windowed_scorer
@@ -38,7 +39,7 @@ Scores = dict[bytes, npt.NDArray[np.float32]]
 class ReferencePass:
     """ReferencePass scores batches with a reference that is open."""
 
-    scorer: Scorer | WindowedScorer
+    scorer: Scorer | WindowedScorer | Pipeline
     batch_tokens: int
     """Tokens of a batch, at most."""
     windows: Windows | None = None
@@ -59,6 +60,8 @@ class ReferencePass:
     @property
     def layers_per_run(self) -> int:
         """Return how many layers a batch goes through in one run."""
+        if isinstance(self.scorer, Pipeline):
+            return self.scorer.largest_stage
         network: Any = self.scorer.scorer.model if isinstance(self.scorer, WindowedScorer) else self.scorer.model
         return len(network.layers) // self.runs
 
@@ -70,34 +73,46 @@ class ReferencePass:
     ) -> Iterator[Scores]:
         """Score batch after batch: key → (length,) float32 log-probabilities.
 
-        `on_run` is called with a batch after each of its runs; and `on_window` then, where it has others before it.
+        `on_run` is called with a batch after each of its runs; and `on_window` then, where it has others before it, or again and again
+        while other ranks have it.
         """
 
         def note_window(index: int) -> None:
             on_run(batches[index])
             on_window(batches[index])
 
-        for batch, compute in self._list_computations(batches, note_window):
+        if isinstance(self.scorer, Pipeline):
+            computations = self._list_awaited(self.scorer, batches, on_window)
+        else:
+            computations = self._list_computations(self.scorer, batches, note_window)
+        for batch, compute in computations:
             scores = collect_scores(compute(), batch)
             on_run(batch)
             yield scores
 
     def score_completions(self, batches: Sequence[Sequence[Completion]]) -> Iterator[Logprobs]:
         """Score completions, batch after batch: (B, T) tokens and mask, not computed yet."""
-        if isinstance(self.scorer, WindowedScorer):
+        if isinstance(self.scorer, WindowedScorer | Pipeline):
             yield from self.scorer.logprobs(batches, lambda _: None)
         else:
             yield from map(self.scorer.logprobs, batches)
 
     def _list_computations(
-        self, batches: Sequence[Batch], on_window: Callable[[int], None]
+        self, scorer: Scorer | WindowedScorer, batches: Sequence[Batch], on_window: Callable[[int], None]
     ) -> Iterator[tuple[Batch, Callable[[], Logprobs]]]:
         completions = [[completion for _, completion in batch] for batch in batches]
-        if isinstance(self.scorer, WindowedScorer):
-            scores = self.scorer.logprobs(completions, on_window)
+        if isinstance(scorer, WindowedScorer):
+            scores = scorer.logprobs(completions, on_window)
             yield from ((batch, partial(next, scores)) for batch in batches)
         else:
-            yield from zip(batches, (partial(self.scorer.logprobs, each) for each in completions))
+            yield from zip(batches, (partial(scorer.logprobs, each) for each in completions))
+
+    def _list_awaited(
+        self, pipeline: Pipeline, batches: Sequence[Batch], on_wait: Callable[[Batch], None]
+    ) -> Iterator[tuple[Batch, Callable[[], Logprobs]]]:
+        completions = [[completion for _, completion in batch] for batch in batches]
+        scores = pipeline.logprobs(completions, lambda index: on_wait(batches[index]))
+        yield from ((batch, partial(next, scores)) for batch in batches)
 
 
 def open_reference(job: SpecifiedJob, halvings: int = 0) -> ReferencePass:

@@ -40,6 +40,8 @@ class ModelSizes:
     """The weights of each layer; none for a model whose layers are not found."""
     state: int
     """The hidden state of one token."""
+    behind: int = 0
+    """Of the frame, what is outside of the trunk: an output head of its own, where there is one."""
 
     @classmethod
     def measure(cls, model: nn.Module) -> ModelSizes:
@@ -49,7 +51,8 @@ class ModelSizes:
         if parts is None:
             return cls(total, (), 0)
         layers = tuple(count_bytes(layer.parameters()) for layer in parts.layers)
-        return cls(total - sum(layers), layers, _measure_state(parts))
+        behind = total - count_bytes(parts.trunk.parameters())
+        return cls(total - sum(layers), layers, _measure_state(parts), behind)
 
     @property
     def total(self) -> int:
@@ -76,7 +79,7 @@ class Windows:
     def memory_bytes(self) -> int:
         """Return the bytes that the pass takes at once, by estimate."""
         window = self.size * max(self.sizes.layers)
-        return self.sizes.frame + window + _count_batch_bytes(self.sizes, self.batch_tokens) + self.state_bytes
+        return self.sizes.frame + window + count_batch_bytes(self.sizes, self.batch_tokens) + self.state_bytes
 
     @property
     def state_bytes(self) -> int:
@@ -109,7 +112,7 @@ def choose_windows(model: nn.Module, name: str, window: int | None, batch_tokens
         raise JobError(
             f"reference.window is {window}, and {name} has no layers that are found, so it cannot be run in windows: leave it out"
         )
-    room = int(USABLE * free) - sizes.frame - _count_batch_bytes(sizes, batch_tokens)
+    room = int(USABLE * free) - sizes.frame - count_batch_bytes(sizes, batch_tokens)
     largest = max(sizes.layers)
     size = window or max(1, int(room * (1 - STATES_SHARE)) // largest)
     size = min(size, len(sizes.layers))
@@ -122,7 +125,8 @@ def choose_windows(model: nn.Module, name: str, window: int | None, batch_tokens
     return Windows(sizes, size, max(batch_tokens, min(most, tokens)), batch_tokens)
 
 
-def _count_batch_bytes(sizes: ModelSizes, batch_tokens: int) -> int:
+def count_batch_bytes(sizes: ModelSizes, batch_tokens: int) -> int:
+    """Estimate the bytes that a batch of so many tokens takes while it runs."""
     return BATCH_STATES * sizes.state * batch_tokens + HEAD_BYTES
 
 

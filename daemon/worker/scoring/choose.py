@@ -18,11 +18,12 @@ from prefd.daemon.worker.scoring import plan, randomness
 from prefd.daemon.worker.scoring.excerpt import make_excerpt
 from prefd.daemon.worker.scoring.gated_delta import take_fused_rule
 from prefd.daemon.worker.scoring.kernels import find_plan_that_keeps_bits
+from prefd.daemon.worker.scoring.layer_window import read_arrays
 from prefd.daemon.worker.scoring.plan import Slack
 from prefd.daemon.worker.scoring.prefix import make_caches
 from prefd.daemon.worker.scoring.scorer import Options, Scorer, is_on_gpu
 from prefd.daemon.worker.scoring.trunk import find_layers_key, find_parts, list_arrays
-from prefd.daemon.worker.scoring.windows import WindowedScorer, read_arrays
+from prefd.daemon.worker.scoring.windows import WindowedScorer
 from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
@@ -59,8 +60,28 @@ class NoWindows(Exception):
 def windowed_scorer(open_model: Callable[[], nn.Module], size: int, options: Options | None = None) -> WindowedScorer:
     """Return what scores as `fastest_scorer` does, to the last bit, with `size` layers in memory at a time.
 
-    `open_model` opens the model with none of its weights read. That the bits are the same is tried on a few layers of it;
-    raises `NoWindows` where they are not, or where a few layers say nothing of the architecture.
+    `open_model` opens the model with none of its weights read. Raises as `choose_apart`.
+    """
+    way = choose_apart(open_model, options)
+    frame, parts = way.model, way.parts
+    assert parts is not None
+    prefix = f"{'.'.join(parts.path)}.{find_layers_key(frame, parts.trunk)}."
+    read_arrays([array for name, array in list_arrays(frame.parameters()) if not name.startswith(prefix)])
+
+    def open_layers() -> list[nn.Module]:
+        return list(replace(parts, model=open_model()).layers)
+
+    def in_windows(scorer: Scorer) -> WindowedScorer:
+        return WindowedScorer(scorer, open_layers, size)
+
+    return in_windows(narrow_batching(way, lambda scorer, batches: in_windows(scorer).logprobs(batches)))
+
+
+def choose_apart(open_model: Callable[[], nn.Module], options: Options | None = None) -> Scorer:
+    """Return the way that `fastest_scorer` takes, whose layers can be run apart, with a model that is open and not read.
+
+    That the bits are the same then is tried on a few layers; raises `NoWindows` where they are not, or where a few layers say nothing
+    of the architecture. Which batches keep their bits is not tried (`narrow_batching`).
     """
     options = options or Options()
     model = open_model()  # what the trial reads of it is free again when it ends
@@ -72,21 +93,13 @@ def windowed_scorer(open_model: Callable[[], nn.Module], size: int, options: Opt
             raise NoWindows("its layers cannot be run apart from what is before and behind them")
         _check_windows(way)
     del model
-    frame = open_model()
-    way = _move(way, frame)
-    assert way.parts is not None
-    parts = way.parts
-    prefix = f"{'.'.join(parts.path)}.{find_layers_key(frame, parts.trunk)}."
-    read_arrays([array for name, array in list_arrays(frame.parameters()) if not name.startswith(prefix)])
+    return _move(way, open_model())
 
-    def open_layers() -> list[nn.Module]:
-        return list(replace(parts, model=open_model()).layers)
 
-    def in_windows(scorer: Scorer) -> WindowedScorer:
-        return WindowedScorer(scorer, open_layers, size)
-
-    with _undisturbed(frame):
-        return in_windows(_narrow_batching(way, lambda scorer, batches: in_windows(scorer).logprobs(batches)))
+def narrow_batching(way: Scorer, score_all: ScoreAll) -> Scorer:
+    """Make `way` batch only what keeps its bits, as `score_all` runs it."""
+    with _undisturbed(way.model):
+        return _narrow_batching(way, score_all)
 
 
 def _check_windows(way: Scorer) -> None:

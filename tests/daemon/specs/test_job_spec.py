@@ -114,7 +114,11 @@ def test_a_value_of_another_kind_is_refused_at_its_field(tmp_path: Path, subtest
 
 def check_kind(tmp_path: Path, name: str) -> None:
     above = {each: None for each in BASE if each.startswith(f"{name}.")}
-    extra = {"reference.model": "org/other"} if name in ("reference.adapter", "reference.window") else {}
+    extra = (
+        {"reference.model": "org/other"}
+        if name in ("reference.adapter", "reference.window", "reference.pipeline")
+        else {}
+    )
     extra |= {SCHEDULE + ".name": "constant"} if name.startswith(SCHEDULE + ".") else {}
     lines = refused(tmp_path, above | extra | {name: [[]]})
     assert any(line.startswith((f"{name}: ", f"{name}[0]: ")) for line in lines), lines
@@ -134,6 +138,9 @@ def check_kind(tmp_path: Path, name: str) -> None:
         ({"reference.adapter": "org/adapter"}, "reference.adapter: name the model that it is on, as reference.model"),
         ({"reference.live": "adapter_off", "reference.model": "org/other"}, "reference.model: reference.live: adapter_off makes the policy's own base the reference; leave out one of the two"),
         ({"reference.live": "adapter_off", "reference.window": 2}, "reference.window: with reference.live the policy scores, which is in memory whole; leave out one of the two"),
+        ({"reference.live": "adapter_off", "reference.pipeline": True}, "reference.pipeline: with reference.live the policy scores, in one process; leave out one of the two"),
+        ({"reference.pipeline": True, "reference.window": 2}, "reference.window: windows are run by one process, and a pipeline by several; leave out one of the two"),
+        ({"reference.pipeline": True}, "reference.pipeline: ranks is 1, and a pipeline spreads the layers over several; give ranks, or leave it out"),
         ({"reference.store": False}, "reference.store: it is about reference.live: what the reference pass scores is always kept"),
         ({"reference.live": "adapter_off", "training.seed": None}, "reference.live: there is no training, and so no adapter to take off; leave it out, and the reference fills the cache"),
         ({"reference.live": "adapter_off"} | FULL, "reference.live: full training has no adapter to take off; leave it out, and the reference scores before training"),
@@ -244,5 +251,6 @@ def test_a_reference_of_nothing_is_refused_and_one_with_a_window_alone_is_where_
         JobSpec.model_validate(base | {"reference": {}})
     spec = JobSpec.model_validate(base | {"reference": {"window": 2}})
     assert spec.scored_by == JobSpec.model_validate(base).scored_by
+    assert JobSpec.model_validate(base | {"ranks": 2, "reference": {"pipeline": True}}).scored_by == spec.scored_by
     assert spec.named_reference is None
     assert spec.resolved(Path("/specs")).reference == spec.reference

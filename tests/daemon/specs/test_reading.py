@@ -72,6 +72,7 @@ def change(old: str, new: str) -> str:
         (change("1e-5", "-1"), ["line 6: training.learning_rate: must be greater than 0, got -1"]),
         (change("1e-5", ".nan"), ["line 6: training.learning_rate: expected a finite number, got nan"]),
         (change("model: org/name", "model: 3"), ["line 2: model: expected text, got 3"]),
+        (change("model: org/name", "model:"), ["line 2: model: expected text, and nothing is there: HF id or folder; the policy starts here"]),
         (change("model: org/name\n", ""), ["model: missing: HF id or folder; the policy starts here"]),
         (change("data: {path: org/pairs}", "data: pairs.jsonl"), ['line 3: data: expected a mapping, got "pairs.jsonl"; write {path: pairs.jsonl}']),
         (change("path: org/pairs", "path: p, validation: 1.5"), ["line 3: data.validation: must be less than 1, got 1.5"]),

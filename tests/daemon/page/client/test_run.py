@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +16,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.runs.pair_answers import MarginHistogram
+from prefd.daemon.runs.report_files import ReportFiles, ReportState
 from prefd.daemon.worker_tasks.xrays import DoubtedPairs, FoundPair, LengthBias, XRay
 from support import control_server, homes
 from support.browser import Visit
@@ -159,6 +161,32 @@ def test_the_tabs_tell_what_was_run_and_what_became_of_the_rows(made: Home, visi
     there.page.wait_for_url("**/log?find=loading")
     there.page.get_by_role("link", name="history").click()
     there.page.get_by_role("cell", name="precomputing").wait_for()
+
+
+@pytest.mark.thorough  # its words have their test in src/text/reports.test.ts
+def test_where_a_run_is_reported_to_is_told_and_a_report_that_broke_off_on_every_tab(made: Home, visit: Open) -> None:
+    run = homes.run_folder(made, homes.add_done(made))
+    states = (
+        ReportState("tensorboard", place="tensorboard --logdir there", train=20, held_out=20, state="done"),
+        ReportState("wandb", place="https://wandb.example/run", train=4, error="no route to host"),
+        ReportState("wicked", place="javascript:document.title='taken'", train=4),
+    )
+    for state in states:
+        ReportFiles(run, state.to).write(state)
+    there = visit(None)
+    page = there.page
+    page.clock.install()
+    there.open("/jobs/1/history")
+    page.get_by_text("Its report to wandb broke off: no route to host.").wait_for()
+    page.get_by_text("prefd report 1 --to wandb").wait_for()
+    page.get_by_role("link", name="spec").click()
+    page.get_by_text("tensorboard to step 20, evaluated to step 20, done").wait_for()
+    page.get_by_role("link", name="https://wandb.example/run").wait_for()
+    page.get_by_text("javascript:document.title='taken'", exact=True).wait_for()
+    assert page.get_by_role("link", name="javascript").count() == 0
+    ReportFiles(run, "wicked").write(replace(states[2], train=8, state="done"))
+    page.clock.fast_forward(10_000)
+    page.get_by_text("wicked to step 8, done").wait_for()
 
 
 def test_a_job_that_waits_is_edited_and_a_wrong_spec_is_refused_in_words(

@@ -9,6 +9,7 @@ import pytest
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models import loading, memory
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.reference import estimate, window_choice
@@ -73,6 +74,30 @@ def test_it_says_what_windows_would_cost(
     automatic = asked(home, **spec).windows
     assert automatic is not None
     assert automatic.size == 1
+
+
+def test_it_says_which_rank_would_have_which_layers(
+    home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window_choice, "HEAD_BYTES", 0)
+    spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}, "ranks": 2}
+    asked_for = asked(home, **spec, reference={"pipeline": True})
+    assert asked_for.pipeline is not None
+    assert [(each.begin, each.end, each.where) for each in asked_for.pipeline.stages] == [
+        (0, 1, "this machine"),
+        (1, 2, "this machine"),
+    ]
+    assert not asked_for.pipeline.is_far
+    assert asked(home, **spec).pipeline is None
+    weights = memory.count_bytes(loading.load_lazily(ModelSource(str(tiny_model))).parameters())
+    monkeypatch.setattr(memory, "machine", lambda: (int(1.8 * weights), int(1.8 * weights)))
+    assert asked(home, **spec).pipeline == asked_for.pipeline
+    unwanted = asked(home, **spec, reference={"pipeline": False})
+    assert (unwanted.pipeline, unwanted.windows) == (None, None), "one rank, of all the memory, holds it"
+    monkeypatch.setattr(memory, "machine", lambda: (300_000, 300_000))
+    with pytest.raises(JobError, match=r"^reference\.pipeline: the weights"):
+        asked(home, **spec, reference={"pipeline": True})
+    assert asked(home, **spec).windows is not None
 
 
 def test_a_near_reference_is_named_with_the_fields_that_differ(
