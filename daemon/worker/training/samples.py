@@ -64,9 +64,10 @@ class Samples:
         spec = job.spec.eval_samples
         if spec is None:
             return None
-        from prefd.daemon.worker.sampling.generator import Generator  # here: few jobs draw answers
+        from prefd.daemon.worker.sampling.generator import PREFILL_TOKENS, Generator  # here: few jobs draw answers
 
-        generator = Generator(job.policy, Tables.read(job.policy), job.run.job, stop)
+        most = PREFILL_TOKENS >> job.run.batches.halvings
+        generator = Generator(job.policy, Tables.read(job.policy), job.run.job, stop, most)
         generator.__dict__["tokenizer"] = job.tokenizer
         return cls(spec, load_prompts(job), spec.every or interval, job.run.samples, generator)
 
