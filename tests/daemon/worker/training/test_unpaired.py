@@ -42,11 +42,11 @@ def make_kto(home: Path, model: Path, answers: Path, job_id: int = 1, **training
 
 
 def test_batches_of_one_answer_are_warned_of(home: Path, tiny_model: Path, answers: Path) -> None:
-    made = make_kto(home, tiny_model, answers)
-    assert made.spec.training is not None
-    lone = made.spec.training.model_copy(update={"batch_size": 1})
-    assert describe_lone_answers(made, made.spec.training) is None
-    assert "training.batch_size is 1" in (describe_lone_answers(made, lone) or "")
+    kto = make_kto(home, tiny_model, answers)
+    assert kto.spec.training is not None
+    lone = kto.spec.training.model_copy(update={"batch_size": 1})
+    assert describe_lone_answers(kto, kto.spec.training) is None
+    assert "training.batch_size is 1" in (describe_lone_answers(kto, lone) or "")
 
 
 def test_kto_learns_resumes_bit_for_bit_and_scores_nothing_twice(home: Path, tiny_model: Path, answers: Path) -> None:
