@@ -11,6 +11,7 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.removals import NotRemovable
 from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.runs.disk_usage import RunSize
 from support import homes
 from support.homes import invoke
 
@@ -18,20 +19,20 @@ DAY = 86_400
 
 
 @pytest.fixture
-def old(made: Home) -> Home:
+def old(ready_home: Home) -> Home:
     """Jobs 1 (done, 40 days ago), 2 (failed, 20), 3 (done, 10) with checkpoints and fused models, and 4, which waits."""
-    homes.add_done(made, name="oldest")
-    homes.add_failed(made, name="bad")
-    homes.add_done(made, name="newest")
-    homes.add_queued(made, name="waits")
+    homes.add_done(ready_home, name="oldest")
+    homes.add_failed(ready_home, name="bad")
+    homes.add_done(ready_home, name="newest")
+    homes.add_queued(ready_home, name="waits")
     for job_id in (1, 2, 3):
         for part in ("checkpoints/step-00000010", "fused", "attempts/1/checkpoints/step-00000005"):
-            (made.job(job_id) / part).mkdir(parents=True)
-            (made.job(job_id) / part / "weights").write_bytes(b"x" * 20_000)
-    with JobTable.open(made.database) as table:
+            (ready_home.job(job_id) / part).mkdir(parents=True)
+            (ready_home.job(job_id) / part / "weights").write_bytes(b"x" * 20_000)
+    with JobTable.open(ready_home.database) as table:
         for job_id, days in ((1, 40), (2, 20), (3, 10)):
             table._db.execute("UPDATE jobs SET finished_at = ? WHERE id = ?", (time.time() - days * DAY, job_id))
-    return made
+    return ready_home
 
 
 def ids(home: Home) -> list[int]:
@@ -124,3 +125,19 @@ def test_an_empty_group_is_refused_and_chooses_not_every_job_without_one(old: Ho
     assert result.exit_code == Exit.USAGE
     assert "the name is empty; is it a variable that is not set?" in result.stderr
     assert ids(old) == [1, 2, 3, 4]
+
+
+def test_a_gguf_file_that_was_written_since_is_shown_and_goes_with_the_fused_model(old: Home) -> None:
+    with JobTable.open(old.database) as table:
+        table.set_sizes({3: RunSize(1, 0, 0)})  # as it was when the job ended
+    folder = old.job(3) / "gguf"
+    folder.mkdir()
+    (folder / "newest-f16.gguf").write_bytes(b"x" * 20_000)
+    (old.job(3) / "Modelfile").write_text("FROM ./gguf/newest-f16.gguf\n")
+    shown = json.loads(invoke(old, "show", "3", "--json").stdout)
+    assert (shown["gguf"], shown["modelfile"]) == (str(folder), str(old.job(3) / "Modelfile"))
+    plan = json.loads(invoke(old, "clean", "--fused", "--keep", "0", "--json").stdout)
+    (step,) = [each for each in plan["deleted"] if each["job"] == 3]
+    assert step["bytes"] >= 40_000
+    assert not folder.exists()
+    assert not (old.job(3) / "fused").exists()

@@ -83,9 +83,9 @@ def answer_look(route: Route) -> None:
 
 
 def test_whatever_holds_markup_is_read_and_never_run(
-    made: Home, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_hostile_home(made)
+    make_hostile_home(ready_home)
     monkeypatch.setattr(app, "load_catalog", lambda home: list_hostile_losses())
     there = visit(None)
     there.page.on("dialog", lambda dialog: there.troubles.append(f"a dialog: {dialog.message}"))

@@ -135,8 +135,8 @@ def test_what_is_typed_before_the_schema_has_come_stays_and_the_cursor_with_it(v
 
 
 @pytest.mark.thorough
-def test_a_spec_that_is_started_from_asks_before_it_replaces_another(made: Home, visit: Open) -> None:
-    homes.add_done(made, name="earlier")
+def test_a_spec_that_is_started_from_asks_before_it_replaces_another(ready_home: Home, visit: Open) -> None:
+    homes.add_done(ready_home, name="earlier")
     page = visit("/train?from=1").page
     page.get_by_role("textbox", name="name", exact=True).wait_for()
     find_editor(page).get_by_text("org/small-model").wait_for()
