@@ -1,15 +1,20 @@
 """Plants turned labels among the shared pairs, and measures how many of them `prefd xray` lists first, beside simpler rankings.
 
     python benchmarks/bench_xray.py [--pairs FILE] [--max-length 512] [--home DIR] [--markdown benchmarks/xray.md]
+    python benchmarks/bench_xray.py --policies 0.1 0.05 0.01 --max-length 128 --home DIR [--markdown benchmarks/xray.md]
 
 The reference, SmolLM2, scores each answer once: turning a pair round changes no answer. `--home` keeps those scores for another run;
 pairs that it has not scored are left out. For each share of turned labels, five draws; of k turned ones the first k of each ranking
 are looked at, where precision and recall are the same number.
+
+`--policies` measures the last table alone: for each share, a policy is trained on the pairs with so many labels turned, and ranks
+them by its implicit reward (xray_policies.py).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -23,6 +28,7 @@ blas.preload()
 
 import numpy as np
 import numpy.typing as npt
+from xray_policies import TRAINING, TrainedRanking, rank_by_policy
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.specs.job_spec import JobSpec
@@ -37,6 +43,7 @@ from prefd.daemon.worker_tasks.xrays import XRayInput
 ROOT = Path(__file__).resolve().parents[1]
 SHARES = (0.01, 0.05, 0.10)
 DRAWS = 5
+POLICIES = "## Beside the implicit reward of a trained policy"
 ALIKE = 1.5
 """Answers whose lengths differ by less than this factor: length says little of them."""
 
@@ -49,7 +56,12 @@ def main() -> None:
     options = read_arguments()
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
         home = Home(options.home or Path(folder))
+        if options.policies:
+            options.pairs = keep_one_a_prompt(options.pairs, home.root / "one_a_prompt.jsonl")
         job = SpecifiedJob(home, make_spec(options))
+        if options.policies:
+            publish(compare_policies(options, job), options.markdown)
+            return
         examples, scores, seconds = read_scores(job, options)
     features = PairFeatures.measure(examples, scores)
     ratio = np.abs(features.length_ratio)
@@ -64,10 +76,18 @@ def main() -> None:
         *alone,
         np.ones(len(first), bool),
     )
-    lines += read_notes()
-    print("\n".join(lines))
-    if options.markdown:
-        options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    publish([*lines, *read_notes()], options.markdown)
+
+
+def publish(lines: Sequence[str], markdown: Path | None) -> None:
+    """Print `lines`, and write them to the page of results: the policies' table below what is there, all else above it."""
+    text = "\n".join(lines) + "\n"
+    print(text, end="")
+    if markdown is None:
+        return
+    before, title, policies = (markdown.read_text(encoding="utf-8") if markdown.exists() else "").partition(POLICIES)
+    text = f"{before.rstrip()}\n\n{text}" if text.startswith(POLICIES) else f"{text}\n{title}{policies}"
+    markdown.write_text(text.strip() + "\n", encoding="utf-8")
 
 
 def read_arguments() -> argparse.Namespace:
@@ -77,11 +97,22 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", type=Path, default=ROOT.parent / "shared" / "data" / "alpaca_eval_pairs.jsonl")
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--home", type=Path)
+    parser.add_argument("--policies", metavar="SHARE", type=float, nargs="+", help="train a policy for each share")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     if not options.pairs.exists():
         sys.exit(f"{options.pairs} is not there: name a file of pairs (--pairs)")
     return options
+
+
+def keep_one_a_prompt(pairs: Path, path: Path) -> Path:
+    """Write the first pair of each prompt to `path`: a training on fewer pairs, and no answer stands in another pair."""
+    first: dict[str, str] = {}
+    for line in pairs.read_text(encoding="utf-8").splitlines(keepends=True):
+        first.setdefault(json.loads(line)["prompt"], line)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(first.values()), encoding="utf-8")
+    return path
 
 
 def make_spec(options: argparse.Namespace) -> JobSpec:
@@ -168,6 +199,46 @@ def tabulate(
     return [*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()), ""]
 
 
+def compare_policies(options: argparse.Namespace, job: SpecifiedJob) -> list[str]:
+    """Compare, for each share of turned labels, what is ranked first with what a policy trained on them ranks first."""
+    score(job)
+    examples, scores, seconds = read_scores(job, options)
+    everything = np.ones(len(examples), bool)
+    rows = [example.row for example in examples]
+    columns: dict[str, list[str]] = {}
+    rankings: list[TrainedRanking] = []
+    for number, share in enumerate(options.policies, 2):
+        turned = draw_turned(everything, share, 0)
+        turned_rows = frozenset(row for row, is_turned in zip(rows, turned, strict=True) if is_turned)
+        trained = rank_by_policy(job.home, number, job.spec, options.pairs, turned_rows, rows)
+        rankings.append(trained)
+        doubts = {**rank(*turn(examples, scores, turned)), "**a trained policy's margin**": -trained.margins}
+        for name, doubt in doubts.items():
+            cell = f"{count_first(doubt, turned, everything):.2f} ({measure_auc(doubt, turned, everything):.2f})"
+            columns.setdefault(name, []).append(cell)
+    head = " | ".join(f"{share:.0%} turned" for share in options.policies)
+    learning = f"{TRAINING['epochs']} epoch of steps of {TRAINING['batch_size']} pairs at {TRAINING['learning_rate']:g}"
+    minutes = [f"{(each.train_seconds + each.pairs_seconds) / 60:.0f}" for each in rankings]
+    return [
+        POLICIES,
+        "",
+        (
+            f"One pair a prompt, {len(examples)} pairs cut at {options.max_length} tokens, one draw of each share. For each a policy was trained (`sigmoid`, LoRA of "
+            f"rank 8 on the last {TRAINING['num_layers']} layers, {learning}) on the pairs with the turned labels, and `prefd pairs` gave its "
+            f"margins: {', '.join(minutes)} minutes of this machine, beside {seconds:.1f} s of `prefd xray`. The reference scored "
+            f"{sum(each.scored for each in rankings)} completions for them. The policies agree with "
+            f"{', '.join(f'{each.accuracy:.0%}' for each in rankings)} of the labels that they were trained on."
+        ),
+        "",
+        "Precision = recall among the first k of k turned labels, and the area under the curve:",
+        "",
+        f"| ranked by | {head} |",
+        "|---|" + "---|" * len(options.policies),
+        f"| chance | {' | '.join(f'{share:.2f} (0.50)' for share in options.policies)} |",
+        *(f"| {name} | {' | '.join(cells)} |" for name, cells in columns.items()),
+    ]
+
+
 def draw_turned(part: Bools, share: float, draw: int) -> Bools:
     """Draw which pairs are turned round, among those of `part`."""
     places = np.flatnonzero(part)
@@ -229,7 +300,7 @@ def read_notes() -> list[str]:
         "The reference's own margin is no detector of turned labels, by sum, per token or among neighbours in length: this "
         "small model finds the rejected answers of small models likelier, so its disagreement marks pairs that are right. "
         "`against-reference` is a list to learn the data from. With labels that follow nothing that is measured, suspects are at "
-        "chance, and `prefd xray` says so. The implicit reward of a trained policy, which a whole training costs, is not measured here."
+        "chance, and `prefd xray` says so."
     )
     return [text]
 

@@ -40,7 +40,7 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     help="Where to put it; default <home>/archive.",
 )
-@click.option("--fused", is_flag=True, help="With the fused model too.")
+@click.option("--fused", is_flag=True, help="With the fused model and GGUF files too.")
 @json_option
 @click.pass_obj
 def archive(home: Home, job_id: int, to: Path | None, fused: bool, as_json: bool) -> None:
@@ -87,7 +87,7 @@ def archive(home: Home, job_id: int, to: Path | None, fused: bool, as_json: bool
             spec=None if details.spec is None else details.spec.model_dump(mode="json", exclude_unset=True),
             details=details.to_json(),
             report="\n".join(lines) + "\n",
-            folders=["adapter", "peft", "pairs", *(["fused"] if fused else [])],
+            folders=["adapter", "peft", "pairs", *(["fused", "gguf"] if fused else [])],
             check=check_unchanged,
         )
     size = measure_folder(target)

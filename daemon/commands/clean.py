@@ -1,4 +1,4 @@
-"""`prefd clean` makes room: it removes old jobs, or their checkpoints and fused models."""
+"""`prefd clean` makes room: it removes old jobs, or their checkpoints and fused models, GGUF files included."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.commands.shared.units import age
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.states import ENDED, STATES
-from prefd.daemon.runs.disk_usage import measure_run
-from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.text.times import format_clock
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 PLACE = HelpPlace(Section.JOBS, 103)
 MOST_LINES = 50
-NOUNS = {"job": "all of it", "checkpoints": "its checkpoints", "fused": "its fused model"}
+NOUNS = {"job": "all of it", "checkpoints": "its checkpoints", "fused": "its fused model and GGUF files"}
 
 
 @click.command(
@@ -45,7 +43,7 @@ Examples:
 @click.option(
     "--checkpoints", is_flag=True, help="Only the checkpoints; of failed and cancelled jobs only with --state."
 )
-@click.option("--fused", is_flag=True, help="Only the fused models; the adapters stay.")
+@click.option("--fused", is_flag=True, help="Only the whole models, fused or GGUF; the adapters stay.")
 @click.option("--group", metavar="NAME", type=GROUP, help="Only jobs of this group.")
 @click.option(
     "--state",
@@ -78,7 +76,14 @@ def clean(
     """
     if older_than is None and keep is None and not (checkpoints or fused):
         raise click.UsageError("say what: --older-than 30d, --keep 20, --checkpoints or --fused")
-    from prefd.daemon.jobs.cleaning import Keep, OlderThan, describe_plan, explain_foreign_files, plan_cleaning
+    from prefd.daemon.jobs.cleaning import (
+        Keep,
+        OlderThan,
+        describe_plan,
+        explain_foreign_files,
+        measure_job,
+        plan_cleaning,
+    )
 
     rules: list[Rule] = [] if older_than is None else [OlderThan(older_than)]
     rules += [] if keep is None else [Keep(keep)]
@@ -93,7 +98,7 @@ def clean(
         jobs,
         rules,
         parts,
-        lambda job_id: measure_run(RunDir(home.job(job_id))),
+        partial(measure_job, home.runs),
         dependents,
         time.time(),
         states,

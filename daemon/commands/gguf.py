@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.references import ask_worker
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.text.sizes import format_size
 
@@ -47,12 +49,16 @@ def gguf(home: Home, job_id: int, out: Path | None, converter: str | None, kind:
     with read_jobs(home) as jobs:
         job = jobs.get(job_id)
     if out is None:
-        out = home.job(job_id) / "gguf" / f"{_name_file(job.name)}-{kind}.gguf"
+        out = RunDir(home.job(job_id)).gguf / f"{_name_file(job.name)}-{kind}.gguf"
         if home.job(job_id).is_dir():
             out.parent.mkdir(exist_ok=True)
     script = None if converter is None else str(Path(converter).expanduser().absolute())
     request = GGUFInput(job=job_id, out=str(out.absolute()), converter=script, type=kind)  # type: ignore[arg-type]
-    written = ask_worker(home, "gguf", request, WrittenGGUF)
+    try:
+        written = ask_worker(home, "gguf", request, WrittenGGUF)
+    finally:
+        with suppress(OSError):  # it has the file in it, or files of before, or is not the job's
+            RunDir(home.job(job_id)).gguf.rmdir()
     if as_json:
         render.emit_json({"job": job_id, **written.to_json()})
         return

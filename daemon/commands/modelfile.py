@@ -12,6 +12,7 @@ from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.references import ask_worker
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
 
 PLACE = HelpPlace(Section.JOBS, 131)
@@ -45,7 +46,7 @@ def modelfile(home: Home, job_id: int, gguf: Path | None, out: Path | None, as_j
 
     with read_jobs(home) as jobs:
         jobs.get(job_id)
-    path = (home.job(job_id) / "Modelfile" if out is None else out).absolute()
+    path = (RunDir(home.job(job_id)).modelfile if out is None else out).absolute()
     begin = None if gguf is None else str(gguf.absolute())
     written = ask_worker(home, "modelfile", ModelfileInput(job=job_id, out=str(path), gguf=begin), WrittenModelfile)
     if as_json:

@@ -15,7 +15,8 @@ from typing import Any, Literal, Protocol
 from prefd.daemon.jobs.job import Brief
 from prefd.daemon.jobs.removals import describe_foreign_folder
 from prefd.daemon.jobs.states import State
-from prefd.daemon.runs.disk_usage import RunSize
+from prefd.daemon.runs.disk_usage import RunSize, measure_run
+from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.run_identity import find_stranger
 
 Part = Literal["job", "checkpoints", "fused"]
@@ -86,7 +87,7 @@ def plan_cleaning(
     jobs: Sequence[Brief],
     rules: Sequence[Rule],
     parts: Sequence[Part],
-    measure: Callable[[int], RunSize],
+    measure: Callable[[Brief], RunSize],
     dependents: Mapping[int, int],
     now: float,
     states: Sequence[State] = (),
@@ -94,7 +95,7 @@ def plan_cleaning(
 ) -> CleanPlan:
     """Decide what goes of `jobs`. `parts`: folders instead of whole jobs; `dependents`: job → the one that is to run after it.
 
-    `measure`: measures a job's folder, where its size is not known yet. `states`: only jobs that ended so; checkpoints are
+    `measure`: says what a job's folder takes. `states`: only jobs that ended so; checkpoints are
     otherwise those of jobs that are done, since a failed or cancelled one goes on from its last when it is retried.
     `find_foreign`: says whose files are in a job's folder besides its own, for which it stays.
     """
@@ -108,7 +109,7 @@ def plan_cleaning(
         if not parts and (need := explain_need(job, dependents)):
             stay_reasons[job.id] = need
             continue
-        size = measure(job.id) if job.bytes is None else RunSize(job.bytes, job.checkpoints or 0, job.fused or 0)
+        size = measure(job)
         its_steps = [] if parts else [Step(job, "job", size.bytes)]
         for part in parts:
             part_bytes: int = getattr(size, part)
@@ -119,6 +120,14 @@ def plan_cleaning(
             continue
         steps += its_steps
     return CleanPlan(steps, stay_reasons)
+
+
+def measure_job(runs: Path, job: Brief) -> RunSize:
+    """Say what a job's folder takes: as it was found when the job ended, unless a GGUF file may have been written since."""
+    run = RunDir(runs / str(job.id))
+    if job.bytes is None or run.gguf.is_dir():
+        return measure_run(run)
+    return RunSize(job.bytes, job.checkpoints or 0, job.fused or 0)
 
 
 def explain_need(job: Brief, dependents: Mapping[int, int]) -> str:

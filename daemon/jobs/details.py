@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from prefd.daemon.runs.run_folder import Progress
     from prefd.daemon.specs.job_spec import JobSpec
 
-OUTPUTS = ("adapter", "fused", "peft")
-"""The folders of a run that hold its results."""
+OUTPUTS = ("adapter", "fused", "peft", "gguf", "modelfile")
+"""The folders and the file of a run that hold its results."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class JobDetails:
     progress: Progress | None
     """Of the phase that runs, or the last that ran."""
     outputs: Mapping[str, Path]
-    """The result folders, by name."""
+    """The results, by name."""
     reports: Sequence[ReportState]
     """How far each report to another tool is."""
     folder: Path
@@ -91,8 +91,8 @@ class JobDetails:
 
 
 def list_outputs(job: Job, run: RunDir) -> dict[str, Path]:
-    """Return the result folders of a job that is done, by name; none for any other job."""
-    folders: dict[str, Path] = {name: getattr(run, name) for name in OUTPUTS}
+    """Return the folders and files with the results of a job that is done, by name; none for any other job."""
+    paths: dict[str, Path] = {name: getattr(run, name) for name in OUTPUTS}
     if job.state != "done" or find_lost_folder(job, run):
         return {}
-    return {name: folder for name, folder in folders.items() if folder.is_dir()}
+    return {name: path for name, path in paths.items() if path.exists()}

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
-from prefd.daemon.machine.processes import WORKER, describe_exit, find_last_words, signal_group
+from prefd.daemon.machine.processes import WORKER, signal_group
 from prefd.daemon.queue.memory_watch import MemoryWatch
-from prefd.daemon.queue.phase_runner import build_environment
+from prefd.daemon.queue.side_worker import NoSideWorker, describe_silent_end, read_error, start_side_worker
 from prefd.daemon.queue.wakefulness import keep_awake
 from prefd.daemon.queue.worker_process import lock_worker
 from prefd.daemon.runs.pair_files import PairFiles
@@ -63,17 +63,12 @@ async def _run_worker(
         return "another worker works in the job's folder: ask again when it has ended"
     try:
         with files.log.open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(*worker, "pairs", "--home", str(home.root), "--job", str(job_id)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                pass_fds=(lock,),
-                env=os.environ | limits.environment(job_id) | build_environment() | settings.environment(),
-            )
+            environment = limits.environment(job_id) | settings.environment()
+            process = await start_side_worker(worker, "pairs", home, job_id, log, environment, (lock,))
+    except NoSideWorker as error:
+        return str(error)
     except OSError as error:
-        return f"cannot start a worker ({worker[0]}): {error.strerror or error}"
+        return f"{files.log} cannot be written: {error.strerror or error}"
     finally:
         os.close(lock)
     memory = MemoryWatch(process.pid, limits.memory_bytes, timing=timing)
@@ -102,8 +97,4 @@ def _describe_failure(
     log_tail = read_tail(files.log)
     if (cause := memory.verdict(code, log_tail)) is not None:
         return cause
-    try:
-        return str(json.loads(output)["error"])
-    except (ValueError, KeyError, TypeError):
-        words = find_last_words(log_tail)
-        return f"the worker ended with {describe_exit(code)}{f': {words}' if words else ''}"
+    return read_error(output) or describe_silent_end(code, files.log)

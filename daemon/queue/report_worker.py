@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,10 +12,9 @@ from typing import Any
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.cpus import NICE
-from prefd.daemon.machine.processes import WORKER, describe_exit, find_last_words, signal_group
-from prefd.daemon.queue.phase_runner import build_environment
+from prefd.daemon.machine.processes import WORKER, signal_group
+from prefd.daemon.queue.side_worker import NoSideWorker, describe_silent_end, read_error, start_side_worker
 from prefd.daemon.runs.report_files import ReportFiles, ReportState
-from prefd.daemon.runs.worker_log import read_tail
 from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker_tasks.reports import JobEnd, ReportInput
 
@@ -44,16 +41,12 @@ async def report_in_worker(
     try:
         with files.log.open("ab") as log:
             since = log.tell()
-            process = await asyncio.create_subprocess_exec(
-                *(*worker, "report", "--home", str(home.root), "--job", str(request.job)),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                env=os.environ | {NICE: LAST} | build_environment() | settings.environment(),
-            )
+            environment = {NICE: LAST} | settings.environment()
+            process = await start_side_worker(worker, "report", home, request.job, log, environment)
+    except NoSideWorker as error:
+        return str(error)
     except OSError as error:
-        return f"cannot start a worker ({worker[0]}): {error.strerror or error}"
+        return f"{files.log} cannot be written: {error.strerror or error}"
     assert process.stdin is not None
     assert process.stdout is not None
     answer, exited = asyncio.ensure_future(process.stdout.read()), asyncio.ensure_future(process.wait())
@@ -90,14 +83,11 @@ def _explain_failure(files: ReportFiles, code: int, output: bytes, since: int, l
     """Say why the worker failed, and have the report's state say so too."""
     if code == 0 or late:
         return None
-    try:
-        return _note_error(files, str(json.loads(output)["error"]))
-    except (ValueError, KeyError, TypeError):
-        pass
+    if (error := read_error(output)) is not None:
+        return _note_error(files, error)
     if (state := files.read()) is not None and state.error:
         return state.error
-    words = find_last_words(read_tail(files.log, since=since))
-    return _note_error(files, f"its process ended with {describe_exit(code)}{f': {words}' if words else ''}")
+    return _note_error(files, describe_silent_end(code, files.log, since))
 
 
 def _note_error(files: ReportFiles, reason: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from prefd.daemon.runs.run_folder import ATTEMPTS, RunDir
 
-PARTS = {"checkpoints": ("checkpoints", "live/weights"), "fused": ("fused",)}
-"""The folders of a run that can go by themselves: what is left can be read, and used, without them."""
+PARTS = {"checkpoints": ("checkpoints", "live/weights"), "fused": ("fused", "gguf")}
+"""The folders of a run that can go by themselves: what is left can be read, and used, without them, and they can be written again."""
 
 
 @dataclass(frozen=True)

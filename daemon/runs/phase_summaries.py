@@ -8,6 +8,7 @@ from prefd.daemon.runs.audit import Audit
 from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.runs.pipeline_summary import PipelineSummary
 from prefd.daemon.runs.window_summary import WindowSummary
+from prefd.daemon.runs.xray_summary import XRaySummary
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.text.times import format_duration
 
@@ -33,6 +34,8 @@ class PrecomputeSummary(Audit):
     scoring_seconds: float = 0.0
     """Of these, the seconds of forward passes and commits."""
     data: DataSummary | None = None
+    xray: XRaySummary | None = None
+    """Which pairs to doubt; None where the rows are no pairs."""
     damage: Sequence[str] = ()
     """The damage in the cache that was scored again, a line each."""
     machine: str = ""
@@ -59,6 +62,8 @@ class LiveSummary(DocumentModel):
     """What it ran on, in words."""
     data: DataSummary | None = None
     """None: a client brings tokens, and no rows are read."""
+    xray: XRaySummary | None = None
+    """None for the same reason."""
     line: str = ""
     """The phase in one line."""
     warnings: Sequence[str] = ()
@@ -163,6 +168,8 @@ class TrainingSummary(DocumentModel):
     log_ratio_noise: float = 0.0
     """Nats for one token that are rounding in a log-ratio; it grows with the root of the number of tokens."""
     data: DataSummary | None = None
+    xray: XRaySummary | None = None
+    """Which pairs to doubt, where no reference pass has said it before."""
     pairs_sha256: str = ""
     """A digest of the tokens of all pairs, by which it is known later whether they are still the same; empty where an earlier version ran."""
     weights_sha256: str = ""

@@ -11,7 +11,7 @@ from prefd.daemon.runs.disk_usage import measure_folder
 from prefd.daemon.runs.run_folder import ATTEMPTS, RunDir
 
 STATE = "state.json"
-OUTPUTS = ("adapter", "fused", "peft")
+OUTPUTS = ("adapter", "fused", "peft", "gguf", "modelfile")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class RunFiles:
     adapter: RunPart | None
     fused: RunPart | None
     peft: RunPart | None
+    gguf: RunPart | None
+    modelfile: RunPart | None
     metrics: RunPart | None
     samples: RunPart | None
     log: RunPart | None

@@ -133,6 +133,16 @@ class RunDir:
         return self.root / "peft"
 
     @property
+    def gguf(self) -> Path:
+        """Return the folder of what `prefd gguf` has written."""
+        return self.root / "gguf"
+
+    @property
+    def modelfile(self) -> Path:
+        """Return the file that `prefd modelfile` writes."""
+        return self.root / "Modelfile"
+
+    @property
     def live(self) -> LiveFolder:
         """Return the folder in which a client's requests and their results are."""
         return LiveFolder(self.root / "live")

@@ -73,11 +73,14 @@ class Milestones:
         return True
 
     def _tell_rows(self, outcome: Outcome | None) -> None:
-        """Prints what became of the rows, as the first phase that has read them reports it."""
+        """Prints what became of the rows, as the first phase that has read them reports it, and which pairs to doubt."""
         data = None if outcome is None or self.are_rows_printed else outcome.summary.data
         for name, line in () if data is None else data_facts("rows", data):
             self.console.print(Text.assemble(f"{name:<{LABEL}}", line), soft_wrap=True)
             self.are_rows_printed = True
+        if outcome is not None:
+            for name, line in report.xray_facts(outcome.summary.xray):
+                self.console.print(Text.assemble(f"{name:<{LABEL}}", line), soft_wrap=True)
 
     def end(self, job: Job) -> None:
         """Prints why the job ended and where its outputs are."""

@@ -11,6 +11,7 @@ from prefd.daemon.runs.phase_summaries import BestEvaluation, Metrics, TrainingS
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.report_files import ReportState
 from prefd.daemon.runs.snapshot import describe_stock
+from prefd.daemon.runs.xray_summary import XRaySummary
 from prefd.daemon.specs.summary import Fact, spec_facts
 from prefd.daemon.terminal import render
 from prefd.daemon.terminal.waiting import describe_waiting
@@ -49,6 +50,7 @@ def job_facts(details: JobDetails) -> list[Fact]:
     summaries = [outcome.summary.data for outcome in details.outcomes.values() if outcome is not None]
     data = next((summary for summary in summaries if summary is not None), None)
     facts += _list_facts("rows", [] if data is None else data.describe())
+    facts += xray_facts(*(outcome.summary.xray for outcome in details.outcomes.values() if outcome is not None))
     for phase, outcome in details.outcomes.items():
         facts += [
             each
@@ -66,6 +68,12 @@ def job_facts(details: JobDetails) -> list[Fact]:
         adapter = training.summary.adapter if isinstance(training, TrainingOutcome) else None
         facts += [("adapter", f"{adapter} is gone")] if adapter else []
     return facts
+
+
+def xray_facts(*summaries: XRaySummary | None) -> list[Fact]:
+    """Lists which pairs to doubt, as the first phase that has examined them says."""
+    summary = next((each for each in summaries if each is not None), None)
+    return _list_facts("xray", [] if summary is None else summary.describe())
 
 
 def report_facts(reports: Sequence[ReportState]) -> list[Fact]:

@@ -32,7 +32,7 @@ def test_a_plugin_brings_reporters_beside_prefds_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(KEEPER)
     found = load_plugins([path])
-    assert {"trackio", "tensorboard", "wandb", "keeper"} <= found.reporters.keys()
+    assert {"trackio", "tensorboard", "wandb", "mlflow", "keeper"} <= found.reporters.keys()
     about = found.to_json()["reporters"]["keeper"]
     assert about == {"summary": "Keeps what it is told, a line each.", "plugin": "mine", "missing": None}
 

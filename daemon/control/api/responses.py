@@ -136,6 +136,10 @@ class JobDocument(Answer):
     """The folder with what the job made."""
     fused: str | None
     peft: str | None
+    gguf: str | None
+    """The folder with what `prefd gguf` wrote."""
+    modelfile: str | None
+    """The file that `prefd modelfile` wrote."""
     reports: list[ReportState]
     """How far its reports to other tools are, one for each reporter."""
     run: str

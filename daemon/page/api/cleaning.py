@@ -17,10 +17,16 @@ from prefd.daemon.control.api.lists import JobNumbers
 from prefd.daemon.control.api.responses import Answer
 from prefd.daemon.control.api.table_reading import read_table
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.cleaning import Keep, OlderThan, Rule, describe_plan, explain_foreign_files, plan_cleaning
+from prefd.daemon.jobs.cleaning import (
+    Keep,
+    OlderThan,
+    Rule,
+    describe_plan,
+    explain_foreign_files,
+    measure_job,
+    plan_cleaning,
+)
 from prefd.daemon.jobs.states import ENDED, State
-from prefd.daemon.runs.disk_usage import measure_run
-from prefd.daemon.runs.run_folder import RunDir
 
 
 class CleaningStep(Answer):
@@ -89,7 +95,7 @@ def list_endpoints(home: Home) -> Sequence[Endpoint]:
                     [job for job in jobs if query.group in (None, job.group)],
                     rules,
                     query.part,
-                    lambda job_id: measure_run(RunDir(home.job(job_id))),
+                    partial(measure_job, home.runs),
                     dependents,
                     time.time(),
                     query.state,

@@ -30,6 +30,7 @@ from prefd.daemon.worker.reference.scoring_pass import open_reference
 from prefd.daemon.worker.reference.shared_scoring import SharedScoring, cut_finer
 from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches
 from prefd.daemon.worker.stopping import StopEvent
+from prefd.daemon.worker.xray.report import summarize_doubts
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> 
         windows=scoring.windows,
         pipeline=scoring.pipeline,
         data=job.data.report.summarize(),
+        xray=summarize_doubts(job),
         damage=sorted(job.store.damage.values()),
         machine=describe_machine() if missing else "",
         warnings=scoring.warnings,

@@ -9,6 +9,7 @@ from mlx import nn
 
 from prefd.daemon.worker.models.loading import ADAPTER_LEAVES
 from prefd.daemon.worker.models.memory import count_numbers
+from prefd.daemon.worker.sampling.generator import PREFILL_TOKENS
 from prefd.daemon.worker.scoring.head import SLICE_LOGITS
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.scoring.trunk import list_arrays
@@ -19,6 +20,10 @@ COPIES_OF_KEYS = 2
 """Copies kept of a prompt's keys and values: one for each of its answers."""
 COPIES_OF_PIECES = 3
 """Copies kept of a piece's keys and values: with those before it, as what goes into the next piece, and their gradient."""
+COPIES_OF_ANSWER = 2
+"""Copies of the keys and values of an answer that is drawn."""
+KEYS_GROW_BY = 256
+"""Tokens."""
 WEIGHT_GRADIENTS = {False: 1, True: 3}
 """Whether layers run again → copies of one layer's gradients in work, where whole weights are trained."""
 SLICE_COPIES = {True: 5, False: 3}
@@ -50,7 +55,7 @@ def estimate_activations(model: nn.Module, batch: LargestBatch, options: Options
         work_bytes = size.count_recomputed_bytes(at_once) + size.unpacked_bytes + size.rescaled_bytes
     cut_tokens = batch.tokens - prompts.tokens - answers.tokens if piece.tokens else 0.0
     copies = COPIES_OF_KEYS * prompts.tokens + COPIES_OF_PIECES * cut_tokens
-    kept_bytes += len(layers) * copies * _count_key_bytes(arguments, size)
+    kept_bytes += len(layers) * copies * count_key_bytes(arguments, size)
     if not _is_adapted(model):
         gradients = 4 * count_numbers(model.trainable_parameters())
         kept_bytes = max(0, kept_bytes - gradients)  # they take the place of what is not needed any more
@@ -73,7 +78,23 @@ def _list_differentiated(model: nn.Module) -> list[nn.Module]:
     return list(layers)
 
 
-def _count_key_bytes(arguments: Any, size: LayerSize) -> float:
+def estimate_answer(model: nn.Module, tokens: int) -> int:
+    """Estimate the bytes that drawing an answer takes, whose prompt and itself have so many `tokens`: keys, values and a layer's work.
+
+    mlx-lm lets keys and values grow in pieces of 256 tokens. What the prompt has filled is copied, and what grows is there twice
+    for a moment.
+    """
+    layers: Any = model.layers
+    if not (len(layers) and tokens):
+        return 0
+    arguments = getattr(model, "args", None)
+    size = LayerSize.count(layers[0], arguments)
+    pieces = -(-tokens // KEYS_GROW_BY)
+    keys = COPIES_OF_ANSWER * len(layers) * pieces * KEYS_GROW_BY * count_key_bytes(arguments, size)
+    return int(keys + size.number_bytes * size.per_token * min(tokens, PREFILL_TOKENS))
+
+
+def count_key_bytes(arguments: Any, size: LayerSize) -> float:
     """Count the bytes of a token's keys and values in one layer."""
     heads = read_argument(arguments, "num_attention_heads", "n_head")
     width = read_argument(arguments, "head_dim") or read_argument(arguments, "hidden_size", "n_embd") / max(heads, 1)

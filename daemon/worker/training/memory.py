@@ -18,7 +18,7 @@ from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models.memory import count_bytes, count_numbers, format_gib, machine
 from prefd.daemon.worker.scoring.scorer import Options
-from prefd.daemon.worker.training.activations import estimate_activations
+from prefd.daemon.worker.training.activations import estimate_activations, estimate_answer
 from prefd.daemon.worker.training.largest_batch import LargestBatch
 from prefd.daemon.worker.training.schedule import Batching
 
@@ -36,6 +36,8 @@ class Estimate:
     """Tokens in that micro-batch, not bytes."""
     kept: int = 0
     """Kept outside the worker, for the case that it dies: the states of a step and of the one before."""
+    answer: int = 0
+    """Of an answer that is drawn between two steps (eval_samples): what a step has kept is free then."""
 
     @property
     def counted_bytes(self) -> int:
@@ -45,15 +47,18 @@ class Estimate:
     @property
     def total(self) -> int:
         """Return all bytes, counted and estimated."""
-        return self.counted_bytes + self.activations
+        return self.counted_bytes + max(self.activations, self.answer)
 
     def __str__(self) -> str:
         parts = {
             "weights": self.weights,
             "optimizer": self.optimizer,
             "gradients": self.gradients,
-            f"a batch of {self.tokens} tokens": self.activations,
         }
+        if self.answer > self.activations:
+            parts["an answer of eval_samples"] = self.answer
+        else:
+            parts[f"a batch of {self.tokens} tokens"] = self.activations
         if self.kept:
             parts["the last step, kept twice"] = self.kept
         listed = ", ".join(f"{name} {format_gib(size)}" for name, size in parts.items())
@@ -68,10 +73,12 @@ def estimate(
     options: Options,
     copies: int = 0,
     kept_bytes: int = 0,
+    answer_tokens: int = 0,
 ) -> Estimate:
     """Estimate what training `model` on `examples` takes. Its weights need not be in memory yet.
 
-    `copies` are bytes of weights besides, `kept_bytes` those in which the last step is kept.
+    `copies` are bytes of weights besides, `kept_bytes` those in which the last step is kept; `answer_tokens` are those of the
+    longest prompt that is answered between two steps, with its answer.
     """
     gradients = 4 * count_numbers(model.trainable_parameters())  # float32, whatever the model computes in
     largest = LargestBatch.of(examples, batching, options.slack)
@@ -82,6 +89,7 @@ def estimate(
         estimate_activations(model, largest, options),
         largest.tokens,
         kept_bytes,
+        estimate_answer(model, answer_tokens),
     )
 
 
@@ -91,13 +99,16 @@ def check(estimate: Estimate, training: TrainingSpec) -> str | None:
     Raises `JobError` when it cannot: its weights alone are larger than memory.
     """
     total, free = machine()
+    savings = suggest_savings(training)
+    if estimate.answer > estimate.activations:
+        savings = f"fewer eval_samples.max_tokens; {savings}"
     if estimate.counted_bytes > total:
         raise JobError(
-            f"the job needs {estimate}; this machine has {format_gib(total)} in all. Make it smaller: {suggest_savings(training)}"
+            f"the job needs {estimate}; this machine has {format_gib(total)} in all. Make it smaller: {savings}"
         )
     if estimate.total > free:
         return (
             f"the job may need {estimate}; {format_gib(free)} of {format_gib(total)} are free now. If it is killed for it: "
-            f"{suggest_savings(training)}"
+            f"{savings}"
         )
     return None

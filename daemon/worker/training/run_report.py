@@ -8,6 +8,7 @@ import mlx.core as mx
 
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.runs.phase_summaries import BestEvaluation, TrainingSummary
+from prefd.daemon.runs.xray_summary import XRaySummary
 from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.training.adapter_off import AdapterOffReference
 from prefd.daemon.worker.training.chosen_likelihood import describe_falling_chosen
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from prefd.daemon.worker.training.run import Run
 
 
-def make_outcome(run: Run, seconds: float) -> TrainingOutcome:
-    """Make the job's report, with the numbers of its first and last step and all that was warned of."""
+def make_outcome(run: Run, seconds: float, xray: XRaySummary | None = None) -> TrainingOutcome:
+    """Make the job's report, with the numbers of its first and last step and all that was warned of; `xray` as it has it."""
     lines = list(run.job.run.read_metrics())
     steps = [line for line in lines if "loss" in line]
     evaluations = [line for line in lines if "eval_loss" in line]
@@ -43,6 +44,7 @@ def make_outcome(run: Run, seconds: float) -> TrainingOutcome:
         machine=describe_machine(),
         log_ratio_noise=run.trainer.start.noise,
         data=run.job.data.report.summarize(),
+        xray=xray,
         pairs_sha256=run.data_sha256,
         weights_sha256=run.weights_sha256,
         adapter_off=reference.summarize() if isinstance(reference, AdapterOffReference) else None,

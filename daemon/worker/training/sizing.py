@@ -63,11 +63,14 @@ def make_estimator(job: SpecifiedJob, training: TrainingSpec, policy: Policy, op
     if not is_small(kept_bytes, job.parallel):
         kept_bytes = 0  # such a state is kept where there is room besides, and never makes batches smaller
 
+    samples = job.spec.eval_samples
+    answer_tokens = 0 if samples is None else job.spec.data.max_length + samples.max_tokens
+
     def estimate_for(settings: BatchSettings) -> memory.Estimate:
         batching = make_batching(training, job.loss, settings)
         options = Options.from_spec(job.spec, settings)
         return memory.estimate(
-            policy.model, optimizer.state, job.examples, batching, options, policy.qat.nbytes, kept_bytes
+            policy.model, optimizer.state, job.examples, batching, options, policy.qat.nbytes, kept_bytes, answer_tokens
         )
 
     return estimate_for

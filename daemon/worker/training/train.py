@@ -19,6 +19,7 @@ from prefd.cache.reference import MissingEntry
 from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.runs.phase_outcomes import TrainingOutcome
 from prefd.daemon.runs.step_memory import StepMemory
+from prefd.daemon.runs.xray_summary import XRaySummary
 from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
@@ -55,6 +56,7 @@ from prefd.daemon.worker.training.start_check import StartDrift
 from prefd.daemon.worker.training.step_keeper import choose_keeper, count_kept_bytes
 from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer, pad_rows
 from prefd.daemon.worker.training.weight_update import decide_compiling
+from prefd.daemon.worker.xray.report import summarize_doubts
 from prefd.plugins.conformance.kinks import jumps_at_reference
 from prefd.plugins.types import Logprobs
 
@@ -91,6 +93,7 @@ def fit(job: RunningJob, stop: StopEvent) -> TrainingOutcome:
 def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome:
     began = time.monotonic()
     training, schedule = plan_training(job)
+    xray = examine_unexamined(job)
     job.check_tables()
     compiled = decide_compiling(training.compile)
     policy = Policy.build(job, training, schedule.total_steps)
@@ -160,7 +163,13 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
     run.publish()
     if isinstance(reference, AdapterOffReference):
         log.info("reference: %s", reference.summarize().line)
-    return make_outcome(run, time.monotonic() - began)
+    return make_outcome(run, time.monotonic() - began, xray)
+
+
+def examine_unexamined(job: RunningJob) -> XRaySummary | None:
+    """Examine the pairs by their rows, where no reference pass has done it before; None where one has."""
+    before = job.run.outcome("precompute")
+    return None if before is not None and before.summary.xray is not None else summarize_doubts(job, rows_alone=True)
 
 
 def share_steps(crew: Crew, job: RunningJob, run: Run, settings: BatchSettings) -> SharedSteps:

@@ -68,12 +68,14 @@ class Examination:
     """Examination holds what is computed once of a job's pairs."""
 
     job: SpecifiedJob
+    rows_alone: bool = False
+    """Whether the reference's scores are left aside: to look for them, all of its weights would have to be read once."""
 
     @cached_property
     def scores(self) -> Sequence[Scores]:
         """Return the reference's scores of each side, two for each pair; None for what the cache has not."""
         home, sides = self.job.home, [side for pair in self.job.examples for side in (pair.chosen, pair.rejected)]
-        if not (Config.load(home).cache_url or home.has_cache):
+        if self.rows_alone or not (Config.load(home).cache_url or home.has_cache):
             return [None] * len(sides)
         store = open_cache(home).peek(self.job.fingerprint)
         return [None] * len(sides) if store is None else store.find([self.job.key(side) for side in sides])

@@ -11,6 +11,7 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.removals import NotRemovable
 from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.runs.disk_usage import RunSize
 from support import homes
 from support.homes import invoke
 
@@ -124,3 +125,19 @@ def test_an_empty_group_is_refused_and_chooses_not_every_job_without_one(old: Ho
     assert result.exit_code == Exit.USAGE
     assert "the name is empty; is it a variable that is not set?" in result.stderr
     assert ids(old) == [1, 2, 3, 4]
+
+
+def test_a_gguf_file_that_was_written_since_is_shown_and_goes_with_the_fused_model(old: Home) -> None:
+    with JobTable.open(old.database) as table:
+        table.set_sizes({3: RunSize(1, 0, 0)})  # as it was when the job ended
+    folder = old.job(3) / "gguf"
+    folder.mkdir()
+    (folder / "newest-f16.gguf").write_bytes(b"x" * 20_000)
+    (old.job(3) / "Modelfile").write_text("FROM ./gguf/newest-f16.gguf\n")
+    shown = json.loads(invoke(old, "show", "3", "--json").stdout)
+    assert (shown["gguf"], shown["modelfile"]) == (str(folder), str(old.job(3) / "Modelfile"))
+    plan = json.loads(invoke(old, "clean", "--fused", "--keep", "0", "--json").stdout)
+    (step,) = [each for each in plan["deleted"] if each["job"] == 3]
+    assert step["bytes"] >= 40_000
+    assert not folder.exists()
+    assert not (old.job(3) / "fused").exists()

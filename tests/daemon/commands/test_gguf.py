@@ -47,3 +47,4 @@ def test_a_worker_that_refuses_is_told(made: Home, answers_in_process: None, kno
         assert (refused.exit_code, "job 1 has trained no policy to the end" in refused.stderr) == (1, True), (
             refused.output
         )
+    assert not (made.job(1) / "gguf").exists()

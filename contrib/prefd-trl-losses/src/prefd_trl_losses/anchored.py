@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import mlx.core as mx
 
+from prefd.plugins.losses.answers import UndesirableWeight, Weight
+from prefd.plugins.losses.answers import logratios as answer_logratios
 from prefd.plugins.losses.dpo import logratios
-from prefd.plugins.losses.kto import UndesirableWeight, Weight
-from prefd.plugins.losses.kto import logratios as answer_logratios
 from prefd.plugins.losses.logits import Beta, output
 from prefd.plugins.types import Loss, LossInput, LossOutput, UnpairedInput, UnpairedOutput
 

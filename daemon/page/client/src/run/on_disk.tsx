@@ -9,13 +9,14 @@ import { useAnswer } from "../stores/answer";
 import { formatCount, formatSize } from "../text/numbers";
 import { Fact } from "./fact";
 
-const RESULTS = ["adapter", "fused", "peft"] as const;
+const RESULTS = ["adapter", "fused", "peft", "gguf", "modelfile"] as const;
 
 export function OnDisk({ run }: { run: JobDocument }) {
   const { id, state, bytes } = run.job;
   const { value: files } = useAnswer<RunFiles>(`/v1/jobs/${id}/files`, `${state} ${bytes}`);
   if (!files) return null;
   const save = () => void saveAnswer(`/v1/jobs/${id}/metrics.csv`, `metrics-${id}.csv`).catch(tellError);
+  const whole = files.fused ?? files.gguf;
   const ended = ENDED.includes(state);
   return (
     <section class="card facts">
@@ -41,9 +42,9 @@ export function OnDisk({ run }: { run: JobDocument }) {
       <p class="fact-actions">
         {files.metrics && <Button onClick={save}>metrics.csv</Button>}
         {ended && !run.run_gone && <Button onClick={() => void archive(run.job, false)}>Archive</Button>}
-        {ended && files.fused && <Button onClick={() => void archive(run.job, true)}>Archive with the fused model</Button>}
+        {ended && whole && <Button onClick={() => void archive(run.job, true)}>Archive with the whole model</Button>}
         {ended && files.checkpoints.length > 0 && <Button onClick={() => void discard("checkpoints", [run.job])}>Delete checkpoints</Button>}
-        {ended && files.fused && <Button onClick={() => void discard("fused", [run.job])}>Delete fused model</Button>}
+        {ended && whole && <Button onClick={() => void discard("fused", [run.job])}>Delete the whole model</Button>}
       </p>
     </section>
   );
