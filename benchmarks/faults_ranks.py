@@ -1,6 +1,6 @@
 """Kills and stops ranks of running jobs at random moments, and looks at what is left.
 
-    python benchmarks/faults_ranks.py [--faults 200] [--seed 1] [--remote] [--markdown results.md]
+    python benchmarks/faults_ranks.py [--faults 200] [--seed 1] [--remote] [--timeout 6] [--markdown results.md]
 
 Each job is a tiny model's, of 2 or 3 ranks, run by real workers; half of the jobs have the reference's layers spread over them. With
 `--remote` all ranks but the first are reached by the tests' stand-in for ssh, which in half of the jobs has become the rank when a fault
@@ -25,7 +25,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from prefd.daemon.machine import blas
@@ -46,7 +45,7 @@ from support.jobs_on_disk import make_job
 from support.sample_pairs import PAIRS
 
 TIMEOUT_S = 6.0
-"""For so long a rank may say nothing."""
+"""For so long a rank may say nothing, unless `--timeout` says otherwise: on a busy machine a rank over ssh may take longer to start."""
 TRIES = 3
 """So often the daemon starts a job that ends without a reason of its own."""
 PATIENCE_S = 120.0
@@ -63,8 +62,8 @@ def make(root: Path, model: Path, pairs: Path, ranks: int, pipeline: bool) -> Ru
     return make_job(root, 1, model=str(model), data=data, ranks=ranks, training=training, reference=reference)
 
 
-def start(job: RunningJob, phase: str, hosts: Sequence[Host]) -> subprocess.Popen[bytes]:
-    """Start a worker in a session of its own, as the daemon does; `hosts`: the machines of its ranks, none for this one alone."""
+def start(job: RunningJob, phase: str, settings: HandedSettings) -> subprocess.Popen[bytes]:
+    """Start a worker in a session of its own, as the daemon does."""
     command = [sys.executable, "-P", "-m", "prefd.daemon.worker", phase, "--home", str(job.home.root), "--job", "1"]
     with job.run.log.open("ab") as log:
         return subprocess.Popen(
@@ -74,7 +73,7 @@ def start(job: RunningJob, phase: str, hosts: Sequence[Host]) -> subprocess.Pope
             stderr=subprocess.STDOUT,
             cwd=job.run.root,
             start_new_session=True,
-            env=os.environ | HandedSettings(rank_timeout=TIMEOUT_S, hosts=tuple(hosts)).environment(),
+            env=os.environ | settings.environment(),
         )
 
 
@@ -96,12 +95,12 @@ def digest_adapter(job: RunningJob) -> str:
     return hashlib.sha256((job.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
 
 
-def run_undisturbed(job: RunningJob, hosts: Sequence[Host]) -> tuple[str, float]:
+def run_undisturbed(job: RunningJob, settings: HandedSettings) -> tuple[str, float]:
     """Run a job to its end; its adapter's digest, and the seconds of its training."""
     seconds = 0.0
     for phase in ("precompute", "training"):
         began = time.monotonic()
-        if code := start(job, phase, hosts).wait(PATIENCE_S):
+        if code := start(job, phase, settings).wait(PATIENCE_S):
             raise SystemExit(f"{phase} ended with {code}; see {job.run.log}")
         seconds = time.monotonic() - began
     return digest_adapter(job), seconds
@@ -113,13 +112,13 @@ class Trial:
     def __init__(
         self,
         job: RunningJob,
-        hosts: Sequence[Host],
+        settings: HandedSettings,
         chance: random.Random,
         whole_seconds: float,
         counts: Counter[str],
     ) -> None:
         self.job = job
-        self.hosts = hosts
+        self.settings = settings
         self.chance = chance
         self.whole_seconds = whole_seconds
         self.counts = counts
@@ -141,7 +140,7 @@ class Trial:
 
     def _run_once(self, phase: str) -> str | None:
         """Run a phase's worker, hit it at a random moment, and return what hit it; None where it was done before."""
-        worker = start(self.job, phase, self.hosts)
+        worker = start(self.job, phase, self.settings)
         moment = time.monotonic() + self.chance.uniform(0.2, self.whole_seconds)
         while time.monotonic() < moment and worker.poll() is None:
             time.sleep(0.02)
@@ -169,7 +168,7 @@ class Trial:
     def _finish(self, phase: str) -> None:
         """Run a phase to its end, and again where a rank was silent for too long on a busy machine, as the daemon does."""
         for _ in range(TRIES):
-            worker = start(self.job, phase, self.hosts)
+            worker = start(self.job, phase, self.settings)
             self._look_for_ends(worker, [])
             if worker.returncode != WorkerExit.LOST_RANK:
                 break
@@ -202,26 +201,26 @@ def runs_as_rank(pid: int) -> bool:
         return False
 
 
-def run_jobs(root: Path, faults: int, seed: int, ssh: FakeSSH | None, counts: Counter[str]) -> tuple[int, int]:
+def run_jobs(root: Path, options: argparse.Namespace, ssh: FakeSSH | None, counts: Counter[str]) -> tuple[int, int]:
     """Run jobs until so many faults have hit; return how many have, and how many jobs there were."""
     model = tiny_model.build_llama(root / "model", num_hidden_layers=3)
     pairs = root / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
-    hosts = HOSTS if ssh else ()
+    settings = HandedSettings(rank_timeout=options.timeout, hosts=HOSTS if ssh else ())
     twins: dict[tuple[int, bool], tuple[str, float]] = {}
     jobs = hits = 0
-    while hits < faults:
-        chance = random.Random(f"{seed} {jobs}")
+    while hits < options.faults:
+        chance = random.Random(f"{options.seed} {jobs}")
         ranks, pipeline = chance.choice([2, 3]), chance.choice([False, True])
         if ssh:
             for host in HOSTS[1:]:
                 ssh.behave(host.ssh, chance.choice(["", "STAYS=1"]))
         if (ranks, pipeline) not in twins:
             twin = make(root / f"twin-{ranks}-{pipeline}", model, pairs, ranks, pipeline)
-            twins[ranks, pipeline] = run_undisturbed(twin, hosts)
+            twins[ranks, pipeline] = run_undisturbed(twin, settings)
         digest, seconds = twins[ranks, pipeline]
         job = make(root / f"job-{jobs}", model, pairs, ranks, pipeline)
-        hits += Trial(job, hosts, chance, seconds, counts).run(min(4, faults - hits))
+        hits += Trial(job, settings, chance, seconds, counts).run(min(4, options.faults - hits))
         if not (job.run.adapter / "adapters.safetensors").exists() or digest_adapter(job) != digest:
             counts["another adapter"] += 1
             print(f"job {jobs} of {ranks} ranks has another adapter than its twin", file=sys.stderr)
@@ -236,13 +235,14 @@ def main() -> None:
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--remote", action="store_true", help="reach the ranks over the tests' stand-in for ssh")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help="seconds in which a rank may say nothing")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     began = time.monotonic()
     counts: Counter[str] = Counter(dict.fromkeys(MUST_BE_NONE, 0))
     with tempfile.TemporaryDirectory(prefix="prefd-faults-ranks-") as folder, pytest.MonkeyPatch.context() as patched:
         ssh = fake_ssh.put_on_path(Path(folder) / "ssh", patched) if options.remote else None
-        hits, jobs = run_jobs(Path(folder), options.faults, options.seed, ssh, counts)
+        hits, jobs = run_jobs(Path(folder), options, ssh, counts)
     seconds = time.monotonic() - began
     bad = ", ".join(f"{name} {counts[name]}" for name in MUST_BE_NONE)
     rows = "\n".join(f"| {name} | {count} |" for name, count in sorted(counts.items()) if name not in MUST_BE_NONE)
