@@ -14,7 +14,7 @@ WHICH ?=
 TAG ?=
 EXTRAS := $(if $(filter Darwin,$(shell uname -s)),dev,$(PREFD_EXTRA)-dev)
 # On a GPU the demo trains what is trained there: a model in half precision.
-HALVED := $(if $(filter Darwin cuda,$(shell uname -s) $(PREFD_EXTRA)),.models/SmolLM2-135M-Instruct-bf16)
+HALVED := $(if $(filter Darwin cuda cuda13,$(shell uname -s) $(PREFD_EXTRA)),.models/SmolLM2-135M-Instruct-bf16)
 INSTALLED := $(VENV)/.installed-$(EXTRAS)
 PAGES := README.md $(wildcard docs/*.md)
 COG := $(VENV)/bin/cog -I contrib/docs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """Timing has the waits of one daemon, or of one command. Whoever makes a `Service`, or a part of one, may hand in others."""
+    """Timing has the waits of one daemon, or of one command. The maker of a `Service`, or of a part of one, may hand in others."""
 
     worker_look: float = 0.5
     """Between two looks at a worker's memory and log, or at a lock that an orphan has."""

@@ -35,7 +35,7 @@ class DuplicateName(PluginError, ValueError):
 
 
 class LossParameterError(PluginError, ValueError):
-    """Parameters that a loss does not take. The message names each with the remedy."""
+    """LossParameterError names parameters that a loss does not take, each with the remedy."""
 
 
 @dataclass

@@ -57,7 +57,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 
 def _put_aside_modules_of(folders: list[str]) -> None:
-    """Takes the modules that lie directly in one of `folders` out of sys.modules; whoever has imported them keeps them."""
+    """Takes the modules that lie directly in one of `folders` out of sys.modules; modules that have imported them keep them."""
     places = {place for folder in folders for place in (Path(folder), *Path(folder).glob("*/"))}
     helpers = {name for name, module in sys.modules.items() if "." not in name and _is_helper(name, module, places)}
     for name in list(sys.modules):

@@ -94,7 +94,7 @@ class RunEnd:
 
 
 class Report(Protocol):
-    """A run that a reporter has begun, or goes on with.
+    """Report is a run that a reporter has begun, or goes on with.
 
     These two methods are all that it needs. It may have two more things:
 

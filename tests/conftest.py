@@ -155,33 +155,33 @@ def known_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def place(made: Home, tmp_path: Path) -> Place:
+def place(ready_home: Home, tmp_path: Path) -> Place:
     """A made home, whose daemon has stand-in workers and little patience."""
-    return Place(made, tmp_path, fake_worker.make_worker(tmp_path))
+    return Place(ready_home, tmp_path, fake_worker.make_worker(tmp_path))
 
 
 @pytest.fixture
-def bench(made: Home, tmp_path: Path) -> Iterator[Bench]:
+def bench(ready_home: Home, tmp_path: Path) -> Iterator[Bench]:
     """A made home's job table, and supervisors of little patience for its jobs."""
-    with JobTable.open(made.database) as table:
-        yield Bench(made, table, fake_worker.make_worker(tmp_path), tmp_path)
+    with JobTable.open(ready_home.database) as table:
+        yield Bench(ready_home, table, fake_worker.make_worker(tmp_path), tmp_path)
 
 
 @pytest.fixture
-def made(home: Path) -> Home:
+def ready_home(home: Path) -> Home:
     """A home with nothing in it."""
-    made = Home(home)
-    made.create()
-    return made
+    ready_home = Home(home)
+    ready_home.create()
+    return ready_home
 
 
 @pytest.fixture
 def short_home() -> Iterator[Home]:
     """A home with nothing in it, whose socket has a path that is short enough wherever temporary folders lie."""
     with short_folder() as folder:
-        made = Home(folder / "home")
-        made.create()
-        yield made
+        ready_home = Home(folder / "home")
+        ready_home.create()
+        yield ready_home
 
 
 @pytest.fixture

@@ -66,7 +66,7 @@ def document_crc(document: Mapping[str, Any]) -> int:
 @cache
 def _templates() -> dict[str, bytes]:
     """Makes, for each array, its `zarr.json` for another shape; under "" the group's."""
-    import zarr  # not with this module: it takes a tenth of a second, and whoever only reads a segment does without it
+    import zarr  # not with this module: it takes a tenth of a second, and a process that only reads a segment does without it
     from zarr.codecs import BytesCodec, Crc32cCodec
     from zarr.storage import MemoryStore
 

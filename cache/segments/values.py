@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 class InvalidLogprobs(ValueError):
-    """Values that cannot be the log-probabilities of the completion `key`."""
+    """InvalidLogprobs is raised for values that cannot be the log-probabilities of the completion `key`."""
 
     def __init__(self, key: bytes, reason: str) -> None:
         super().__init__(f"completion {key.hex()[:16]}: {reason}")
@@ -18,7 +18,7 @@ class InvalidLogprobs(ValueError):
 
 
 class FlatEntries(NamedTuple):
-    """Entries in order of key, as a segment holds them."""
+    """FlatEntries holds entries in order of key, as a segment does."""
 
     keys: list[bytes]
     offsets: npt.NDArray[np.int64]

@@ -1,6 +1,6 @@
 """pip's build of prefd: setuptools', with the page built before it (PEP 517's hooks, called by pip, uv and `python -m build`).
 
-A wheel therefore holds the page, whoever builds it. Where there is no Node.js, pip is asked for one that lives in the build's own
+A wheel therefore holds the page, on every machine that builds it. Where there is no Node.js, pip is asked for one that lives in the build's own
 environment and leaves with it. Where npm's registry cannot be reached, prefd is built without its page, and says so; with
 PREFD_WEB=required that is an error, and with PREFD_WEB=off the page is left out on purpose.
 """

@@ -28,7 +28,7 @@ EXTRA = "" if sys.platform == "darwin" else "[cpu]"
 
 
 class NotReady(Exception):
-    """Why this is no release; for whoever asked for it."""
+    """NotReady says why this is no release, to the person who asked for one."""
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ def web(
     )
     if not is_loopback(settings.host):
         render.print_warning(
-            f"the page listens on {settings.host}: whoever reaches it and has the token does as you, and plain HTTP shows the "
+            f"the page listens on {settings.host}: anyone who reaches it and has the token can do as you, and plain HTTP shows the "
             "token to the network between; `ssh -L 8377:127.0.0.1:8377` from the other machine shows it to nobody"
         )
     if new_token:

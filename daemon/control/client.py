@@ -141,7 +141,7 @@ class Client:
     def events(self, after: str | None = None, job_id: int | None = None) -> Iterator[Received]:
         """Yields what happens from now on, or behind the event `after` (`0`: from the first job on); the first event is `open`.
 
-        It ends when the daemon stops or the connection is cut: whoever goes on comes back with the last `id`.
+        It ends when the daemon stops or the connection is cut: a caller that goes on comes back with the last `id`.
         """
         parameters = {"after": after, "job": job_id}
         params = {name: value for name, value in parameters.items() if value is not None}

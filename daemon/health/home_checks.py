@@ -99,7 +99,7 @@ def _check_others(home: Home) -> Iterator[HealthFinding]:
         return
     if not has_rights(home.root):
         mount = find_mount(home.root)
-        detail = f"{home.root} is on a file system that keeps no rights{f' ({mount.kind})' if mount else ''}: whoever can write the drive can put jobs and plugins there"
+        detail = f"{home.root} is on a file system that keeps no rights{f' ({mount.kind})' if mount else ''}: anyone who can write to the drive can put jobs and plugins there"
         remedy = "keep the home on this machine's own disk (APFS, ext4); models and data may stay on the drive"
         yield HealthFinding("warn", "home", detail, remedy)
         return

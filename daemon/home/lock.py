@@ -1,6 +1,6 @@
 """`hold_lock` keeps a second daemon from a home, by a lock that the kernel releases when its holder dies.
 
-Beside the lock, `daemon.json` names the holder. It counts only while the lock is held; and as people copy homes, whoever
+Beside the lock, `daemon.json` names the holder. It counts only while the lock is held; and as people copy homes, a process that
 asks that daemon for anything checks that it serves this home.
 """
 

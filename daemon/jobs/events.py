@@ -34,7 +34,7 @@ CHANGES = 200
 
 @dataclass(frozen=True)
 class StreamEvent:
-    """One event of the stream, with the cursor behind it as its id."""
+    """StreamEvent is one event of the stream, with the cursor behind it as its id."""
 
     data: EventData
     id: str

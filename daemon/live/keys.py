@@ -1,4 +1,4 @@
-"""Keys says who may ask: whoever has the home's key, or a token that was made with it.
+"""Keys says who may ask: a client that has the home's key, or a token that was made with it.
 
 The key begins with `tml-`, as clients of the protocol ask; the same key with `sk-` in place of that is taken too, for clients
 that ask for that, and so is a token that `/auth/token` gives for either.

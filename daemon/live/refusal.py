@@ -10,7 +10,7 @@ from prefd.daemon.errors import PrefdError
 
 
 class RefusedCall(PrefdError):
-    """The request cannot be taken as it is. The message is for whoever runs the client, and says what to do.
+    """The request cannot be taken as it is. The message is for the person who runs the client, and says what to do.
 
     A client asks again after 408, 409, 429 and any 5xx, and gives up after the others.
     """

@@ -45,7 +45,7 @@ def serve_clients(
     supervised: bool = False,
     timing: Timing = USUAL,
 ) -> None:
-    """Serve the home's clients until SIGINT or SIGTERM; where it is `supervised`, until whoever started it closes its input too.
+    """Serve the home's clients until SIGINT or SIGTERM; where it is `supervised`, until the process that started it closes its input too.
 
     `announce` is called once it listens. Raises ServedAlready, BadServeKey, PortTaken, BadAddress, OSError.
     """

@@ -1,7 +1,7 @@
 """Tells which files of a cloud's folder are on this Mac by their names alone, and asks for their contents.
 
 iCloud Drive, and the clouds below Library/CloudStorage, take contents off the disk when it gets full. Since macOS 14 such a file
-keeps its name and its size, and has a flag; before, a small file `.pairs.jsonl.icloud` lay in its place. Whoever reads it waits until
+keeps its name and its size, and has a flag; before, a small file `.pairs.jsonl.icloud` lay in its place. A process that reads it waits until
 it has been downloaded; without a network that takes for ever, or ends with "Resource deadlock avoided".
 """
 

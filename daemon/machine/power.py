@@ -30,7 +30,7 @@ CLOCK_MONOTONIC_RAW, CLOCK_UPTIME_RAW = 4, 8
 
 @dataclass(frozen=True)
 class Battery:
-    """The charge of a machine that runs on one, or could."""
+    """Battery holds the charge of a machine that runs on one, or could."""
 
     percent: float
     is_plugged: bool

@@ -20,7 +20,7 @@ UNLOAD_SECONDS = 10.0
 
 
 class Launchd(Manager):
-    """launchd, by `launchctl`."""
+    """Launchd drives launchd, by `launchctl`."""
 
     name = "launchd"
 

@@ -17,7 +17,7 @@ class ServiceError(PrefdError):
 
 
 class Manager(ABC):
-    """A service manager of this user's, by its own program."""
+    """Manager drives a service manager of this user's, by its own program."""
 
     name: str
     """What it is called."""

@@ -45,7 +45,7 @@ WantedBy=default.target
 
 
 class Systemd(Manager):
-    """The user's systemd, by `systemctl --user`."""
+    """Systemd drives the user's systemd, by `systemctl --user`."""
 
     name = "systemd"
 

@@ -36,7 +36,7 @@ MAX_LIST_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Reader:
-    """Reader is what the endpoints that read a home ask of whoever serves them."""
+    """Reader is the part of a server that the endpoints which read a home call."""
 
     home: Home
     max_spec_bytes: int = MAX_BYTES

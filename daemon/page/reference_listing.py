@@ -30,7 +30,7 @@ class ReferenceListing:
         """Returns the references as they are now. Raises Refusal with the command's words where they cannot be read."""
         if not self.home.has_cache:
             return []
-        with self._lock:  # whoever asked meanwhile takes what was found
+        with self._lock:  # callers that waited meanwhile take this listing
             stamp = tuple(sorted(self._list_files()))
             if stamp != self._stamp:
                 self._references, self._stamp = ask_command(self.home, "cache", "ls")["references"], stamp

@@ -43,7 +43,7 @@ def serve_page(
     supervised: bool = False,
     timing: Timing = USUAL,
 ) -> None:
-    """Serve the home's page until SIGINT or SIGTERM; where it is `supervised`, until whoever started it closes its input too.
+    """Serve the home's page until SIGINT or SIGTERM; where it is `supervised`, until the process that started it closes its input too.
 
     `announce` is called once it listens. Raises PageMissing, PageServedAlready, PortTaken, BadAddress.
     """

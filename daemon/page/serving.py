@@ -1,4 +1,4 @@
-"""ServerRun answers on a socket until it is told to stop: by a signal, by the end of whoever started it, or by the loss of the home."""
+"""ServerRun answers on a socket until it is told to stop: by a signal, by the end of the process that started it, or by the loss of the home."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ServerRun:
     limits: Mapping[str, Any]
     """For `uvicorn.Config`."""
     supervised: bool
-    """Whether it ends with whoever started it."""
+    """Whether it ends with the process that started it."""
 
     async def run(self, home: Home, announce: Callable[[], None], timing: Timing) -> None:
         """Answer until stopped. `announce`: called once it listens."""

@@ -90,7 +90,7 @@ class JobWorker:
         message = asyncio.ensure_future(self._read_message())
         try:
             await asyncio.wait([message, self._exit], return_when=asyncio.FIRST_COMPLETED)
-            if self._exit.done() or not message.result():  # whoever has closed the line is about to end
+            if self._exit.done() or not message.result():  # a worker that has closed the line is about to end
                 await asyncio.shield(self._exit)
                 return False
             return True

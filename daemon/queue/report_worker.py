@@ -19,7 +19,7 @@ from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker_tasks.reports import JobEnd, ReportInput
 
 LAST = "19"
-"""Whoever trains on these cores goes first."""
+"""A job that trains on these cores goes first."""
 Ending = asyncio.Future[JobEnd | None]
 """Has the job's end as its result when there is one, and None when the job goes on later."""
 

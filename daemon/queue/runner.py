@@ -189,7 +189,7 @@ class Runner:
             spec = self.table.spec(job_id)
         except ValueError:  # of another version of prefd: the supervisor says what is wrong with it
             return None
-        if spec.live is not None or spec.has_live_reference:  # it scores as it goes, whoever else scores
+        if spec.live is not None or spec.has_live_reference:  # it scores as it goes, beside any other that scores
             return None
         if spec.training is not None and (catalog := self.losses.latest) is not None:
             are_listed = spec.loss_names <= catalog.losses.keys()

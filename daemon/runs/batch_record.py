@@ -21,7 +21,7 @@ CHOICE, HALVINGS, SHORTER = "batch.json", "halvings.json", "shorter_passes.json"
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """The sizes in which a training step runs. None of it changes a gradient by more than rounding."""
+    """BatchSettings holds the sizes in which a training step runs. None of it changes a gradient by more than rounding."""
 
     batch_tokens: int
     """The most tokens in a micro-batch, but for a pair that is longer alone."""
@@ -49,7 +49,7 @@ class ShorterPasses:
 
 @dataclass(frozen=True)
 class BatchRecord:
-    """The files of one run folder."""
+    """BatchRecord reads and writes the files of one run folder."""
 
     folder: Path
 

@@ -1,6 +1,6 @@
 """PairFiles is `runs/<id>/pairs/`: each pair of a job under its trained policy, as a table (parquet) with a head (JSON) beside it.
 
-The head is written last and names the table's size, so that the two are always of one scoring. Whoever has pairs scored writes
+The head is written last and names the table's size, so that the two are always of one scoring. The task that has scored pairs writes
 down that it does, with its process: what it leaves behind when it is killed is known for that.
 """
 

@@ -23,7 +23,7 @@ class ForeignFolder(PrefdError):
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """Whose a folder is, as a file in it says."""
+    """RunIdentity names the job whose a folder is, as a file in it says."""
 
     job: str
     """The job's ULID."""

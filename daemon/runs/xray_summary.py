@@ -40,9 +40,9 @@ class XRaySummary(DocumentModel):
 
     def _list_accuracies(self) -> list[str]:
         """List how often the longer answer, the reference and the other pairs tell which answer was chosen."""
-        known = {
+        accuracies = {
             "by the longer answer": self.longer_accuracy,
             "by the reference": self.reference_accuracy,
             "by the other pairs": self.predicted_accuracy,
         }
-        return [f"{value:.0%} {name}" for name, value in known.items() if value is not None]
+        return [f"{value:.0%} {name}" for name, value in accuracies.items() if value is not None]

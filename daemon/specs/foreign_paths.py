@@ -1,6 +1,6 @@
 r"""Explains paths that mean something elsewhere: to a shell (`$HOME`), to Windows (`C:\…`), to a browser (`file://`), or to nobody (`~nobody`).
 
-Nothing is expanded but `~`: the daemon that would read a variable has another environment than whoever wrote the spec.
+Nothing is expanded but `~`: the daemon that would read a variable has another environment than the spec's author.
 """
 
 from __future__ import annotations

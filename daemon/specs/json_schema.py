@@ -39,6 +39,7 @@ def build_schema(catalog: Catalog) -> Schema:
         definitions[name] = {"type": "object", "title": "loss", "anyOf": branches}
     properties: Schema = schema["properties"]
     properties["loss"] |= {"default": {"name": "sigmoid"}, "examples": [{"name": "ipo", "beta": 0.1}]}
+    _name_reporters(properties["report_to"], catalog)
     properties["sweep"] = _sweep_schema(schema, catalog)
     required = schema.pop("required")
     return {
@@ -78,6 +79,13 @@ def _loss_schema(loss: LossInfo, weight: Schema | None) -> Schema:
 def _keep_finite(param: Mapping[str, Any]) -> Schema:
     """Copies a parameter without an infinite default or bound, which mean none and which JSON does not have."""
     return {word: value for word, value in param.items() if not (isinstance(value, float) and not math.isfinite(value))}
+
+
+def _name_reporters(setting: Schema, catalog: Catalog) -> None:
+    """Lists the catalogue's reporters in the schema of `report_to`, so that a form and an editor offer them."""
+    if catalog.reporters:
+        names = {"type": "string", "enum": sorted(catalog.reporters)}
+        setting["anyOf"] = [{**each, "items": names} if "items" in each else each for each in setting["anyOf"]]
 
 
 def _sweep_schema(spec: Mapping[str, Any], catalog: Catalog) -> Schema:

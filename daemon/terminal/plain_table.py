@@ -23,7 +23,7 @@ TAB = 8
 
 
 class CutText(str):
-    """Text of a cell that is cut where there is no room, not folded. A plain string: rich's Text takes five times as long to make."""
+    """CutText is the text of a cell that is cut where there is no room, not folded. A plain string: rich's Text takes five times as long to make."""
 
     __slots__ = ()
 

@@ -19,7 +19,7 @@ from prefd.daemon.terminal.plain_table import CutText, PlainTable
 from prefd.daemon.text.json_output import add_schema, dump_indented
 
 PADDING = re.compile(r"[ ]+$", re.MULTILINE)
-PIPE_WIDTH = 10_000  # into a pipe nothing is wrapped or cut: whoever reads it counts lines
+PIPE_WIDTH = 10_000  # into a pipe nothing is wrapped or cut: programs that read it count lines
 
 
 class _Pipe(Console):

@@ -1,4 +1,4 @@
-"""`describe_waiting` says what a queued job waits for: a moment in the time zone of whoever looks, for the daemon may have another."""
+"""`describe_waiting` says what a queued job waits for: a moment in the time zone of the reader, for the daemon may have another."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reads and writes moments and durations as people do: `2026-11-23 02:00`, `02:00`, `+3h`, `3m07s`.
 
-A moment without an offset is in the local time of the process that reads it. So whoever hands one on to another process writes it
+A moment without an offset is in the local time of the process that reads it. So a process that hands one on to another writes it
 with its offset first (`resolve_moment`), and tells what is odd about it (`explain_moment`): clocks that go forward skip an hour,
 and clocks that go back show one twice.
 """
@@ -40,7 +40,7 @@ def write_moment(moment: datetime) -> str:
 
 
 def explain_moment(text: str, now: float | None = None) -> list[str]:
-    """Lists what whoever wrote the moment should know: which offset it was given, hours that the clocks skip or repeat, and that it is over."""
+    """Lists what the writer of the moment should know: which offset it was given, hours that the clocks skip or repeat, and that it is over."""
     plain, moment = _read_moment(text)
     notes = _explain_clocks(text, plain, moment) + _explain_past(moment, now)
     if plain.tzinfo is not None:
@@ -58,7 +58,7 @@ def parse_next_moment(text: str, now: datetime) -> datetime:
 
 
 def explain_next_moment(text: str, now: datetime) -> list[str]:
-    """Lists what whoever typed the moment should know: hours that the clocks skip or repeat, and that it is over. Raises ValueError."""
+    """Lists what the user who typed the moment should know: hours that the clocks skip or repeat, and that it is over. Raises ValueError."""
     plain, moment = _read_next_moment(text, now)
     return _explain_clocks(text, plain, moment) + _explain_past(moment, now.timestamp())
 

@@ -82,10 +82,11 @@ def _explain_fault(path: Path, faults: list[ErrorDetails], model: type[BaseModel
     if fault["type"] == "extra_forbidden":
         return f"unknown key; {_hint_unknown_key(path, model)}"
     if fault["type"] == "missing":
-        field = find_fields(model, path[:-1]).get(str(path[-1]))
-        return "missing" + (f": {field.description}" if field and field.description else "")
+        return "missing" + _describe_field(path, model)
     if fault["type"] in EXPECTED:
         expected = " or ".join(dict.fromkeys(EXPECTED[each["type"]] for each in faults if each["type"] in EXPECTED))
+        if value is None:  # a key with nothing behind it, as forms and people leave one
+            return f"expected {expected}, and nothing is there" + _describe_field(path, model)
         hint = _hint_quotes(path, expected, value) + _hint_mapping(path, expected, value)
         return f"expected {expected}, got {format_value(value)}{hint}"
     message = fault["msg"].removeprefix("Value error, ")
@@ -95,6 +96,12 @@ def _explain_fault(path: Path, faults: list[ErrorDetails], model: type[BaseModel
     message = message.replace("String should", "must").replace("List should", "must")
     hint = _hint_value(fault)
     return f"{message[:1].lower()}{clip(message[1:], 200)}, got {format_value(value)}{hint}"
+
+
+def _describe_field(path: Path, model: type[BaseModel]) -> str:
+    """Says what belongs at `path`, behind a colon; nothing where the model does not say."""
+    field = find_fields(model, path[:-1]).get(str(path[-1])) if path else None
+    return f": {field.description}" if field and field.description else ""
 
 
 def _hint_quotes(path: Path, expected: str, value: Any) -> str:

@@ -26,12 +26,12 @@ LOOK = 0.5
 
 def await_downloads(spec: JobSpec, stop: StopEvent, patience: float | None = None, look: float = LOOK) -> None:
     """Return when all files that the job reads are on this machine. Raises InCloud, and Stopped where the worker is to stop."""
-    deadline, asked = time.monotonic() + (PATIENCE if patience is None else patience), set[str]()
+    deadline, requested_paths = time.monotonic() + (PATIENCE if patience is None else patience), set[str]()
     while missing := _list_missing(spec):
         for path in missing:
             request_download(path)
-        if str(missing[0]) not in asked:
-            asked.add(str(missing[0]))
+        if str(missing[0]) not in requested_paths:
+            requested_paths.add(str(missing[0]))
             log.warning("%s %s", missing[0], ASKED_FOR)
         if stop.is_set():
             raise Stopped(f"stopped while {missing[0]} was being downloaded")

@@ -1,4 +1,4 @@
-"""Pace leaves a share of the GPU to whoever sits at the machine: after each batch a worker rests, while a display is on."""
+"""Pace leaves a share of the GPU to the user who sits at the machine: after each batch a worker rests, while a display is on."""
 
 from __future__ import annotations
 

@@ -129,8 +129,11 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
 
 def _find_passing_exit(error: BaseException) -> WorkerExit | None:
     """Find how a worker ends whose error is not the job's, and passes; None for any other."""
+    ranks = [each for each in (error, error.__cause__) if isinstance(each, LostRank)]
+    if ranks and (trouble := find_rank_trouble(str(ranks[-1]))) is not None:  # though a rank said so before it began
+        return trouble
     if isinstance(error, LostRank):
-        return find_rank_trouble(str(error)) or WorkerExit.LOST_RANK
+        return WorkerExit.LOST_RANK
     if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_TROUBLE:
         return WorkerExit.NO_ROOM
     if is_in_cloud(error):

@@ -12,7 +12,7 @@ Outcome = Literal["ok", "failed", "skipped"]
 
 
 class CheckResult(DocumentModel):
-    """The outcome of one check, with the numbers that it was judged by."""
+    """CheckResult holds the outcome of one check, with the numbers that it was judged by."""
 
     name: str = ""
     outcome: Outcome
@@ -29,7 +29,7 @@ class CheckResult(DocumentModel):
 
 
 class CheckInput(WorkerInput):
-    """The input of `selftest`: the check to make, on random models or on one of the user's own."""
+    """CheckInput is the input of `selftest`: the check to make, on random models or on one of the user's own."""
 
     check: str
     model: str | None = None
@@ -37,13 +37,13 @@ class CheckInput(WorkerInput):
 
 
 class RandomModelInput(WorkerInput):
-    """The input of `random-model`: the folder to write one to."""
+    """RandomModelInput is the input of `random-model`: the folder to write one to."""
 
     folder: str
 
 
 class WrittenModel(DocumentModel):
-    """The answer of `random-model`."""
+    """WrittenModel is the answer of `random-model`."""
 
     model: str
     data: str

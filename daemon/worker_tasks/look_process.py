@@ -82,7 +82,7 @@ class LookProcess:
     def _expect(self, number: int) -> asyncio.Future[dict[str, Any]]:
         """Make the future of the answer with this number."""
         future = self._asked[number] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever asked may have gone
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # the caller may have gone
         return future
 
     @property
@@ -109,7 +109,7 @@ class LookProcess:
             self.process.send_signal(signal.SIGUSR1)
 
     def kill(self, cause: str) -> None:
-        """End it at once; `cause` says why, to whoever waits for an answer."""
+        """End it at once; `cause` says why, to the callers that wait for an answer."""
         self._cause = self._cause or cause
         signal_group(self.process.pid, signal.SIGKILL)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class RowShape(NamedTuple):
-    """One row of the table in docs/data.md, in Markdown."""
+    """RowShape is one row of the table in docs/data.md, in Markdown."""
 
     columns: str
     reading: str

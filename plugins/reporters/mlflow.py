@@ -43,9 +43,9 @@ class MLflow:
 
         client = MlflowClient(tracking_uri=uri)
         experiment = find_experiment(client, run.project)
-        found = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run.id}'", max_results=1)
-        if found:
-            identifier = found[0].info.run_id
+        runs = client.search_runs([experiment], f"tags.`{RUN_TAG}` = '{run.id}'", max_results=1)
+        if runs:
+            identifier = runs[0].info.run_id
             client.update_run(identifier, status="RUNNING")
         else:
             identifier = begin_run(client, experiment, run)
@@ -68,9 +68,9 @@ class MLflowReport:
         """Writes each metric of the row, at the time at which the row was written."""
         from mlflow.entities import Metric
 
-        at = int(1000 * (time.time() if row.time is None else row.time))
+        timestamp = int(1000 * (time.time() if row.time is None else row.time))
         names = sorted(row.metrics, key=lambda name: name.removeprefix(EVAL) == LOSS)
-        metrics = [Metric(name, row.metrics[name], at, row.step) for name in names]
+        metrics = [Metric(name, row.metrics[name], timestamp, row.step) for name in names]
         self._client.log_batch(self._run, metrics=metrics)
 
     def close(self, end: RunEnd | None) -> None:
@@ -85,15 +85,15 @@ def find_experiment(client: Any, name: str) -> str:
     """Finds the experiment of this name, or makes it; another process may make it at the same moment."""
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return str(client.create_experiment(name))
         except MlflowException:
-            found = client.get_experiment_by_name(name)
-            if found is None:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def begin_run(client: Any, experiment: str, run: ReportedRun) -> str:

@@ -14,7 +14,7 @@ from prefd.cache.shared.claims import BucketClaims
 from prefd.cache.store import ReferenceCache
 from prefd.cache.upkeep.strays import find_strays
 from support.cache_entries import FINGERPRINT, KEYS
-from support.mirrors import at
+from support.mirrors import connect_mirror
 
 
 @pytest.fixture(params=["a folder", "an object store"])
@@ -23,7 +23,7 @@ def writers(request: pytest.FixtureRequest, tmp_path: Path) -> list[Claims]:
     if request.param == "a folder":
         return [ReferenceCache.open(tmp_path / "cache").reference(FINGERPRINT).open_claims() for _ in range(3)]
     url = f"file://{tmp_path}/bucket"
-    opened = [at(url, tmp_path / str(number)).reference(FINGERPRINT).open_claims() for number in range(3)]
+    opened = [connect_mirror(url, tmp_path / str(number)).reference(FINGERPRINT).open_claims() for number in range(3)]
     assert all(isinstance(each.place, BucketClaims) for each in opened)
     return opened
 
@@ -73,10 +73,10 @@ def test_a_renewed_claim_outlives_one_that_is_not(tmp_path: Path, monkeypatch: p
         os.utime(path, (long_ago, long_ago))
     first.renew()  # too soon after the last: nothing happens
     monkeypatch.setattr(claims, "RENEW_AFTER_S", 0)
-    kept = Claims(ClaimFolder(folder))
-    kept.add(KEYS[2:3])
+    renewed = Claims(ClaimFolder(folder))
+    renewed.add(KEYS[2:3])
     os.utime(max(folder.iterdir(), key=lambda path: path.stat().st_mtime), (long_ago, long_ago))
-    kept.renew()
+    renewed.renew()
     assert second.find_claimed(KEYS) == {KEYS[2]}
     assert len(list(folder.iterdir())) == 1
 

@@ -52,12 +52,12 @@ def test_a_bit_a_name_a_type_or_a_shape_matters(tmp_path: Path, weights: dict[st
 def test_digests_are_remembered_until_the_file_changes(tmp_path: Path, weights: dict[str, mx.array]) -> None:
     path, memo = save(tmp_path / "model.safetensors", weights), tmp_path / "memo"
     first = digest_weights([path], memo)
-    (known,) = memo.iterdir()
-    known.write_text(json.dumps({"layer": "remembered"}))
+    (memo_file,) = memo.iterdir()
+    memo_file.write_text(json.dumps({"layer": "remembered"}))
     assert digest_weights([path], memo) != first  # it was read, not computed
     os.utime(path, ns=(1, 1))
     assert digest_weights([path], memo) == first
-    known.write_text("{ damaged")
+    memo_file.write_text("{ damaged")
     assert digest_weights([path], memo) == first
 
 

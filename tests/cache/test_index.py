@@ -20,11 +20,11 @@ IDENTITY = "ab" * 32
 
 
 def segments(folder: Path, *contents: dict[bytes, list[float]]) -> list[Segment]:
-    made = []
-    for at, content in enumerate(contents):
-        write_segment(folder / f"{at:02}", {key: np.float32(value) for key, value in content.items()}, IDENTITY)
-        made.append(open_segment(folder / f"{at:02}", IDENTITY))
-    return made
+    segment_list = []
+    for index, content in enumerate(contents):
+        write_segment(folder / f"{index:02}", {key: np.float32(value) for key, value in content.items()}, IDENTITY)
+        segment_list.append(open_segment(folder / f"{index:02}", IDENTITY))
+    return segment_list
 
 
 def key(n: int) -> bytes:
@@ -37,21 +37,23 @@ def test_every_order_and_portion_finds_the_same(
     tmp_path_factory: object, contents: list[set[int]], data: st.DataObject
 ) -> None:
     folder: Path = tmp_path_factory.mktemp("index")  # type: ignore[attr-defined]
-    made = segments(folder, *({key(n): [-1.0] for n in content} for content in contents))
+    all_segments = segments(folder, *({key(n): [-1.0] for n in content} for content in contents))
     index = Index()
-    shuffled = data.draw(st.permutations(made))
+    shuffled = data.draw(st.permutations(all_segments))
     while shuffled:
         portion = data.draw(st.integers(1, len(shuffled)))
         index = index.with_segments(shuffled[:portion])
         shuffled = shuffled[portion:]
-    gone = {segment.id for segment in made if data.draw(st.booleans())}
+    gone = {segment.id for segment in all_segments if data.draw(st.booleans())}
     index = index.without(gone)
-    kept = [segment for segment in made if segment.id not in gone]
+    present = [segment for segment in all_segments if segment.id not in gone]
     wanted = [key(n) for n in range(22)]
     for n, places in enumerate(index.find(wanted)):
-        assert [segment.id for segment, _ in places] == [one.id for one in kept if n in contents[made.index(one)]]
+        assert [segment.id for segment, _ in places] == [
+            one.id for one in present if n in contents[all_segments.index(one)]
+        ]
         assert all(segment.keys[row].tobytes() == wanted[n] for segment, row in places)
-    held = [n for one in kept for n in contents[made.index(one)]]
+    held = [n for one in present for n in contents[all_segments.index(one)]]
     assert {name for name, _ in index.find_shared()} == {key(n) for n in held if held.count(n) > 1}
     assert [row.tobytes() for row in index.all_keys()] == sorted(key(n) for n in set(held))
 
@@ -72,18 +74,18 @@ def test_runs_stay_few_and_a_small_addition_leaves_the_large_run_alone(tmp_path:
 @pytest.mark.parametrize("at_once", [1, 30, MAX_BATCH + 1])
 def test_a_batch_of_any_size_finds_what_a_dict_does(tmp_path: Path, spread: int, at_once: int) -> None:
     """Keys whose first byte differs, and keys whose first 7 bytes are the same: the buckets of no use then."""
-    made = [bytes(8 - spread) + bytes([n * 7 % 251]) + hashlib.sha256(bytes([n])).digest() for n in range(200)]
-    held, absent = [name[:32] for name in made[::2]], [name[:32] for name in made[1::2]]
+    keys = [bytes(8 - spread) + bytes([n * 7 % 251]) + hashlib.sha256(bytes([n])).digest() for n in range(200)]
+    held, absent = [name[:32] for name in keys[::2]], [name[:32] for name in keys[1::2]]
     below, above = bytes(32), b"\xff" * 32
     contents = [{name: [-1.0 - n, -2.0] for n, name in enumerate(held) if n % 3 == part} for part in range(3)]
     opened = segments(tmp_path, *contents)
     index = Index().with_segments(opened[:2]).with_segments(opened[2:])
     wanted = [below, *held, *absent, above] * (1 + at_once // 200)
-    for at in range(0, len(wanted), at_once):
-        portion = wanted[at : at + at_once]
-        found = {match.position: match for match in index.find_matches(portion)}
-        assert [portion[n] for n in sorted(found)] == [name for name in portion if name in held]
-        for n, match in found.items():
+    for start in range(0, len(wanted), at_once):
+        portion = wanted[start : start + at_once]
+        matches = {match.position: match for match in index.find_matches(portion)}
+        assert [portion[n] for n in sorted(matches)] == [name for name in portion if name in held]
+        for n, match in matches.items():
             assert match.segment.key(match.row) == portion[n]
             assert (match.begin, match.end) == tuple(match.segment.offsets[match.row : match.row + 2])
             value = match.segment.read_checked(portion[n], match.begin, match.end, match.crc)

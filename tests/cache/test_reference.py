@@ -41,8 +41,8 @@ def test_what_was_put_is_there_for_everyone(reference: Reference) -> None:
     reference.put(values)
     for reader in (reference, other, again(reference)):
         assert reader.missing(list(values)) == []
-        for found, value in zip(reader.get(list(values)), values.values()):
-            np.testing.assert_array_equal(found, value)
+        for actual, value in zip(reader.get(list(values)), values.values()):
+            np.testing.assert_array_equal(actual, value)
 
 
 def test_missing_keeps_order_and_finds_only_what_is_absent(reference: Reference) -> None:
@@ -106,14 +106,14 @@ def test_a_damaged_entry_is_a_reported_miss_and_heals_when_scored_again(
 
 
 def test_a_damaged_segment_is_a_miss_and_listed(reference: Reference) -> None:
-    lost, kept = entries(seed=3), entries(seed=4)
+    lost, whole = entries(seed=3), entries(seed=4)
     name = str(reference.put(lost))
-    reference.put(kept)
+    reference.put(whole)
     shutil.rmtree(reference.folder / name / "offset")
     reader = again(reference)
-    assert reader.missing([*lost, *kept]) == list(lost)
+    assert reader.missing([*lost, *whole]) == list(lost)
     (info,) = ReferenceCache.open(reference.folder.parents[2]).references()
-    assert (info.segments, info.entries) == (1, len(kept))
+    assert (info.segments, info.entries) == (1, len(whole))
     assert name in info.damaged[0] or name in next(iter(reader.damage))
 
 
@@ -234,13 +234,13 @@ def test_what_a_replaced_segment_had_replaced_stays_replaced(reference: Referenc
 
 
 def test_a_segment_that_vanishes_is_read_until_the_next_refresh(reference: Reference) -> None:
-    values, kept = entries(seed=1), entries(seed=2)
+    values, others = entries(seed=1), entries(seed=2)
     name = str(reference.put(values))
-    reference.put(kept)
+    reference.put(others)
     reader = again(reference)
     shutil.rmtree(reference.folder / name)
     assert reader.find([*values])[0] is not None
-    assert reader.missing([*values, *kept]) == list(values)
+    assert reader.missing([*values, *others]) == list(values)
     assert not reader.damage
 
 
@@ -278,12 +278,12 @@ def test_a_disagreement_is_reported_and_noise_is_not(reference: Reference, caplo
             {noisy: np.float32([-1.0, -2.0004]), different: np.float32([-1.0, -2.5]), longer: np.float32([-1.0] * 3)}
         )
     assert caplog.text.count("holds two values") == 2
-    found = again(reference).disagreements()
-    assert [(one.key, one.nats, one.segments) for one in found] == [
+    disagreements = again(reference).disagreements()
+    assert [(one.key, one.nats, one.segments) for one in disagreements] == [
         (different, 0.5, (first, second)),
         (longer, float("inf"), (first, second)),
     ]
-    assert set(other.conflicts) == set(found)
+    assert set(other.conflicts) == set(disagreements)
     assert len(reference.disagreements(tolerance=0)) == 0  # a view of the store as it was
     assert len(other.disagreements(tolerance=0)) == 3
 

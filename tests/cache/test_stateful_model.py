@@ -46,8 +46,8 @@ class CacheMachine(RuleBasedStateMachine):
 
     @property
     def stored(self) -> StoredReference:
-        (found,) = whole_references(self.cache)
-        return found
+        (stored_reference,) = whole_references(self.cache)
+        return stored_reference
 
     @rule(keys=st.sets(st.sampled_from(KEYS), min_size=1, max_size=5))
     def put(self, keys: set[bytes]) -> None:
@@ -120,10 +120,10 @@ class CacheMachine(RuleBasedStateMachine):
     def what_is_held_is_served_and_nothing_else(self) -> None:
         self.reader.refresh()
         for reader in (self.reader, self.cache.reference(FINGERPRINT)):
-            for key, found in zip(KEYS, reader.find(KEYS)):
-                assert (found is not None) == (key in self.held)
-                if found is not None:
-                    np.testing.assert_array_equal(found, value_of(key))
+            for key, actual in zip(KEYS, reader.find(KEYS)):
+                assert (actual is not None) == (key in self.held)
+                if actual is not None:
+                    np.testing.assert_array_equal(actual, value_of(key))
 
     @invariant()
     def nothing_is_wrong(self) -> None:

@@ -35,9 +35,9 @@ def test_the_gpus_benchmark_runs_from_end_to_end(
     """On a CPU, with a tiny model, and in this process; whoever has a card gets its table at the first try."""
     module = load_script(FOLDER / "bench_gpu.py", monkeypatch)
 
-    def measure(given: Any, model: Path, precision: str, seconds: float) -> Any:
-        given.seconds = seconds
-        return module.measure_cells(str(model), module.PRECISIONS[precision], given.workloads, given.ways, given)
+    def measure(value: Any, model: Path, precision: str, seconds: float) -> Any:
+        value.seconds = seconds
+        return module.measure_cells(str(model), module.PRECISIONS[precision], value.workloads, value.ways, value)
 
     monkeypatch.setattr(module, "run_child", measure)
     options = ["--toy", "--steps", "1", "--batch-size", "2", "--workloads", "even", "--precisions", "4-bit"]

@@ -34,8 +34,8 @@ def test_second_job_scores_nothing_and_the_adapters_answer(home: Path, tiny_mode
         file.write(json.dumps(twice) + "\n")
     done = demo(home, tiny_model, pairs_file)
     assert done.returncode == 0, done.stderr
-    needed, _ = row(done.stdout, "completions needed")
-    assert row(done.stdout, "scored by the reference") == [needed, "0"]
+    needed_count, _ = row(done.stdout, "completions needed")
+    assert row(done.stdout, "scored by the reference") == [needed_count, "0"]
     assert row(done.stdout, "duplicates avoided") == ["1", "1"]
     assert [cell.split()[0] for cell in row(done.stdout, "loss, first and last step")] == ["0.693", "25.000"]
     for loss in ("sigmoid", "ipo"):

@@ -42,14 +42,14 @@ def test_older_python_is_named_with_the_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("machine", "release", "said"),
+    ("machine", "release", "message"),
     [
         ("1", "15.2", "is made for Intel, and MLX needs Apple silicon"),
         ("0", "13.7.1", "MLX needs macOS 14 or newer, and this is 13.7.1."),
         ("0", "14.0", ""),
     ],
 )
-def test_a_mac_that_mlx_cannot_run_on_is_named(tmp_path: Path, machine: str, release: str, said: str) -> None:
+def test_a_mac_that_mlx_cannot_run_on_is_named(tmp_path: Path, machine: str, release: str, message: str) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
     script(programs / "uname", "echo Darwin")
@@ -63,8 +63,8 @@ def test_a_mac_that_mlx_cannot_run_on_is_named(tmp_path: Path, machine: str, rel
         text=True,
         check=False,
     )
-    assert (done.returncode == 0) == (said == ""), done.stderr
-    assert said in done.stderr
+    assert (done.returncode == 0) == (message == ""), done.stderr
+    assert message in done.stderr
 
 
 def test_missing_python_is_named(tmp_path: Path) -> None:

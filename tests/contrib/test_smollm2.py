@@ -102,9 +102,9 @@ def test_unpermuted_undoes_the_interleaving_of_each_head() -> None:
 def test_dequantised_reads_the_bit_width_off_the_shapes(bits: int) -> None:
     packed = mx.quantize(mx.random.normal((6, 64), key=mx.random.key(0)), group_size=32, bits=bits)
     named = {f"blk.0.ffn_up.{kind}": value for kind, value in zip(("weight", "scales", "biases"), packed)}
-    found = build.dequantised(named, "blk.0.ffn_up")
-    assert found.dtype == mx.float32
-    assert mx.array_equal(found, mx.dequantize(*packed, group_size=32, bits=bits))
+    weights = build.dequantised(named, "blk.0.ffn_up")
+    assert weights.dtype == mx.float32
+    assert mx.array_equal(weights, mx.dequantize(*packed, group_size=32, bits=bits))
 
 
 def test_the_bfloat16_copy_is_the_model_in_another_type(tiny_model: Path, tmp_path: Path) -> None:

@@ -155,14 +155,14 @@ def test_starting_up_imports_nothing_heavy(tmp_path: Path, arguments: list[str])
 
 
 @pytest.mark.parametrize("command", ["status", "pause"])
-def test_asking_the_daemon_takes_no_pydantic(made: Home, command: str) -> None:
+def test_asking_the_daemon_takes_no_pydantic(ready_home: Home, command: str) -> None:
     code = (
         "import sys\nfrom prefd.daemon.cli import cli\n"
-        f"try: cli({['--home', str(made.root), command]!r})\n"
+        f"try: cli({['--home', str(ready_home.root), command]!r})\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "print('HEAVY', *[name for name in ('pydantic', 'filelock', 'ulid') if name in sys.modules])"
     )
-    with serving(made):
+    with serving(ready_home):
         done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "HEAVY"
@@ -229,7 +229,7 @@ def test_the_home_comes_from_the_option_or_the_environment(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("named", "said"),
+    ("named", "message"),
     [
         ("~nobody123/prefd", "there is no user nobody123; write the path itself in --home or PREFD_HOME"),
         ("$HOME/prefd", "$HOME was not expanded; write the path itself"),
@@ -238,12 +238,12 @@ def test_the_home_comes_from_the_option_or_the_environment(tmp_path: Path) -> No
     ],
 )
 def test_a_home_that_only_a_shell_would_have_expanded_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for arguments, environment in ((["--home", named, "init"], {}), (["init"], {"PREFD_HOME": named})):
         result = CliRunner().invoke(cli, arguments, env=environment)
-        assert (result.exit_code, said in result.stderr) == (Exit.NOT_FOUND, True), result.output
+        assert (result.exit_code, message in result.stderr) == (Exit.NOT_FOUND, True), result.output
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "$HOME").mkdir()
     assert CliRunner().invoke(cli, ["--home", "$HOME/prefd", "jobs"]).exit_code == Exit.NOT_FOUND

@@ -85,11 +85,11 @@ STATUSES = {
 def every_error() -> Iterator[type[Exception]]:
     """Each exception class that prefd defines."""
     for package in (prefd.cache, prefd.daemon, prefd.plugins):
-        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if found.name.endswith("__main__"):
+        for module_info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module_info.name.endswith("__main__"):
                 continue
-            for value in vars(importlib.import_module(found.name)).values():
-                if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == found.name:
+            for value in vars(importlib.import_module(module_info.name)).values():
+                if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == module_info.name:
                     yield value
 
 
@@ -108,9 +108,9 @@ def test_every_error_is_of_the_family_or_part_of_another_message() -> None:
 
 @pytest.mark.parametrize("error", TOLD, ids=dotted)
 def test_each_becomes_a_message_with_its_exit_code(error: type[Exception]) -> None:
-    made = error.__new__(error)
-    made.args = ("what happened",)
-    failure = explain_error(made)
+    instance = error.__new__(error)
+    instance.args = ("what happened",)
+    failure = explain_error(instance)
     assert isinstance(failure, Failure)
     assert failure.exit_code == EXITS.get(error.__name__, Exit.FAILED)
 

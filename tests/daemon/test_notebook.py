@@ -24,9 +24,9 @@ from support.sample_pairs import PAIRS
 
 @pytest.fixture
 def job(home: Path, tiny_model: Path, pairs_file: Path) -> RunningJob:
-    made = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "validation": 0.0})
-    run_precompute(made)
-    return made
+    running_job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "validation": 0.0})
+    run_precompute(running_job)
+    return running_job
 
 
 def test_texts_and_tokens_give_what_the_job_reads(job: RunningJob, tiny_model: Path) -> None:
@@ -77,13 +77,13 @@ def test_a_lookup_has_the_jobs_eos_date_and_template_arguments(home: Path, tmp_p
     (tmp_path / "a.jsonl").write_text(
         json.dumps({"prompt": "q", "chosen": [{"role": "assistant", "content": "a"}], "rejected": "b"})
     )
-    made = make_job(home, model=str(model), data=data)
-    run_precompute(made)
-    reference = ReferenceLogprobs(ReferenceCache.open(made.home.cache), "")
+    running_job = make_job(home, model=str(model), data=data)
+    run_precompute(running_job)
+    reference = ReferenceLogprobs(ReferenceCache.open(running_job.home.cache), "")
     tokenizer = load_tokenizer(model)
     sides = [("q", "a"), ("q", [{"role": "assistant", "content": [{"type": "text", "text": "b"}]}])]
-    found = reference.of_texts(sides, tokenizer, date="1999-05-01", chat_template_kwargs={"tone": "kind"})
-    assert [None if each is None else len(each) for each in found] == [2, 2]
+    scores = reference.of_texts(sides, tokenizer, date="1999-05-01", chat_template_kwargs={"tone": "kind"})
+    assert [None if each is None else len(each) for each in scores] == [2, 2]
     assert reference.of_texts(sides[:1], tokenizer, date="2000-05-01", chat_template_kwargs={"tone": "kind"}) == [None]
     assert reference.of_texts(sides[:1], tokenizer, date="1999-05-01") == [None]
 

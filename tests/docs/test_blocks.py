@@ -59,8 +59,8 @@ def section(name: str, heading: str) -> str:
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_every_spec_is_one(block: Block) -> None:
     specs = read_specs(whole(block).encode(), "page.yaml").specs
-    known = load_plugins().losses.keys() | PLUGINS
-    assert {loss.name for spec in specs for loss in spec.losses.values()} <= known
+    names = load_plugins().losses.keys() | PLUGINS
+    assert {loss.name for spec in specs for loss in spec.losses.values()} <= names
 
 
 @pytest.mark.parametrize("text", sorted({text for _, text in spans() if re.match(r"(loss|output|data): [\[{]", text)}))
@@ -75,10 +75,10 @@ def test_every_config_is_one(block: Block, home: Path) -> None:
     if block.title == "pyproject.toml":
         assert tomllib.loads(block.text)["project"]["entry-points"]["prefd"]
         return
-    made = Home(home)
-    made.create()
-    made.config.write_text(block.text)
-    assert Config.load(made) != Config()
+    ready_home = Home(home)
+    ready_home.create()
+    ready_home.config.write_text(block.text)
+    assert Config.load(ready_home) != Config()
 
 
 @pytest.mark.parametrize("block", blocks("json"), ids=str)
@@ -87,10 +87,10 @@ def test_every_json_is_one(block: Block) -> None:
 
 
 def test_the_error_of_the_api_is_what_it_answers(home: Path) -> None:
-    made = Home(home)
-    made.create()
-    JobTable.open(made.database).close()
-    with serving(made), httpx.Client(transport=httpx.HTTPTransport(uds=find_socket(made))) as client:
+    ready_home = Home(home)
+    ready_home.create()
+    JobTable.open(ready_home.database).close()
+    with serving(ready_home), httpx.Client(transport=httpx.HTTPTransport(uds=find_socket(ready_home))) as client:
         answer = client.get("http://prefd/v1/jobs/7")
     (block,) = blocks("json", "docs/api.md")
     assert answer.status_code == 404
@@ -157,11 +157,11 @@ def test_settings_of_trl_are_said_to_be_what_a_spec_that_uses_them_is_told() -> 
     rows = re.findall(
         r"^\| `(\w+)` \|.*?`((?:training|data|reference|loss|model)[\w.]*)[`:]", page("docs/from-trl.md"), re.MULTILINE
     )
-    told = {name: CALLED[name] for name, _ in rows if name in CALLED and name not in EXPLAINED}
-    assert told
+    settings = {name: CALLED[name] for name, _ in rows if name in CALLED and name not in EXPLAINED}
+    assert settings
     for name, place in rows:
-        if name in told and name != "model_name_or_path":
-            assert place.startswith(told[name]), name
+        if name in settings and name != "model_name_or_path":
+            assert place.startswith(settings[name]), name
 
 
 def test_the_readme_is_short() -> None:

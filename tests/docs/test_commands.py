@@ -29,19 +29,19 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 def lines() -> list[tuple[str, str]]:
     """(place, command line) of every line of a shell block, and of every prompt of a transcript."""
-    found = []
+    lines_of_page = []
     for block in [*blocks("sh"), *blocks("console")]:
         for number, line in enumerate(block.text.splitlines(), start=block.line + 1):
             prompt = line.removeprefix("$ ")
             if line.strip() and (block.language == "sh" or prompt != line):
-                found.append((f"{block.page}:{number}", prompt))
-    return found
+                lines_of_page.append((f"{block.page}:{number}", prompt))
+    return lines_of_page
 
 
 def words_of(line: str) -> list[str]:
     """The words of the first command of a line, without its comment and what is behind a pipe or a redirection."""
     words = shlex.split(line.replace("…", ""), comments=True)
-    ends = [at for at, word in enumerate(words) if re.fullmatch(r"\||>|>>|&&|;", word)]
+    ends = [position for position, word in enumerate(words) if re.fullmatch(r"\||>|>>|&&|;", word)]
     return words[: ends[0]] if ends else words
 
 
@@ -75,10 +75,10 @@ def check_make(words: list[str]) -> None:
 
 def check_mlx_lm(program: str, words: list[str]) -> None:
     """mlx_lm's programs are its modules; their options are read off the source, for importing one loads MLX."""
-    found = util.find_spec("mlx_lm")
-    assert found is not None
-    assert found.submodule_search_locations is not None
-    source = Path(found.submodule_search_locations[0], *program.split(".")[1:]).with_suffix(".py").read_text()
+    module_spec = util.find_spec("mlx_lm")
+    assert module_spec is not None
+    assert module_spec.submodule_search_locations is not None
+    source = Path(module_spec.submodule_search_locations[0], *program.split(".")[1:]).with_suffix(".py").read_text()
     for word in words:
         assert not word.startswith("-") or f'"{word}"' in source, f"{program} has no {word}"
 
@@ -96,11 +96,11 @@ def check_api(words: list[str], tmp_path: Path) -> None:
     method = words[words.index("-X") + 1] if "-X" in words else "POST" if "--data-binary" in words else "GET"
     home = Home(tmp_path)
     path = re.sub(r"/\d+(?=/|$)", "/{job_id}", url.path)
-    (found,) = (
+    (endpoint,) = (
         each for each in list_endpoints(FakeDaemon(home), Hub(home)) if (each.method, each.path) == (method, path)
     )
-    known = set() if found.query is None else found.query.model_fields.keys()
-    assert {name for name, _ in parse_qsl(url.query)} <= known
+    parameters = set() if endpoint.query is None else endpoint.query.model_fields.keys()
+    assert {name for name, _ in parse_qsl(url.query)} <= parameters
 
 
 def test_every_command_line_is_one(subtests: pytest.Subtests, tmp_path: Path) -> None:
@@ -131,9 +131,11 @@ def check_line(line: str, tmp_path: Path) -> None:
 def in_sentences() -> list[tuple[str, str]]:
     """(page, text) of every code span that is a command line of prefd, make, pip or mlx_lm."""
     programs = re.compile(r"(prefd|make|pip|mlx_lm\.\w+) [^:=]*")
-    found = {(page, text) for page, text in spans() if programs.match(text) and not text.startswith("prefd:")}
+    programs_in_text = {
+        (page, text) for page, text in spans() if programs.match(text) and not text.startswith("prefd:")
+    }
     inner = {(page, each) for page, text in spans() for each in re.findall(r"\$\((prefd [^)]*)\)", text)}
-    return sorted(found | inner)
+    return sorted(programs_in_text | inner)
 
 
 def test_every_command_in_a_sentence_is_one(subtests: pytest.Subtests) -> None:

@@ -51,19 +51,19 @@ def check_link(link: Link) -> None:
 @cache
 def definitions(file: Path) -> set[str]:
     """The classes, functions and constants of a module, and `Class.method`."""
-    found = set()
+    names = set()
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         match node:
             case ast.ClassDef(name=name, body=body):
                 inner = [each.name for each in body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
-                found |= {name, *(f"{name}.{each}" for each in inner)}
+                names |= {name, *(f"{name}.{each}" for each in inner)}
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-                found.add(name)
+                names.add(name)
             case ast.Assign(targets=targets):
-                found |= {each.id for each in targets if isinstance(each, ast.Name)}
+                names |= {each.id for each in targets if isinstance(each, ast.Name)}
             case ast.AnnAssign(target=ast.Name(id=name)):
-                found.add(name)
-    return found
+                names.add(name)
+    return names
 
 
 def named() -> list[Link]:

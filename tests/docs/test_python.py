@@ -28,8 +28,8 @@ TRIED = {
 
 
 def block_with(words: str, page: str) -> Block:
-    (found,) = (block for block in blocks("python", page) if words in block.text and not block.title)
-    return found
+    (only_block,) = (block for block in blocks("python", page) if words in block.text and not block.title)
+    return only_block
 
 
 def run(block: Block, text: str | None = None) -> dict[str, Any]:
@@ -78,12 +78,12 @@ def test_the_row_format_reads_its_rows(tmp_path: Path) -> None:
     (tmp_path / "good.py").write_text(block.text)
     formats = load_plugins([tmp_path / "good.py"]).formats
     row = {"question": "Two and two?", "good": "Four.", "bad": "Five."}
-    found = formats["good_and_bad"]
-    assert found.matches(row)
-    assert not found.matches({"question": "Two and two?"})
-    assert found.pair(row) == Pair("Two and two?", "Four.", "Five.")
+    row_format = formats["good_and_bad"]
+    assert row_format.matches(row)
+    assert not row_format.matches({"question": "Two and two?"})
+    assert row_format.pair(row) == Pair("Two and two?", "Four.", "Five.")
     with pytest.raises(UnusableRow, match="empty"):
-        found.pair(row | {"good": ""})
+        row_format.pair(row | {"good": ""})
 
 
 def test_the_reporter_conforms_and_writes_its_table(tmp_path: Path) -> None:

@@ -85,30 +85,30 @@ def test_init_prints_what_the_page_shows(home: Path) -> None:
     assert printed(Home(home), "prefd init") == transcript("prefd init")
 
 
-def test_start_prints_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_prints_what_the_page_shows(ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = transcript("prefd start --detach")
     monkeypatch.setattr(start_stop, "start_detached", lambda *_: int(shown[0]))
     monkeypatch.setattr("prefd.daemon.machine.blas.is_missing", lambda: False)
-    assert printed(made, "prefd start --detach") == shown
+    assert printed(ready_home, "prefd start --detach") == shown
 
 
-def test_orders_print_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orders_print_what_the_page_shows(ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's two jobs, moved by hand through the states that they have there, as if a daemon worked on them."""
     monkeypatch.setattr(unattended, "is_worked_on", lambda *_: True)
-    with JobTable.open(made.database) as table:
+    with JobTable.open(ready_home.database) as table:
         specs = [make_spec(name=name, training={"iters": 21}) for name in ("smol-ipo", "smol-sigmoid")]
         for spec in specs:
-            run_folder(made, table.add(spec, f"{spec.name}.json"))
+            run_folder(ready_home, table.add(spec, f"{spec.name}.json"))
 
         def move(job_id: int, *states: State, reason: str = "") -> None:
             for state in states:
                 table.transition(job_id, state, reason, {"precompute": 1.0} if state == "training" else None)
 
         def assert_shown(command: str, which: int = 0) -> None:
-            assert printed(made, command) == transcript(command, which)
+            assert printed(ready_home, command) == transcript(command, which)
 
         move(1, "precomputing", "training")
-        RunDir(made.job(1)).write_progress(Progress("training", 3, 21, "steps"))
+        RunDir(ready_home.job(1)).write_progress(Progress("training", 3, 21, "steps"))
         assert_shown("prefd pause 1")
         assert_shown("prefd jobs")
         table.put_back(1, "")
@@ -137,11 +137,11 @@ def test_submit_prints_what_the_page_shows(place: Place, monkeypatch: pytest.Mon
     assert plain(done.output) == transcript("prefd submit ipo.yaml sigmoid.yaml")
 
 
-def test_watch_prints_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch_prints_what_the_page_shows(ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page's job, moved by hand each time that the command looks, and interrupted at its end."""
-    with JobTable.open(made.database) as table:
+    with JobTable.open(ready_home.database) as table:
         job = table.add(make_spec(training={"iters": 21}), "ipo.json")
-        run = run_folder(made, job)
+        run = run_folder(ready_home, job)
         table.transition(job.id, "precomputing")
 
         def follow(*_: object) -> Iterator[Job]:
@@ -157,7 +157,7 @@ def test_watch_prints_what_the_page_shows(made: Home, monkeypatch: pytest.Monkey
             raise KeyboardInterrupt
 
         monkeypatch.setattr(watch, "follow_job", follow)
-        printed_lines = plain(invoke(made, "watch", 1).output)
+        printed_lines = plain(invoke(ready_home, "watch", 1).output)
     assert printed_lines == [line for line in transcript("prefd watch 1") if line != "^C"]
 
 
@@ -200,9 +200,9 @@ README_SESSION = (
 
 
 @pytest.mark.parametrize("page", ["docs/job.md", "README.md"])
-def test_show_prints_what_the_page_shows(made: Home, page: str) -> None:
-    with JobTable.open(made.database) as table:
-        run = run_folder(made, table.add(make_spec(training={"iters": 21}), "ipo.json"))
+def test_show_prints_what_the_page_shows(ready_home: Home, page: str) -> None:
+    with JobTable.open(ready_home.database) as table:
+        run = run_folder(ready_home, table.add(make_spec(training={"iters": 21}), "ipo.json"))
         table.transition(1, "precomputing")
         run.write_outcome("precompute", score_all(172))
         table.transition(1, "training", score_all(172).reason, {"precompute": 52.0})
@@ -212,29 +212,29 @@ def test_show_prints_what_the_page_shows(made: Home, page: str) -> None:
         table.transition(1, "precomputing")
         run.write_outcome("precompute", score_all(0))
         table.transition(1, "training", score_all(0).reason, {"precompute": 1.0})
-        finish_training(made, table, 1)
-    assert_in_order(transcript("prefd show 1", page=page), printed(made, "prefd show 1"))
+        finish_training(ready_home, table, 1)
+    assert_in_order(transcript("prefd show 1", page=page), printed(ready_home, "prefd show 1"))
 
 
-def test_wait_prints_what_the_readme_shows(made: Home) -> None:
-    with JobTable.open(made.database) as table:
-        run_folder(made, table.add(make_spec(), "ipo.json"))
+def test_wait_prints_what_the_readme_shows(ready_home: Home) -> None:
+    with JobTable.open(ready_home.database) as table:
+        run_folder(ready_home, table.add(make_spec(), "ipo.json"))
         table.transition(1, "training")
         table.transition(1, "done", "trained 21 steps on 81 pairs")
-    assert printed(made, "prefd wait 1") == transcript("prefd wait 1", page="README.md")
+    assert printed(ready_home, "prefd wait 1") == transcript("prefd wait 1", page="README.md")
 
 
-def test_cache_ls_prints_what_the_page_shows(made: Home) -> None:
+def test_cache_ls_prints_what_the_page_shows(ready_home: Home) -> None:
     fingerprint = ReferenceFingerprint({"weights": "w"}, {"model": "/home/me/SmolLM2-135M-Instruct"})
-    reference = ReferenceCache.open(made.cache).reference(fingerprint)
+    reference = ReferenceCache.open(ready_home.cache).reference(fingerprint)
     for keys, tokens in ((range(60), 30), (range(60, 120), 40), (range(120, 171), 40), (range(171, 172), 7)):
         reference.put({bytes([key]) * 32: np.full(tokens, -0.5, dtype=np.float32) for key in keys})
-    shown, lines = transcript("prefd cache ls"), printed(made, "prefd cache ls")
+    shown, lines = transcript("prefd cache ls"), printed(ready_home, "prefd cache ls")
     assert re.sub(r"  \d  ", "  3  ", without_sizes(lines)[1]) == without_sizes(shown)[1]
     assert lines[0] == shown[0]
 
 
-def test_cache_explain_prints_what_the_page_shows(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_explain_prints_what_the_page_shows(ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     explanation = Explanation(
         reference="/home/me/models/SmolLM2-135M-Instruct",
         fingerprint="13dfa6b7781f",
@@ -254,24 +254,24 @@ def test_cache_explain_prints_what_the_page_shows(made: Home, monkeypatch: pytes
     )
     monkeypatch.setattr(explain, "check_spec", lambda home, path: make_spec())
     monkeypatch.setattr(explain, "ask_worker", lambda *_: explanation)
-    assert printed(made, "prefd cache explain ipo.yaml") == transcript(
+    assert printed(ready_home, "prefd cache explain ipo.yaml") == transcript(
         "prefd cache explain ipo.yaml", page="docs/cache.md"
     )
 
 
-def test_status_prints_what_the_page_shows(made: Home) -> None:
-    with JobTable.open(made.database) as table:
+def test_status_prints_what_the_page_shows(ready_home: Home) -> None:
+    with JobTable.open(ready_home.database) as table:
         for name in ("smol-ipo", "smol-sigmoid"):
             job = table.add(make_spec(name=name), f"{name}.json")
             table.transition(job.id, "training")
             table.transition(job.id, "done")
-    with serving(made) as daemon:
+    with serving(ready_home) as daemon:
         document = daemon.status().to_json()
         moments = dict.fromkeys(("last_event", "last_rescan"), time.time())
-        document |= {"home": str(made.root), "pid": os.getpid(), "version": version("prefd"), "uptime_s": 320.0}
+        document |= {"home": str(ready_home.root), "pid": os.getpid(), "version": version("prefd"), "uptime_s": 320.0}
         document |= {"watcher": document["watcher"] | moments, "catalog": {"error": None, "losses": 10}}
         daemon.answer = parse_status(document)
-        lines = without_sizes(printed(made, "prefd status"))
+        lines = without_sizes(printed(ready_home, "prefd status"))
     shown = {f"pid {os.getpid()}": "pid 31806", f"version {version('prefd')}": "version 0.2.0"}
     for printed_text, page_text in shown.items():
         lines = [line.replace(printed_text, page_text) for line in lines]

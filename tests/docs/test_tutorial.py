@@ -56,8 +56,8 @@ def take(package: Path, step: str, home: Path) -> str:
     module = {"prefd": "prefd.daemon.cli", "pytest": "pytest"}[program]
     command = [str(package / ".venv" / "bin" / "python"), "-P", "-m", module, *arguments]
     environment: Mapping[str, str] = os.environ | {"PREFD_HOME": str(home), "COLUMNS": "200"}
-    if found := blas.preload():
-        environment = {**environment, "PREFD_BLAS": found}
+    if library := blas.preload():
+        environment = {**environment, "PREFD_BLAS": library}
     done = subprocess.run(
         command, cwd=package, env=environment, capture_output=True, text=True, check=False, timeout=240
     )
@@ -67,9 +67,11 @@ def take(package: Path, step: str, home: Path) -> str:
 
 def test_the_steps_are_known() -> None:
     """A step that is added is taken in a test here, or needs a network."""
-    known = {"mkdir", "cd", "python", ".", "pytest", "prefd"}
+    programs_of_steps = {"mkdir", "cd", "python", ".", "pytest", "prefd"}
     for step in STEPS:
-        assert step.startswith(NETWORK) or step == "pip install --editable ." or shlex.split(step)[0] in known, step
+        assert (
+            step.startswith(NETWORK) or step == "pip install --editable ." or shlex.split(step)[0] in programs_of_steps
+        ), step
 
 
 @pytest.mark.slow
@@ -93,8 +95,10 @@ def test_the_spec_trains_with_the_loss(home: Path, tiny_model: Path, pairs_file:
     """In this process, with the loss's file as a plugin of the home; that an installed one is found has its own test."""
     (loss,) = (block for block in FILES if block.title.endswith("__init__.py"))
     (spec,) = (block for block in FILES if block.title == "squared.yaml")
-    asked = parse(spec.text.encode(), ".yaml").value
-    job = make_job(home, **asked | {"model": str(tiny_model), "data": asked["data"] | {"path": str(pairs_file)}})
+    spec_document = parse(spec.text.encode(), ".yaml").value
+    job = make_job(
+        home, **spec_document | {"model": str(tiny_model), "data": spec_document["data"] | {"path": str(pairs_file)}}
+    )
     (home / "squared.py").write_text(loss.text, encoding="utf-8")
     (home / "config.toml").write_text('plugins = ["squared.py"]', encoding="utf-8")
     run_precompute(job)

@@ -71,8 +71,8 @@ def reference(folder: Path, name: str = "w") -> Reference:
 def wrong(store: Reference) -> int:
     """How many of the visible values are not what was put under their key."""
     keys = [row.tobytes() for row in store.all_keys()]
-    found = zip(keys, store.find(keys))
-    return sum(value is not None and not np.array_equal(value, value_of(key)) for key, value in found)
+    stored_values = zip(keys, store.find(keys))
+    return sum(value is not None and not np.array_equal(value, value_of(key)) for key, value in stored_values)
 
 
 # a writer killed
@@ -83,17 +83,17 @@ def kills(folder: Path, count: int, seed: int) -> Counts:
     rng = random.Random(seed)
     counts = {"kills": count, "acknowledged": 0, "lost": 0, "wrong": 0, "unreadable": 0, "left in staging": 0}
     reference(folder).put(batch("first", 1))
-    for at in range(count):
-        name = f"w{at // ROUNDS_PER_REFERENCE}"
-        if at % ROUNDS_PER_REFERENCE == 0:
+    for number in range(count):
+        name = f"w{number // ROUNDS_PER_REFERENCE}"
+        if number % ROUNDS_PER_REFERENCE == 0:
             so_far: dict[str, int] = {}
-        acknowledged = _killed_writer(folder, name, at, rng)
+        acknowledged = _killed_writer(folder, name, number, rng)
         so_far |= acknowledged
         counts["acknowledged"] += sum(acknowledged.values())
         try:
             store = reference(folder, name)
             counts["lost"] += sum(len(store.missing(list(batch(p, n)))) for p, n in acknowledged.items())
-            if at % ROUNDS_PER_REFERENCE == ROUNDS_PER_REFERENCE - 1 or at == count - 1:
+            if number % ROUNDS_PER_REFERENCE == ROUNDS_PER_REFERENCE - 1 or number == count - 1:
                 counts["wrong"] += wrong(store)
                 counts["lost"] += len(store.missing([key for p, n in so_far.items() for key in batch(p, n)]))
             counts["unreadable"] += bool(store.damage)
@@ -104,7 +104,7 @@ def kills(folder: Path, count: int, seed: int) -> Counts:
     return counts
 
 
-def _killed_writer(folder: Path, name: str, at: int, rng: random.Random) -> dict[str, int]:
+def _killed_writer(folder: Path, name: str, number: int, rng: random.Random) -> dict[str, int]:
     """Batch → entries, as far as the writer said that they are durable."""
     reading, writing = os.pipe()
     if (child := os.fork()) == 0:
@@ -112,17 +112,17 @@ def _killed_writer(folder: Path, name: str, at: int, rng: random.Random) -> dict
         try:
             store = reference(folder, name)
             for flush in range(1000):
-                entries = 1 + (at + flush) % 40
-                store.put(batch(f"{at}/{flush}", entries))
-                os.write(writing, f"{at}/{flush} {entries}\n".encode())
+                entries = 1 + (number + flush) % 40
+                store.put(batch(f"{number}/{flush}", entries))
+                os.write(writing, f"{number}/{flush} {entries}\n".encode())
         finally:
             os._exit(1)
     os.close(writing)
     time.sleep(rng.uniform(0, 0.1))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    with os.fdopen(reading) as said:
-        return {prefix: int(entries) for prefix, entries in map(str.split, said)}
+    with os.fdopen(reading) as pipe:
+        return {prefix: int(entries) for prefix, entries in map(str.split, pipe)}
 
 
 # writers at once
@@ -196,8 +196,8 @@ def damage(folder: Path, count: int, seed: int) -> Counts:
 
 
 def damaged(whole: bytes, step: int) -> Iterator[bytes | None]:
-    for at in sorted({*range(0, len(whole), step), len(whole) - 1}):
-        yield whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :]
+    for offset in sorted({*range(0, len(whole), step), len(whole) - 1}):
+        yield whole[:offset] + bytes([whole[offset] ^ (1 << offset % 8)]) + whole[offset + 1 :]
     for size in sorted({0, 1, len(whole) // 2, len(whole) - 4, len(whole) - 1}):
         yield whole[:size]
     for size in (len(whole), len(whole) // 2, 1):
@@ -209,7 +209,7 @@ def damaged(whole: bytes, step: int) -> Iterator[bytes | None]:
 def _outcome(folder: Path, put: Entries) -> str:
     store = reference(folder)
     values = store.find(list(put))
-    if any(found is not None and not np.array_equal(found, value) for found, value in zip(values, put.values())):
+    if any(actual is not None and not np.array_equal(actual, value) for actual, value in zip(values, put.values())):
         return "wrong"
     missed = any(value is None for value in values)
     return "a miss with a report" if missed and store.damage else "undetected"
@@ -224,13 +224,15 @@ def full(folder: Path, count: int, seed: int) -> Counts:
     store = reference(folder)
     path = store.folder / str(store.put(old))
     sizes = sorted({each.stat().st_size for each in path.rglob("*") if each.is_file()})
-    offsets = sorted({at for size in sizes for at in (0, 1, size // 2, size - 4, size - 1, *range(0, size, 997))})
+    offsets = sorted(
+        {offset for size in sizes for offset in (0, 1, size // 2, size - 4, size - 1, *range(0, size, 997))}
+    )
     chosen = offsets[:: max(1, len(offsets) // count)]
     counts = {"refusals": 0, "not an OSError": 0, "old entries lost": 0, "left in staging": 0, "next put failed": 0}
     counts |= {"wrong": 0}
     new = batch("new", 30)
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for at, limit in enumerate(chosen):
+    for offset, limit in enumerate(chosen):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
             store.put(new)
@@ -243,7 +245,7 @@ def full(folder: Path, count: int, seed: int) -> Counts:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
         counts["left in staging"] += len(list(store.staging.iterdir()))
         counts["old entries lost"] += len(reference(folder).missing(list(old)))
-        counts["next put failed"] += store.put(batch(f"next {at}", 2)) is None
+        counts["next put failed"] += store.put(batch(f"next {offset}", 2)) is None
     counts["wrong"] += wrong(reference(folder))
     return {"offsets tried": len(chosen)} | counts
 
@@ -252,9 +254,9 @@ def crowd(folder: Path, count: int, seed: int) -> Counts:
     """Put until the file system that `folder` is on is full, and on; then make room, and put again."""
     store = reference(folder)
     counts = {"puts": 0, "refusals": 0, "not an OSError": 0, "lost": 0, "wrong": 0, "next put failed": 0}
-    kept: list[bytes] = []
-    for at in range(count):
-        entries = batch(f"{at}", 1 + at % 50)
+    stored_keys: list[bytes] = []
+    for number in range(count):
+        entries = batch(f"{number}", 1 + number % 50)
         try:
             store.put(entries)
         except OSError as error:
@@ -262,9 +264,9 @@ def crowd(folder: Path, count: int, seed: int) -> Counts:
             counts["not an OSError"] += error.errno != errno.ENOSPC
         else:
             counts["puts"] += 1
-            kept += entries
+            stored_keys += entries
     again = reference(folder)
-    counts["lost"] = len(again.missing(kept))
+    counts["lost"] = len(again.missing(stored_keys))
     counts["wrong"] = wrong(again)
     shutil.rmtree(again.segments[0].path)
     counts["next put failed"] += again.put(batch("room", 1)) is None

@@ -35,8 +35,8 @@ def run(fault: str, folder: Path, count: int, seed: int = 0) -> Found:
         stdout=subprocess.PIPE,
         check=True,
     )
-    found: Found = json.loads(done.stdout)
-    return found
+    result: Found = json.loads(done.stdout)
+    return result
 
 
 def main() -> None:

@@ -29,7 +29,9 @@ def burst(folder: Path, count: int, seed: int) -> Found:
     besieged.begin()
     half = FILES_PER_KILL * count // 2
     try:
-        besieged.drop(*(stand_in(spec, 100_000 + at, way) for at, way in enumerate(ONE_BY_ONE * (1 + count // 25))))
+        besieged.drop(
+            *(stand_in(spec, 100_000 + index, way) for index, way in enumerate(ONE_BY_ONE * (1 + count // 25)))
+        )
         for kills, numbers in ((count // 2, range(half)), (count, range(half, 2 * half))):
             besieged.drop(*(stand_in(spec, number, "burst") for number in numbers))
             while sum(besieged.seen.values()) < kills:

@@ -31,7 +31,7 @@ class Trouble:
 
     begin: Callable[[Place], object]
     end: Callable[[Place], object]
-    told: str
+    message: str
     job: str = "ok"
     """The stand-in worker's behaviour in the jobs that wait."""
     loss: str = "sigmoid"
@@ -160,14 +160,14 @@ def go_through(place: Place, client: Client, trouble: Trouble, count: int, log: 
         fake_worker.wait_for(lambda: len(place.jobs()) == count + 1)
         trouble.begin(place)
         if trouble.seen_at_once:
-            fake_worker.wait_for(lambda: trouble.told in (client.status().queue.waits_for or ""))
+            fake_worker.wait_for(lambda: trouble.message in (client.status().queue.waits_for or ""))
         (place.home.root / "gate").touch()
         if not trouble.stops_running:
             fake_worker.wait_for(lambda: place.jobs()[0].state == "done")
     drop("dropped", **settings | {"training": {"iters": 3}})
-    fake_worker.wait_for(lambda: trouble.told in (client.status().queue.waits_for or ""))
+    fake_worker.wait_for(lambda: trouble.message in (client.status().queue.waits_for or ""))
     if not trouble.from_start:
-        fake_worker.wait_for(lambda: any(trouble.told in job.waiting for job in place.jobs()))
+        fake_worker.wait_for(lambda: any(trouble.message in job.waiting for job in place.jobs()))
     began = time.monotonic()
     while time.monotonic() - began < 1.0:  # the trouble lasts for many tries
         client.status()
@@ -188,6 +188,6 @@ def go_through(place: Place, client: Client, trouble: Trouble, count: int, log: 
         "rejected": len(place.rejected()),
         "run meanwhile": early,
         "out of order": sum(one > other for one, other in itertools.pairwise(starts)),
-        "not in the log": 0 if any(trouble.told in line for line in log.lines) else 1,
+        "not in the log": 0 if any(trouble.message in line for line in log.lines) else 1,
         "still told when it is over": 1 if client.status().queue.waits_for else 0,
     }

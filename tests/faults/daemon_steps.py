@@ -144,7 +144,7 @@ def steps(folder: Path, count: int, seed: int) -> Found:
     life = Life(folder / "unbroken")
     life.live()
     names = life.steps()
-    firsts = {name: at for at, name in reversed(list(enumerate(names, start=1)))}
+    firsts = {name: index for index, name in reversed(list(enumerate(names, start=1)))}
     others = sorted(set(range(1, len(names) + 1)) - set(firsts.values()))
     different = sorted(firsts.values())
     chosen = [*different[:: -(-len(different) // count)], *others[: max(0, count - len(different))]]
@@ -152,17 +152,17 @@ def steps(folder: Path, count: int, seed: int) -> Found:
         results = pool.map(partial(killed_life, folder), chosen, chunksize=1)
     counts = {"steps in all": len(names), "different ones": len(firsts), "kills": 0}
     seen: Counter[str] = Counter()
-    for step, found in results:
+    for step, step_counts in results:
         seen[step] += 1
-        for name, number in found.items():
+        for name, number in step_counts.items():
             counts[name] = counts.get(name, 0) + number
     return {"counts": counts, "seen": dict(seen)}
 
 
-def killed_life(folder: Path, at: int) -> tuple[str, Counts]:
-    life = Life(folder / str(at), at)
+def killed_life(folder: Path, number: int) -> tuple[str, Counts]:
+    life = Life(folder / str(number), number)
     counts = life.live()
-    return life.steps()[at - 1], counts
+    return life.steps()[number - 1], counts
 
 
 class Life:
@@ -247,11 +247,11 @@ def rivals(folder: Path, count: int, seed: int) -> Found:
     spec = json.loads(fake_worker.spec_text(folder))
     counts = dict.fromkeys(("rounds", "refused", "two served", "none served", "named somebody else"), 0)
     drops = []
-    for at in range(count):
-        leave_stale(home, at)
-        said = home.log.stat().st_size if home.log.exists() else 0
+    for number in range(count):
+        leave_stale(home, number)
+        log_size = home.log.stat().st_size if home.log.exists() else 0
         daemons = [Daemon(home, worker) for _ in range(4)]
-        drops.append(Drop(f"{at}.yaml", spec | {"name": f"ok {at}"}, "rename-in"))
+        drops.append(Drop(f"{number}.yaml", spec | {"name": f"ok {number}"}, "rename-in"))
         drops[-1].write(home)
         fake_worker.wait_for(lambda: sum(daemon.ended() for daemon in daemons) >= 3, PATIENCE_SECONDS)  # noqa: B023
         left = [daemon for daemon in daemons if not daemon.ended()]
@@ -259,7 +259,7 @@ def rivals(folder: Path, count: int, seed: int) -> Found:
         counts["none served"] += not left
         counts["refused"] += sum(daemon.status == REFUSED for daemon in daemons)
         counts["two served"] += any(daemon.status not in (None, REFUSED) for daemon in daemons)
-        named = re.findall(r"refused: another daemon \(pid (\d+)", home.log.read_text()[said:])
+        named = re.findall(r"refused: another daemon \(pid (\d+)", home.log.read_text()[log_size:])
         counts["named somebody else"] += sum(int(pid) not in {daemon.pid for daemon in left} for pid in named)
         time.sleep(rng.uniform(0, 0.5))
         for daemon in left:
@@ -272,9 +272,9 @@ def rivals(folder: Path, count: int, seed: int) -> Found:
     return {"counts": counts | audit(home, drops), "seen": {}}
 
 
-def leave_stale(home: Home, at: int) -> None:
+def leave_stale(home: Home, number: int) -> None:
     """On top of what the killed one did leave: this process's pid, another's text in the lock, a socket nobody answers."""
-    if at % 2:
+    if number % 2:
         record = {"pid": os.getpid(), "started_at": time.time(), "socket": str(home.socket)}
         (home.run / "daemon.json").write_text(json.dumps(record))
         home.lock.write_text(str(os.getpid()))

@@ -77,19 +77,19 @@ def real_drops(folder: Path, rng: random.Random, left: list[int]) -> Iterator[Dr
     for number in itertools.count():
         if number >= planned and left[0] <= 0:
             return
-        at = first + number
+        job_number = first + number
         pairs = folder / f"pairs-{number}.jsonl"
-        pairs.write_text("".join(json.dumps(pair) + "\n" for pair in pairs_of(at)), encoding="utf-8")
-        way = ONE_BY_ONE[at % len(ONE_BY_ONE)]
-        training = COMMON | recipes[at % len(recipes)]
+        pairs.write_text("".join(json.dumps(pair) + "\n" for pair in pairs_of(job_number)), encoding="utf-8")
+        way = ONE_BY_ONE[job_number % len(ONE_BY_ONE)]
+        training = COMMON | recipes[job_number % len(recipes)]
         document = {
             "name": f"job {number}",
             "model": str(folder / "model"),
             "data": {"path": str(pairs), "validation": 0.1},
-            "training": training | {"seed": at, "iters": longer * training["iters"]},
+            "training": training | {"seed": job_number, "iters": longer * training["iters"]},
         }
         suffix = "json" if way == "prefd submit" else "yaml"
-        yield Drop(f"{number:03}.{suffix}", document | VARIETY[at // len(recipes) % len(VARIETY)], way)
+        yield Drop(f"{number:03}.{suffix}", document | VARIETY[job_number // len(recipes) % len(VARIETY)], way)
 
 
 def pairs_of(number: int, times: int = 8) -> list[dict[str, str]]:

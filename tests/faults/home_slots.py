@@ -42,4 +42,6 @@ def copy_home(source: Path, target: Path, left_out: tuple[str, ...]) -> None:
     """As `cp -a` does of a folder in which daemon and workers go on writing."""
     names = shutil.ignore_patterns(*left_out)
     with suppress(shutil.Error):  # what went away meanwhile
-        shutil.copytree(source, target, symlinks=True, ignore=lambda at, each: PASSING(at, each) | names(at, each))
+        shutil.copytree(
+            source, target, symlinks=True, ignore=lambda folder, each: PASSING(folder, each) | names(folder, each)
+        )

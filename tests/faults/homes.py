@@ -368,10 +368,10 @@ def run(folder: Path, seed: int, kind: type[Sequence] = Sequence) -> dict[str, A
     sequence = kind(folder, random.Random(seed))
     try:
         sequence.run()
-        found = sequence.finish()
+        findings = sequence.finish()
     finally:
         sequence.close()
-    counts = dict.fromkeys(MUST_BE_ZERO, 0) | found
+    counts = dict.fromkeys(MUST_BE_ZERO, 0) | findings
     return {
         "counts": counts,
         "seen": {"specs": sequence.specs, **sequence.seen, "asked again": sequence.repeats.total()},

@@ -68,16 +68,16 @@ def case(name: str) -> Path:
 
 @pytest.mark.parametrize("name", READ)
 def test_what_can_be_read_is_and_what_had_to_be_decided_is_said(name: str) -> None:
-    found = load_pairs(DataSpec(path=str(case(name))), FORMATS)
+    dataset = load_pairs(DataSpec(path=str(case(name))), FORMATS)
     pairs, places, notes = READ[name]
-    assert [(pair.prompt, pair.chosen, pair.rejected) for _, pair in found.pairs] == pairs
-    assert [str(found.places[row - 1]) for row, _ in found.pairs] == places
-    assert found.notes == notes
+    assert [(pair.prompt, pair.chosen, pair.rejected) for _, pair in dataset.pairs] == pairs
+    assert [str(dataset.places[row - 1]) for row, _ in dataset.pairs] == places
+    assert dataset.notes == notes
 
 
 def test_rows_are_named_by_file_and_line() -> None:
-    found = load_pairs(DataSpec(path=str(case("45-row-numbers/d"))), FORMATS)
-    bad = [place for each in found.unusable.summarize().values() for place in each.places]
+    dataset = load_pairs(DataSpec(path=str(case("45-row-numbers/d"))), FORMATS)
+    bad = [place for each in dataset.unusable.summarize().values() for place in each.places]
     assert bad == ["a.jsonl:4", "b.jsonl:2"]
 
 

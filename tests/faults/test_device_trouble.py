@@ -201,8 +201,11 @@ def test_memory_that_runs_out_at_the_first_step_ends_in_the_adapter_that_smaller
     assert any(
         "batch_tokens 200, " in warning and "memory ran out once" in warning for warning in outcome.summary.warnings
     )
-    told = {"batch_tokens": 200, "grad_checkpoint": True}  # 400 tokens are few for a CPU, so layers are recomputed too
-    smaller = finished(job(tmp_path / "smaller", tiny_model, pairs_file, training=training | told))
+    settings = {
+        "batch_tokens": 200,
+        "grad_checkpoint": True,
+    }  # 400 tokens are few for a CPU, so layers are recomputed too
+    smaller = finished(job(tmp_path / "smaller", tiny_model, pairs_file, training=training | settings))
     whole = finished(job(tmp_path / "whole", tiny_model, pairs_file, training=training))
     assert adapter_digest(hit) == adapter_digest(smaller) != adapter_digest(whole)
     weights, others = (mx.load(str(each.run.adapter / "adapters.safetensors")) for each in (hit, whole))
@@ -222,5 +225,5 @@ class Never:
         raise AssertionError("nobody asks for a stop")
 
 
-def run(phase: Phase, made: RunningJob) -> int:
-    return phases.run_phases(phase, made.home.root, 1)
+def run(phase: Phase, running_job: RunningJob) -> int:
+    return phases.run_phases(phase, running_job.home.root, 1)

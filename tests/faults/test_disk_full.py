@@ -104,8 +104,10 @@ def test_a_worker_without_room_gives_its_job_back_and_it_goes_on(place: Place) -
         place.drop("a.yaml", name="full@training")
         (job,) = place.wait_for("done")
     with JobTable.open_readonly(place.home.database) as table:
-        said = [event.reason for event in table.history(job.id) if event.state == "queued"]
-    assert said[1:] == ["the disk takes no more; it goes on when there is room: [Errno 28] No space left on device"] * 4
+        reasons = [event.reason for event in table.history(job.id) if event.state == "queued"]
+    assert (
+        reasons[1:] == ["the disk takes no more; it goes on when there is room: [Errno 28] No space left on device"] * 4
+    )
 
 
 def full_disk(*_: object) -> None:

@@ -138,13 +138,13 @@ def test_what_can_be_read_is_and_what_had_to_be_decided_is_said(
 ) -> None:
     case, _, file = name.partition("/")
     specs = [read_handed(copy_case(case, tmp_path) / file, model)]
-    [found] = check_data(Home(home), DataCheckInput(specs=specs)).checks
+    [check] = check_data(Home(home), DataCheckInput(specs=specs)).checks
     pairs, lines = READ[name]
-    assert found.error is None, found
-    assert found.data is not None
-    assert found.data.used + found.data.held_out == pairs
+    assert check.error is None, check
+    assert check.data is not None
+    assert check.data.used + check.data.held_out == pairs
     for line in lines:
-        assert any(said.startswith(line) for said in found.data.lines), found.data.lines
+        assert any(expected_line.startswith(line) for expected_line in check.data.lines), check.data.lines
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
@@ -154,12 +154,12 @@ def test_what_cannot_be_used_is_refused_with_what_is_at_fault(
     case, _, file = name.partition("/")
     try:
         specs = [read_handed(copy_case(case, tmp_path) / file, model)]
-        [found] = check_data(Home(home), DataCheckInput(specs=specs)).checks
-        said = found.error or ""
+        [check] = check_data(Home(home), DataCheckInput(specs=specs)).checks
+        message = check.error or ""
     except SpecError as error:
-        said = "\n".join(error.lines)
-    assert REFUSED[name] in said
-    assert "did you mean" not in said.lower()
+        message = "\n".join(error.lines)
+    assert REFUSED[name] in message
+    assert "did you mean" not in message.lower()
 
 
 @pytest.mark.parametrize(
@@ -168,28 +168,30 @@ def test_what_cannot_be_used_is_refused_with_what_is_at_fault(
 def test_what_the_model_has_no_place_for_is_neither_scored_nor_trained(
     name: str, home: Path, tmp_path: Path, model: Model
 ) -> None:
-    made = claim(home, model, name, tmp_path)
+    running_job = claim(home, model, name, tmp_path)
     for run in (run_precompute, run_training):
         with pytest.raises(JobError) as raised:
-            run(made)
+            run(running_job)
         assert REFUSED[name] in str(raised.value)
     assert not list(home.glob("cache/refs/*/segments/*"))
-    assert not made.run.adapter.exists()
+    assert not running_job.run.adapter.exists()
 
 
 @pytest.mark.parametrize("file", ["job.yaml", "job2.yaml"])
 def test_39_trains_on_what_ends_with_the_turn(file: str, home: Path, tmp_path: Path, model: Model) -> None:
-    made = finished(claim(home, model, f"39-eos-of-config/{file}", tmp_path))
-    answers = [side.ids[side.start :].tolist() for each in made.data.train for side in (each.chosen, each.rejected)]
-    assert [made.tokenizer.decode(ids) for ids in answers] == [
+    running_job = finished(claim(home, model, f"39-eos-of-config/{file}", tmp_path))
+    answers = [
+        side.ids[side.start :].tolist() for each in running_job.data.train for side in (each.chosen, each.rejected)
+    ]
+    assert [running_job.tokenizer.decode(ids) for ids in answers] == [
         f"{word}<end_of_turn>" for word in ("letter", "lamp", "stone", "lamp")
     ]
-    assert made.run.adapter.is_dir()
+    assert running_job.run.adapter.is_dir()
 
 
-def lines_of(made: RunningJob) -> list[dict[str, Any]]:
+def lines_of(running_job: RunningJob) -> list[dict[str, Any]]:
     timed = ("tokens_per_second", "peak_memory_gb", "time")
-    return [{key: value for key, value in line.items() if key not in timed} for line in metrics(made)]
+    return [{key: value for key, value in line.items() if key not in timed} for line in metrics(running_job)]
 
 
 @pytest.mark.thorough  # the next test has it with fewer steps

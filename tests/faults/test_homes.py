@@ -27,6 +27,6 @@ MIXED = 10
 def test_no_sequence_of_copies_restores_moves_and_kills_mixes_homes(tmp_path: Path, seed: int) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "homes"), str(seed), str(SUPPORT.parent)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["wrong"] == {}
-    assert found["specs"] >= 3
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["wrong"] == {}
+    assert result["specs"] >= 3

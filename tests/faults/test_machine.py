@@ -12,6 +12,6 @@ from support.random_operations import wrong
 
 @pytest.mark.parametrize("fault", TROUBLES)
 def test_jobs_wait_through_trouble_of_the_machine_and_all_run_in_their_order(fault: str, tmp_path: Path) -> None:
-    found = machine(fault, tmp_path, 4)
-    assert found["counts"]["done"] == found["counts"]["jobs"]
-    assert wrong(found["counts"]) == {}
+    result = machine(fault, tmp_path, 4)
+    assert result["counts"]["done"] == result["counts"]["jobs"]
+    assert wrong(result["counts"]) == {}

@@ -45,15 +45,15 @@ CATALOG = Catalog.from_json(load_plugins().to_json())
 def test_what_it_says_is_what_it_means_here(tiny_model: Path, name: str, line: str) -> None:
     with pytest.raises(SpecError) as raised:
         read(name, tiny_model)
-    (told,) = raised.value.lines
-    assert line in told
-    assert "did you mean" not in told
+    (message,) = raised.value.lines
+    assert line in message
+    assert "did you mean" not in message
 
 
 def test_pefts_names_of_modules_train_what_they_train_there(home: Path, tiny_model: Path) -> None:
     spec = read("target.yaml", tiny_model).spec.model_dump(exclude_unset=True)
-    made = finished(make_job(home, **spec))
-    adapted = ModelSource(str(tiny_model), adapter=made.run.adapter)
+    running_job = finished(make_job(home, **spec))
+    adapted = ModelSource(str(tiny_model), adapter=running_job.run.adapter)
     names = {name for name, module in loading.load(adapted).named_modules() if "lora_a" in module}
     assert names == {f"model.layers.{layer}.self_attn.{key}" for layer in (0, 1) for key in ("q_proj", "v_proj")}
 
@@ -80,13 +80,13 @@ def test_fused_models_of_quantized_bases_are_what_they_claim(home: Path, tmp_pat
     named = text.splitlines()[0].removeprefix("model: ")
     path = FAULTS / "27-mxfp4" / "pairs.jsonl"
     changed = text.replace(named, str(model), 1).replace("./pairs.jsonl", str(path))
-    made = make_job(home, **read_specs(changed.encode(), name).spec.model_dump(exclude_unset=True))
+    running_job = make_job(home, **read_specs(changed.encode(), name).spec.model_dump(exclude_unset=True))
     try:
-        finished(made)
+        finished(running_job)
     except JobError as error:
         pytest.fail(str(error))
-    fused = mlx_lm.load(str(made.run.fused))[0]
-    whole = mlx_lm.load(str(model), adapter_path=str(made.run.adapter))[0]
+    fused = mlx_lm.load(str(running_job.run.fused))[0]
+    whole = mlx_lm.load(str(model), adapter_path=str(running_job.run.adapter))[0]
     base = mlx_lm.load(str(model))[0]
     lost, effect = apart(logits(fused), logits(whole)), apart(logits(base), logits(whole))
     assert lost < (1e-5 if "dequantize: true" in text or mode is None else effect)

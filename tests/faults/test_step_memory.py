@@ -55,33 +55,35 @@ class Deadly:
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps that were taken, in every worker."""
-    taken: list[int] = []
+    steps_run: list[int] = []
     work = Trainer.step
 
     def step(trainer: Trainer, number: int, *arguments: Any) -> dict[str, float]:
-        taken.append(number)
+        steps_run.append(number)
         return work(trainer, number, *arguments)
 
     monkeypatch.setattr(Trainer, "step", step)
-    return taken
+    return steps_run
 
 
-def run_until_death(made: RunningJob, patch: pytest.MonkeyPatch) -> bool:
+def run_until_death(running_job: RunningJob, patch: pytest.MonkeyPatch) -> bool:
     """Whether the worker died; what it had kept is in the job's folder then."""
     with StepMemory.open() as memory:
         patch.setenv(STEP_MEMORY, str(memory.descriptor))
         try:
-            run_training(again(made))
+            run_training(again(running_job))
         except (Death, RuntimeError):
-            rescue_step(memory, made.run)
+            rescue_step(memory, running_job.run)
             return True
     return False
 
 
-def lines(made: RunningJob) -> list[dict[str, float]]:
+def lines(running_job: RunningJob) -> list[dict[str, float]]:
     """The metrics, without what depends on the clock or on the process."""
     varying = {"time", "tokens_per_second", "peak_memory_gb"}
-    return [{name: value for name, value in line.items() if name not in varying} for line in made.run.read_metrics()]
+    return [
+        {name: value for name, value in line.items() if name not in varying} for line in running_job.run.read_metrics()
+    ]
 
 
 def test_dead_at_any_moment_it_repeats_one_step_at_most_and_ends_as_its_twin(
@@ -89,21 +91,21 @@ def test_dead_at_any_moment_it_repeats_one_step_at_most_and_ends_as_its_twin(
 ) -> None:
     settings: dict[str, Any] = {"training": {"iters": 10, "save_every": 100, "steps_per_eval": 2, "save_minutes": 1e6}}
     twin = finished(job(tmp_path / "twin", tiny_model, pairs_file, **settings))
-    made = job(tmp_path, tiny_model, pairs_file, **settings)
-    run_precompute(made)
+    running_job = job(tmp_path, tiny_model, pairs_file, **settings)
+    run_precompute(running_job)
     steps.clear()
     for owner, name, number, after in MOMENTS:
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, Deadly(getattr(owner, name), number, after))
-            assert run_until_death(made, patch), name
+            assert run_until_death(running_job, patch), name
     with monkeypatch.context() as patch:
-        assert not run_until_death(made, patch)
+        assert not run_until_death(running_job, patch)
     assert sorted(set(steps)) == list(range(1, 11))
     assert max(steps.count(step) for step in steps) == 2
     assert len(steps) - 10 <= len(MOMENTS)
-    assert lines(made) == lines(twin)
-    assert adapter_digest(made) == adapter_digest(twin)
-    assert not made.run.rescued_step.exists()
+    assert lines(running_job) == lines(twin)
+    assert adapter_digest(running_job) == adapter_digest(twin)
+    assert not running_job.run.rescued_step.exists()
 
 
 def test_an_update_of_all_weights_that_fails_halfway_repeats_that_step_alone(
@@ -112,8 +114,8 @@ def test_an_update_of_all_weights_that_fails_halfway_repeats_that_step_alone(
     """Their old values are not beside the new ones in the worker, which can save nothing; what it had kept outlives it."""
     training = {"iters": 4, "save_every": 100, "fine_tune": "full", "learning_rate": 1e-4}
     twin = finished(job(tmp_path / "twin", tiny_model, pairs_file, training=training))
-    made = job(tmp_path, tiny_model, pairs_file, training=training)
-    run_precompute(made)
+    running_job = job(tmp_path, tiny_model, pairs_file, training=training)
+    run_precompute(running_job)
     steps.clear()
 
     class Failing(Deadly):
@@ -125,11 +127,11 @@ def test_an_update_of_all_weights_that_fails_halfway_repeats_that_step_alone(
 
     with monkeypatch.context() as patch:
         patch.setattr(Optimizer, "update", Failing(Optimizer.update, 3, after=True))
-        assert run_until_death(made, patch)
-    assert not list(made.run.checkpoints.glob("step-*"))
-    run_training(again(made))
+        assert run_until_death(running_job, patch)
+    assert not list(running_job.run.checkpoints.glob("step-*"))
+    run_training(again(running_job))
     assert steps == [1, 2, 3, 3, 4]
-    assert adapter_digest(made) == adapter_digest(twin)
+    assert adapter_digest(running_job) == adapter_digest(twin)
 
 
 @pytest.mark.parametrize("foreign", ["job", "damage"])
@@ -142,23 +144,23 @@ def test_what_is_not_this_jobs_or_not_whole_is_not_gone_on_from(
     foreign: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    made = job(tmp_path, tiny_model, pairs_file, training={"iters": 3})
-    run_precompute(made)
+    running_job = job(tmp_path, tiny_model, pairs_file, training={"iters": 3})
+    run_precompute(running_job)
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_compute_gradients", Deadly(Trainer._compute_gradients, 3, after=False))
-        assert run_until_death(made, patch)
+        assert run_until_death(running_job, patch)
     steps.clear()
-    content = made.run.rescued_step.read_bytes()
-    tensors: Any = mx.load(str(made.run.rescued_step), return_metadata=True)
+    content = running_job.run.rescued_step.read_bytes()
+    tensors: Any = mx.load(str(running_job.run.rescued_step), return_metadata=True)
     if foreign == "damage":
-        made.run.rescued_step.write_bytes(content[:-200] + b"?" + content[-199:])
+        running_job.run.rescued_step.write_bytes(content[:-200] + b"?" + content[-199:])
     else:
         state = tensors[1]["state"].replace("{", '{"job": "01ANOTHER", ', 1)
         with StepMemory.open() as memory:
             memory.reserve(2 * len(content))
             memory.write(2, lambda slot: mx.save_safetensors(slot, tensors[0], {"state": state}))  # type: ignore[arg-type]
-            memory.rescue(made.run.rescued_step)
-    run_training(again(made))
+            memory.rescue(running_job.run.rescued_step)
+    run_training(again(running_job))
     assert steps == [1, 2, 3]
     assert ("is of another job (01ANOTHER)" if foreign == "job" else "is damaged") in caplog.text
 
@@ -173,12 +175,12 @@ def test_what_a_live_reference_had_scored_outlives_the_worker_too(
     }
     twin = job(tmp_path / "twin", tiny_model, pairs_file, **settings)
     run_training(twin)
-    made = job(tmp_path, tiny_model, pairs_file, **settings)
+    running_job = job(tmp_path, tiny_model, pairs_file, **settings)
     steps.clear()
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_compute_gradients", Deadly(Trainer._compute_gradients, 3, after=False))
-        assert run_until_death(made, patch)
-    run_training(again(made))
+        assert run_until_death(running_job, patch)
+    run_training(again(running_job))
     assert steps == [1, 2, 3, *range(3, 11)]
-    assert lines(made) == lines(twin)
-    assert adapter_digest(made) == adapter_digest(twin)
+    assert lines(running_job) == lines(twin)
+    assert adapter_digest(running_job) == adapter_digest(twin)

@@ -134,10 +134,10 @@ class Worker:
 
     def __init__(self, phase: Phase, job: RunningJob, die_at: int, memory: StepMemory | None = None) -> None:
         self.memory, self.run = memory, job.run
-        given = {} if memory is None else memory.environment()
+        variables = {} if memory is None else memory.environment()
         if memory is not None:
             os.set_inheritable(memory.descriptor, True)
-        self.process = start_child(work, phase, str(job.home.root), int(job.run.root.name), die_at, given)
+        self.process = start_child(work, phase, str(job.home.root), int(job.run.root.name), die_at, variables)
 
     def kill(self, number: int = signal.SIGKILL) -> bool:
         """Whether it was still running. What it had kept in memory is in its job's folder then."""
@@ -172,8 +172,8 @@ def in_child(target: Callable[..., object], *arguments: object) -> None:
     assert process.exitcode == 0
 
 
-def work(phase: Phase, home: str, job_id: int, die_at: int, given: dict[str, str]) -> None:
-    os.environ.update(given)
+def work(phase: Phase, home: str, job_id: int, die_at: int, variables: dict[str, str]) -> None:
+    os.environ.update(variables)
     log = os.open(Home(Path(home)).job(job_id) / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 2)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
@@ -182,8 +182,8 @@ def work(phase: Phase, home: str, job_id: int, die_at: int, given: dict[str, str
     os._exit(run_phases(phase, Path(home), job_id))
 
 
-def dying(folder: str, at: int) -> Callable[[str, tuple[Any, ...]], None]:
-    left = at
+def dying(folder: str, number: int) -> Callable[[str, tuple[Any, ...]], None]:
+    left = number
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal left
@@ -246,9 +246,9 @@ def kills(twins: Twins, count: int, rng: random.Random) -> Counts:
 def writes(twins: Twins, count: int, rng: random.Random) -> Counts:
     """SIGKILL a run before `count` of the operations on files that its checkpoints are made of."""
     counts = {"kills": 0} | zeros()
-    for at in sorted(rng.sample(range(1, 40), count)):
+    for number in sorted(rng.sample(range(1, 40), count)):
         job = twins.job()
-        counts["kills"] += twins.start("training", job, at).wait() == -signal.SIGKILL
+        counts["kills"] += twins.start("training", job, number).wait() == -signal.SIGKILL
         twins.compare(job, counts)
     return counts
 
@@ -259,10 +259,10 @@ def damage(twins: Twins, count: int, rng: random.Random) -> Counts:
     while counts["damaged"] < count:
         job = twins.job()
         worker = twins.start("training", job)
-        while len(found := sorted(job.run.checkpoints.glob("step-*"))) < 2 and worker.process.is_alive():
+        while len(checkpoints := sorted(job.run.checkpoints.glob("step-*"))) < 2 and worker.process.is_alive():
             time.sleep(0.005)
         worker.kill()
-        newest = max(job.run.checkpoints.glob("step-*")) if found else None
+        newest = max(job.run.checkpoints.glob("step-*")) if checkpoints else None
         if newest is None or job.run.adapter.exists():
             shutil.rmtree(job.run.root)
             continue
@@ -277,12 +277,14 @@ def damage(twins: Twins, count: int, rng: random.Random) -> Counts:
 
 def harm(file: Path, rng: random.Random) -> None:
     content = file.read_bytes()
-    at = rng.randrange(len(content))
+    offset = rng.randrange(len(content))
     match rng.choice(["cut", "flip", "delete"]):
         case "cut":
-            file.write_bytes(content[:at])
+            file.write_bytes(content[:offset])
         case "flip":
-            file.write_bytes(content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :])
+            file.write_bytes(
+                content[:offset] + bytes([content[offset] ^ (1 << rng.randrange(8))]) + content[offset + 1 :]
+            )
         case "delete":
             file.unlink()
 

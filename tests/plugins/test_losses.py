@@ -169,8 +169,8 @@ def test_dpop_punishes_a_chosen_answer_that_lost_more_than_rounding_and_that_in_
 @pytest.mark.parametrize(("slack", "value"), [(3e-3, 0.0), (5e-3, 5e-4), (-1e-3, 0.0)])
 def test_hinge_is_0_within_rounding_of_its_corner(slack: float, value: float) -> None:
     """The corner is at z = 1/β = 10; a noise of 2e-3 nats on each side makes 4e-3 of z."""
-    found = np.array(LOSSES["hinge"].create({})(one_token(10.0 - slack, noise=2e-3)).losses)[0]
-    assert found == pytest.approx(value, rel=2e-3)
+    loss_value = np.array(LOSSES["hinge"].create({})(one_token(10.0 - slack, noise=2e-3)).losses)[0]
+    assert loss_value == pytest.approx(value, rel=2e-3)
 
 
 def test_hinge_trains_from_its_start_whatever_the_noise() -> None:

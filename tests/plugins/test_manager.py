@@ -36,9 +36,9 @@ def local(tmp_path: Path, source: str, name: str = "plugin.py") -> Path:
 
 
 def test_the_built_in_losses_come_by_the_public_hook() -> None:
-    found = load_plugins()
-    built_in = next(plugin for plugin in found.plugins if plugin.name == "prefd:losses")
-    needs_reference = {name: found.losses[name].schema.needs_reference for name in built_in.losses}
+    plugins = load_plugins()
+    built_in = next(plugin for plugin in plugins.plugins if plugin.name == "prefd:losses")
+    needs_reference = {name: plugins.losses[name].schema.needs_reference for name in built_in.losses}
     free = ("cpo", "cpo_dpop", "cpo_hinge", "cpo_ipo", "sft", "simpo")
     assert (
         needs_reference.items()
@@ -47,9 +47,9 @@ def test_the_built_in_losses_come_by_the_public_hook() -> None:
 
 
 def test_a_local_file_brings_a_loss(tmp_path: Path) -> None:
-    found = load_plugins([local(tmp_path, GOOD)])
-    assert found.losses["mine"].plugin == "plugin"
-    assert found.losses["mine"].create({"beta": 0.5}).beta == 0.5  # type: ignore[attr-defined]
+    plugins = load_plugins([local(tmp_path, GOOD)])
+    assert plugins.losses["mine"].plugin == "plugin"
+    assert plugins.losses["mine"].create({"beta": 0.5}).beta == 0.5  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -67,23 +67,23 @@ def test_a_local_file_brings_a_loss(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_plugin_is_reported_and_costs_nothing_else(tmp_path: Path, source: str, error: str) -> None:
-    found = load_plugins([local(tmp_path, source), local(tmp_path, GOOD, "good.py")])
-    broken = next(plugin for plugin in found.plugins if plugin.name == "plugin")
+    plugins = load_plugins([local(tmp_path, source), local(tmp_path, GOOD, "good.py")])
+    broken = next(plugin for plugin in plugins.plugins if plugin.name == "plugin")
     assert error in str(broken.error)
     assert not broken.losses
-    assert {"mine", "sigmoid"} <= found.losses.keys()
+    assert {"mine", "sigmoid"} <= plugins.losses.keys()
 
 
 def test_a_plugin_that_fails_half_way_brings_nothing(tmp_path: Path) -> None:
     source = GOOD + '    register("mine2", Mine)\n    register("mine", Mine)\n'
-    found = load_plugins([local(tmp_path, source)])
-    assert "already registered" in str(found.plugins[-1].error)
-    assert not {"mine", "mine2"} & found.losses.keys()
+    plugins = load_plugins([local(tmp_path, source)])
+    assert "already registered" in str(plugins.plugins[-1].error)
+    assert not {"mine", "mine2"} & plugins.losses.keys()
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
-    found = load_plugins([tmp_path / "gone.py"])
-    assert "listed under `plugins` in config.toml and is not a file" in str(found.plugins[-1].error)
+    plugins = load_plugins([tmp_path / "gone.py"])
+    assert "listed under `plugins` in config.toml and is not a file" in str(plugins.plugins[-1].error)
 
 
 def test_parameters_are_checked_when_a_loss_is_made() -> None:
@@ -104,8 +104,8 @@ def test_every_hook_and_argument_is_documented() -> None:
 def test_a_plugin_that_is_left_out_is_listed_with_the_reason_and_not_imported(tmp_path: Path) -> None:
     path = local(tmp_path, "raise AssertionError")
     begun: list[str] = []
-    found = load_plugins([path], {str(path): "it died of SIGSEGV"}, lambda plugin, _: begun.append(plugin.key))
-    assert found.plugins[-1].error == "it died of SIGSEGV"
+    plugins = load_plugins([path], {str(path): "it died of SIGSEGV"}, lambda plugin, _: begun.append(plugin.key))
+    assert plugins.plugins[-1].error == "it died of SIGSEGV"
     assert str(path) not in begun
     assert "prefd:losses" in begun
 

@@ -14,8 +14,8 @@ LOSSES = load_plugins().losses
 
 
 def part(name: str, weight: float = 1.0, **params: float) -> WeightedLoss:
-    found = LOSSES[name]
-    return WeightedLoss(name, weight, found.create(params), found.schema.preference)
+    loss_class = LOSSES[name]
+    return WeightedLoss(name, weight, loss_class.create(params), loss_class.schema.preference)
 
 
 def spread(x: LossInput) -> LossOutput:

@@ -60,22 +60,22 @@ def write(path: Path, source: str) -> Path:
 
 
 def test_annotations_may_be_text_and_name_types_that_type_checkers_alone_see(tmp_path: Path) -> None:
-    found = load_plugins([write(tmp_path / "mine.py", LOSS.replace("NAME", "mine"))])
-    assert found.plugins[-1].error is None
-    assert found.losses["mine"].schema.params == {
+    plugins = load_plugins([write(tmp_path / "mine.py", LOSS.replace("NAME", "mine"))])
+    assert plugins.plugins[-1].error is None
+    assert plugins.losses["mine"].schema.params == {
         "beta": {"type": "number", "default": 0.1, "exclusiveMinimum": 0},
         "steps": {"type": "integer", "default": 3},
     }
-    assert found.losses["mine_other"].schema.params == {"tau": {"type": "number", "default": 1.0}}
+    assert plugins.losses["mine_other"].schema.params == {"tau": {"type": "number", "default": 1.0}}
 
 
 def test_an_annotation_that_cannot_be_resolved_is_told_with_the_remedy(tmp_path: Path) -> None:
     source = LOSS.replace("from typing import TYPE_CHECKING, Annotated", "from typing import TYPE_CHECKING")
-    found = load_plugins([write(tmp_path / "mine.py", source)])
+    plugins = load_plugins([write(tmp_path / "mine.py", source)])
     assert "parameter 'beta': its type 'Annotated[float, Range(above=0)]' cannot be resolved" in str(
-        found.plugins[-1].error
+        plugins.plugins[-1].error
     )
-    assert "at the top of the module" in str(found.plugins[-1].error)
+    assert "at the top of the module" in str(plugins.plugins[-1].error)
 
 
 def test_modules_beside_a_plugin_are_its_own_even_where_two_plugins_use_one_name(tmp_path: Path) -> None:

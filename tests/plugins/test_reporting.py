@@ -31,9 +31,9 @@ def test_rows_of_steps_and_of_evaluations_are_there_by_themselves() -> None:
 def test_a_plugin_brings_reporters_beside_prefds_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(KEEPER)
-    found = load_plugins([path])
-    assert {"trackio", "tensorboard", "wandb", "mlflow", "keeper"} <= found.reporters.keys()
-    about = found.to_json()["reporters"]["keeper"]
+    plugins = load_plugins([path])
+    assert {"trackio", "tensorboard", "wandb", "mlflow", "keeper"} <= plugins.reporters.keys()
+    about = plugins.to_json()["reporters"]["keeper"]
     assert about == {"summary": "Keeps what it is told, a line each.", "plugin": "mine", "missing": None}
 
 
@@ -49,8 +49,8 @@ def test_a_plugin_brings_reporters_beside_prefds_own(tmp_path: Path) -> None:
 def test_a_reporter_that_cannot_be_one_is_its_plugins_error(tmp_path: Path, arguments: str, fault: str) -> None:
     path = tmp_path / "mine.py"
     path.write_text(HEAD + HOOK.format(arguments))
-    found = load_plugins([path])
-    (plugin,) = [each for each in found.plugins if each.name == "mine"]
+    plugins = load_plugins([path])
+    (plugin,) = [each for each in plugins.plugins if each.name == "mine"]
     assert plugin.error is not None
     assert fault in plugin.error
     assert plugin.reporters == []

@@ -58,8 +58,8 @@ def test_a_text_beside_the_type_describes_a_parameter_and_the_last_one_counts() 
         ("gamma", Annotated[strength, "how late it is"], 1.0),
         ("soft", Annotated[bool, "whether"], True),
     ]
-    made = make_dataclass("Made", kinds, namespace={"__doc__": "A loss.", "purpose": "to test"})
-    schema = schema_of("made", made)
+    loss_class = make_dataclass("Made", kinds, namespace={"__doc__": "A loss.", "purpose": "to test"})
+    schema = schema_of("made", loss_class)
     assert {name: param["description"] for name, param in schema.params.items()} == {
         "beta": "how strong it is",
         "gamma": "how late it is",
@@ -70,7 +70,7 @@ def test_a_text_beside_the_type_describes_a_parameter_and_the_last_one_counts() 
 
 
 @pytest.mark.parametrize(
-    ("given", "parameter", "message"),
+    ("parameters", "parameter", "message"),
     [
         ({"beta": 0}, "beta", "must be above 0, got 0"),
         ({"beta": 1.5}, "beta", "must be at most 1, got 1.5"),
@@ -83,8 +83,8 @@ def test_a_text_beside_the_type_describes_a_parameter_and_the_last_one_counts() 
         ({"zzz": 0.1}, "zzz", "unknown parameter; known: beta, rounds, soft, mode"),
     ],
 )
-def test_each_fault_is_named_with_its_remedy(given: dict[str, Any], parameter: str, message: str) -> None:
-    assert problems(schema_of("fancy", Fancy).params, given) == [(parameter, message)]
+def test_each_fault_is_named_with_its_remedy(parameters: dict[str, Any], parameter: str, message: str) -> None:
+    assert problems(schema_of("fancy", Fancy).params, parameters) == [(parameter, message)]
 
 
 def test_values_within_bounds_pass() -> None:
@@ -117,9 +117,9 @@ def test_definitions_that_cannot_be_a_schema_are_refused() -> None:
     with pytest.raises(LossDefinitionError, match="'betas': its type must be one of"):
         schema_of("c", OddType)
     for word in ("name", "weight"):
-        taken = make_dataclass("Taken", [(word, float, 1.0)], namespace={"__doc__": "Doc."})
+        loss_class = make_dataclass("Taken", [(word, float, 1.0)], namespace={"__doc__": "Doc."})
         with pytest.raises(LossDefinitionError, match=f"'{word}': the spec's `loss:` block uses '{word}' itself"):
-            schema_of("e", taken)
+            schema_of("e", loss_class)
     with pytest.raises(LossDefinitionError, match="needs a docstring"):
         schema_of("d", undocumented)
 

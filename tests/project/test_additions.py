@@ -140,8 +140,10 @@ def test_each_adding_touches_one_file(copy: Path, tmp_path: Path) -> None:
     assert "  wave        Greet those who read this." in report["help"]
     assert (report["wave"], report["weigh"]) == ("hello\n", "light\n")
     assert "shrug" in report["losses"]
-    at = report["formats"].index("duel")
-    assert report["formats"][at - 1 : at + 2] == ["winner", "duel", "explicit"], "its precedence says where it stands"
+    position = report["formats"].index("duel")
+    assert report["formats"][position - 1 : position + 2] == ["winner", "duel", "explicit"], (
+        "its precedence says where it stands"
+    )
     assert "eval_spread" in report["compared"]
     assert report["resting"].count("resting") >= 2
     assert "resting" not in report["running"]

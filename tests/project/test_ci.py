@@ -31,9 +31,9 @@ def test_it_runs_on_linux_and_on_apples_machines() -> None:
 
 @pytest.mark.parametrize("what", ["lint", "test", "test-as-mac", "demo", "venv"])
 def test_it_makes_what_a_change_must_pass(what: str) -> None:
-    made = {target for script in SCRIPTS for target in re.findall(r"make ([a-z-]+)", script)}
-    assert what in made | ({"lint", "test"} if ".ci/run" in SCRIPTS else set())
-    assert made <= {target for line in TARGETS for target in line.split()}
+    targets = {target for script in SCRIPTS for target in re.findall(r"make ([a-z-]+)", script)}
+    assert what in targets | ({"lint", "test"} if ".ci/run" in SCRIPTS else set())
+    assert targets <= {target for line in TARGETS for target in line.split()}
 
 
 def test_the_files_that_it_runs_are_programs() -> None:
@@ -48,9 +48,9 @@ def test_the_commands_that_it_calls_are_prefds(call: str) -> None:
     command: click.Command = cli
     with click.Context(cli, **cli.context_settings) as context:
         while isinstance(command, click.Group):
-            found = command.get_command(context, words[0])
-            assert found is not None, call
-            command, words = found, words[1:]
+            subcommand = command.get_command(context, words[0])
+            assert subcommand is not None, call
+            command, words = subcommand, words[1:]
         command.make_context(str(command.name), words, parent=context)
 
 

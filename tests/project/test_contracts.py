@@ -87,19 +87,19 @@ def test_a_planted_import_breaks_the_contract_and_is_named(planted: str, contrac
     (section,) = re.findall(
         rf"^{re.escape(name)}\n-+\n(.*?)(?=^[^\n]+\n-+$|\Z)", planted, flags=re.DOTALL | re.MULTILINE
     )
-    told = [f"{importer} -> {imported}" for importer, imported in breach(contract)]
+    lines = [f"{importer} -> {imported}" for importer, imported in breach(contract)]
     for ancestor in contract.get("ancestors", ()):  # a circle is told in names below the ancestor, and cut at one place
-        told += [line.replace(ancestor, "") for line in told]
-    assert any(line in section for line in told), section
+        lines += [line.replace(ancestor, "") for line in lines]
+    assert any(line in section for line in lines), section
 
 
 def test_every_folder_with_modules_is_installed() -> None:
-    found = {
+    packages = {
         ".".join([package, *path.parent.relative_to(ROOT / folder).parts])
         for package, folder in FOLDERS.items()
         for path in (ROOT / folder).rglob("*.py")
     }
-    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(found)
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(packages)
 
 
 def test_no_two_public_classes_share_a_name() -> None:

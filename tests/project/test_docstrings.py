@@ -23,13 +23,13 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 @cache
 def definitions() -> list[tuple[Path, ast.ClassDef | Function, str]]:
     """Every definition that has a docstring."""
-    found = []
+    all_definitions = []
     for folder in ("cache", "daemon", "plugins"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_bytes())):
                 if isinstance(node, ast.ClassDef | Function) and (text := ast.get_docstring(node)):
-                    found.append((path.relative_to(ROOT), node, text))
-    return found
+                    all_definitions.append((path.relative_to(ROOT), node, text))
+    return all_definitions
 
 
 def test_no_definition_has_two_docstrings() -> None:

@@ -37,16 +37,16 @@ def adapted(model: Path, adapter: Path, **training: Any) -> tuple[ModelSource, n
     source = ModelSource(str(model), quantize=spec.quantize)
     mx.random.seed(0)
     policy = loading.load(source)
-    made = make_trainable(policy, source, spec)
+    network = make_trainable(policy, source, spec)
     move(policy)
     policy.eval()
-    save_adapter(adapter, policy, made.adapter_config(source))
+    save_adapter(adapter, policy, network.adapter_config(source))
     return replace(source, adapter=adapter), policy
 
 
 def logits(model: nn.Module) -> mx.array:
-    found: mx.array = model(TOKENS)
-    return found.astype(mx.float32)
+    output: mx.array = model(TOKENS)
+    return output.astype(mx.float32)
 
 
 def apart(one: mx.array, other: mx.array) -> float:
@@ -60,7 +60,7 @@ def by_pefts_formula(folder: Path, weights: dict[str, mx.array]) -> dict[str, mx
     tensors = {
         name: value.astype(np.float64) for name, value in load_file(folder / "adapter_model.safetensors").items()
     }
-    made = dict(weights)
+    weights_left = dict(weights)
     for module in config["target_modules"]:
         path = f"base_model.model.{module}"
         weight = np.array(weights[f"{module}.weight"], np.float64)
@@ -69,6 +69,6 @@ def by_pefts_formula(folder: Path, weights: dict[str, mx.array]) -> dict[str, mx
         if config["use_dora"]:
             magnitude = tensors.pop(f"{path}.lora_magnitude_vector")
             weight *= (magnitude / np.linalg.norm(weight, axis=1))[:, None]
-        made[f"{module}.weight"] = mx.array(weight.astype(np.float32))
+        weights_left[f"{module}.weight"] = mx.array(weight.astype(np.float32))
     assert not tensors  # each belongs to a module that PEFT would adapt
-    return made
+    return weights_left

@@ -21,9 +21,9 @@ def close_schemas(document: dict[str, Any]) -> dict[str, Any]:
             for each in node:
                 close(each)
 
-    made = copy.deepcopy(document)
-    close(made["components"])
-    return made
+    closed = copy.deepcopy(document)
+    close(closed["components"])
+    return closed
 
 
 def check_answer(described: dict[str, Any], schema: dict[str, Any], value: Any) -> None:

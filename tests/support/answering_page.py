@@ -15,14 +15,14 @@ from prefd.daemon.home.page_record import hold_page, write_page_record
 
 @contextmanager
 def page_that_answers(
-    home: Home, status: int, document: Any, asked: list[tuple[str, str | None, Any]]
+    home: Home, status: int, document: Any, requests: list[tuple[str, str | None, Any]]
 ) -> Iterator[None]:
     """What stands for the page of `home`: it notes what it was asked, and answers this."""
 
     class Page(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            posted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append((self.path, self.headers["Authorization"], posted))
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            requests.append((self.path, self.headers["Authorization"], body))
             self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps(document).encode())

@@ -34,11 +34,11 @@ def answer_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
             redirect_stdout(io.StringIO()) as out,
             redirect_stderr(io.StringIO()) as err,
         ):
-            given = io.BytesIO(str(more.get("input", "")).encode())
-            patch.setattr(sys, "stdin", io.TextIOWrapper(given, encoding="utf-8"))
+            input_stream = io.BytesIO(str(more.get("input", "")).encode())
+            patch.setattr(sys, "stdin", io.TextIOWrapper(input_stream, encoding="utf-8"))
             code = main(arguments)
-        said = [stream.getvalue() if more.get("encoding") else stream.getvalue().encode() for stream in (out, err)]
-        return subprocess.CompletedProcess(command, code, *said)
+        streams = [stream.getvalue() if more.get("encoding") else stream.getvalue().encode() for stream in (out, err)]
+        return subprocess.CompletedProcess(command, code, *streams)
 
     monkeypatch.setattr(subprocess, "run", run)
 

@@ -55,10 +55,10 @@ def skip(reason: str) -> None:
 
 def find_chromium() -> str:
     """The browser of this machine; the test is skipped where there is none."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
         skip(f"there is no browser here: none of {', '.join(NAMES)}")
-    return str(found)
+    return str(path)
 
 
 def find_node() -> str:

@@ -52,12 +52,12 @@ class Recorder:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.app.hosts = self.hosts  # type: ignore[attr-defined]
-        asked, answered = bytearray(), bytearray()
+        request, answered = bytearray(), bytearray()
         status = [0]
 
         async def hear() -> Message:
             message = await receive()
-            asked.extend(message.get("body", b""))
+            request.extend(message.get("body", b""))
             return message
 
         async def tell(message: Message) -> None:
@@ -69,7 +69,7 @@ class Recorder:
         if status[0] != 408:
             headers = {name.decode(): value.decode() for name, value in scope["headers"] if name.decode() in KEPT}
             path = scope["path"].removeprefix("/api/v1")
-            both = (base64.b64encode(each).decode() for each in (asked, answered))
+            both = (base64.b64encode(each).decode() for each in (request, answered))
             body, answer = both
             self.exchanges.append(Exchange(scope["method"], path, headers, body, status[0], answer))
 
@@ -133,7 +133,7 @@ async def send(place: LivePlace, exchange: Exchange, ids: dict[bytes, bytes]) ->
 
 def replace_ids(content: bytes, ids: dict[bytes, bytes]) -> bytes:
     """Put other session ids in place of those that are there: all have one length, which protobuf counts."""
-    return ID.sub(lambda found: ids.get(found[0], found[0]), content)
+    return ID.sub(lambda match: ids.get(match[0], match[0]), content)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class FakeDaemon:
         self.max_spec_bytes = MAX_BYTES
         self.max_list_bytes = 4 * MAX_BYTES
         self.stops = 0
-        self.posted: list[tuple[bytes, str]] = []
+        self.posted_specs: list[tuple[bytes, str]] = []
         self.failure: Exception | None = None
         self.answer: Status | None = None
         """What it says of itself, where a test sets it."""
@@ -111,7 +111,7 @@ class FakeDaemon:
         raise NotImplementedError
 
     async def submit(self, data: bytes, name: str) -> list[Job]:
-        self.posted.append((data, name))
+        self.posted_specs.append((data, name))
         return []
 
 

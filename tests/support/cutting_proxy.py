@@ -21,23 +21,23 @@ class CuttingProxy:
     def __init__(self, target: str, every: int) -> None:
         self.target = target
         self.every = every
-        self.asked = 0
+        self.request_count = 0
         self.cut = 0
 
     async def serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER)
         try:
             async with httpx.AsyncClient(base_url=self.target, timeout=60, trust_env=False) as upstream:
-                while (asked := await self.read_request(connection, reader)) is not None:
-                    request, body = asked
+                while (content := await self.read_request(connection, reader)) is not None:
+                    request, body = content
                     answer = await upstream.request(
                         request.method.decode(),
                         request.target.decode(),
                         content=body,
                         headers=[(name, value) for name, value in request.headers if name not in HELD_TO_THE_HOP],
                     )
-                    self.asked += 1
-                    if self.asked % self.every == 0:
+                    self.request_count += 1
+                    if self.request_count % self.every == 0:
                         self.cut += 1
                         return
                     headers = [(name, value) for name, value in answer.headers.raw if name.lower() in KEPT]

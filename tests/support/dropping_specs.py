@@ -110,7 +110,7 @@ def _beside(home: Home, drop: Drop) -> Path:
 
 def _write_slowly(write: Callable[[bytes], object], content: bytes, rests: int) -> None:
     size = -(-len(content) // (rests + 1))
-    for at in range(0, len(content), size):
-        if at:
+    for offset in range(0, len(content), size):
+        if offset:
             time.sleep(PAUSE_SECONDS)
-        write(content[at : at + size])
+        write(content[offset : offset + size])

@@ -20,9 +20,9 @@ def settings(date: str = "2024-07-26", **rest: Any) -> Settings:
     return Settings(datetime.fromisoformat(date), **rest)
 
 
-def encoded(tokenizer: Any, pair: Pair, given: Settings | None = None) -> tuple[tuple[str, str], list[str]]:
+def encoded(tokenizer: Any, pair: Pair, settings: Settings | None = None) -> tuple[tuple[str, str], list[str]]:
     """Prompt and chosen answer as text, and the notes."""
-    encoder = Encoder(tokenizer, 1000, given)
+    encoder = Encoder(tokenizer, 1000, settings)
     return texts(tokenizer, encoder.encode(pair, 1).chosen), encoder.notes()
 
 
@@ -35,15 +35,15 @@ def own(tokenizer: Any, side: Completion) -> list[str]:
     """The stretches of an answer that count, as text."""
     ids = side.ids[side.start :].tolist()
     stretches: list[list[int]] = []
-    for at, token in enumerate(ids):
-        if side.own[at]:
-            if at == 0 or not side.own[at - 1]:
+    for index, token in enumerate(ids):
+        if side.own[index]:
+            if index == 0 or not side.own[index - 1]:
                 stretches.append([])
             stretches[-1].append(token)
     return [tokenizer.decode(stretch) for stretch in stretches]
 
 
-def reason(tokenizer: Any, pair: Pair, given: Settings | None = None) -> str:
+def reason(tokenizer: Any, pair: Pair, settings: Settings | None = None) -> str:
     with pytest.raises(UnusableRow) as caught:
-        Encoder(tokenizer, 1000, given).encode(pair, 1)
+        Encoder(tokenizer, 1000, settings).encode(pair, 1)
     return str(caught.value)

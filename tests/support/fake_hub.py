@@ -25,11 +25,11 @@ class FakeHub:
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         if path == "/api/repos/create":
-            asked = json.loads(body)
-            name = "/".join(filter(None, (asked.get("organization"), asked["name"])))
+            document = json.loads(body)
+            name = "/".join(filter(None, (document.get("organization"), document["name"])))
             if name in self.private:
                 return 409, {"error": "You already created this model repo", "url": f"{self.url}/{name}"}
-            self.private[name] = asked.get("private", False) or asked.get("visibility") == "private"  # 1.x, 2.x
+            self.private[name] = document.get("private", False) or document.get("visibility") == "private"  # 1.x, 2.x
             return 200, {"url": f"{self.url}/{name}"}
         if path == "/api/validate-yaml":
             return 200, {"errors": [], "warnings": []}
@@ -64,10 +64,10 @@ def run_hub() -> Iterator[FakeHub]:
     class Handler(BaseHTTPRequestHandler):
         def do_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            known = self.headers.get("Authorization") == f"Bearer {hub.token}"
+            is_known = self.headers.get("Authorization") == f"Bearer {hub.token}"
             status, document = (
                 hub.answer(self.command, self.path.partition("?")[0], body)
-                if known
+                if is_known
                 else (401, {"error": "Invalid username or password."})
             )
             content = json.dumps(document).encode()

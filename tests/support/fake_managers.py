@@ -42,7 +42,7 @@ class FakeAccount:
         path.chmod(0o755)
 
     @property
-    def asked(self) -> list[str]:
+    def commands(self) -> list[str]:
         """What the programs were asked, a line each."""
         path = self.folder / "asked"
         return path.read_text().splitlines() if path.exists() else []

@@ -61,8 +61,8 @@ def is_managed_by_the_command(account: Path) -> None:
     run(*prefd, "install", "--json")
     assert shown("ActiveState", "StatusText", "UnitFileState") == ["active", "no jobs yet", "enabled"]
     assert (home / "run" / "daemon.json").exists()
-    told = subprocess.run([*prefd, "status"], check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
-    assert "ActiveState=active" in told
+    output = subprocess.run([*prefd, "status"], check=True, stdout=subprocess.PIPE, text=True, timeout=60).stdout
+    assert "ActiveState=active" in output
     run(*prefd, "install", "--json")  # again: the daemon there is the service's own
     run(*prefd, "uninstall", "--json")
     assert shown("LoadState", "ActiveState") == ["not-found", "inactive"]

@@ -23,21 +23,21 @@ def within(seconds: float) -> Aim:
     """Any moment, soon."""
 
     def aim(_: Besieged, rng: random.Random) -> Callable[[], bool]:
-        at = time.monotonic() + rng.uniform(0, seconds)
-        return lambda: time.monotonic() >= at
+        moment = time.monotonic() + rng.uniform(0, seconds)
+        return lambda: time.monotonic() >= moment
 
     return aim
 
 
 def a_claim(besieged: Besieged, _: random.Random) -> Callable[[], bool]:
-    known = set(os.listdir(besieged.home.accepted))
-    return lambda: set(os.listdir(besieged.home.accepted)) != known
+    earlier_files = set(os.listdir(besieged.home.accepted))
+    return lambda: set(os.listdir(besieged.home.accepted)) != earlier_files
 
 
 def a_worker(besieged: Besieged, _: random.Random) -> Callable[[], bool]:
     """One that has just been started: it takes a second until it does anything."""
-    known = {job.worker_pid for job in besieged.running()} | {None}
-    return lambda: bool({job.worker_pid for job in besieged.running()} - known)
+    earlier_pids = {job.worker_pid for job in besieged.running()} | {None}
+    return lambda: bool({job.worker_pid for job in besieged.running()} - earlier_pids)
 
 
 def scoring(besieged: Besieged, _: random.Random) -> Callable[[], bool]:

@@ -64,9 +64,9 @@ def faulty_store(behind: str) -> Iterator[FaultyStore]:
             connection = http.client.HTTPConnection(behind.removeprefix("http://"), timeout=30)
             connection.request(self.command, self.path, body, dict(self.headers))
             with connection.getresponse() as response:
-                kept = {name: value for name, value in response.getheaders() if name.lower() not in HOP}
+                end_to_end_headers = {name: value for name, value in response.getheaders() if name.lower() not in HOP}
                 length = response.getheader("content-length") if self.command == "HEAD" else None
-                self.answer(response.status, kept, response.read(), length)
+                self.answer(response.status, end_to_end_headers, response.read(), length)
             connection.close()
 
         def answer(self, status: int, headers: dict[str, str], body: bytes, length: str | None = None) -> None:

@@ -19,12 +19,12 @@ def keep_first_layers(model: Path, folder: Path, count: int) -> Path:
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": count}))
     weights = mx.load(str(model / "model.safetensors"))
     assert isinstance(weights, dict)
-    kept = {name: value for name, value in weights.items() if layer_of(name) < count}
-    mx.save_safetensors(str(folder / "model.safetensors"), kept, metadata={"format": "mlx"})
+    first_weights = {name: value for name, value in weights.items() if layer_of(name) < count}
+    mx.save_safetensors(str(folder / "model.safetensors"), first_weights, metadata={"format": "mlx"})
     return folder
 
 
 def layer_of(weight: str) -> int:
     """The layer that a weight is of; -1 where it is of none, as the embedding is."""
-    found = re.search(r"\.layers\.(\d+)\.", weight)
-    return int(found[1]) if found else -1
+    match = re.search(r"\.layers\.(\d+)\.", weight)
+    return int(match[1]) if match else -1

@@ -50,7 +50,7 @@ def exact_losses(job: RunningJob, steps: int) -> list[float]:
             each.set_dtype(mx.float64)
         schedule = Schedule.plan(job.data.train, job.spec.training)
         optimizer = make_optimizer(job.spec.training, schedule.total_steps, model)
-        made = []
+        losses = []
         for step in range(1, steps + 1):
             pairs = schedule.pairs(step)
             sides = [[each.chosen for each in pairs], [each.rejected for each in pairs]]
@@ -63,8 +63,8 @@ def exact_losses(job: RunningJob, steps: int) -> list[float]:
             loss, gradients = nn.value_and_grad(model, mean)()
             optimizer.update(model, tree_map(lambda each: each.astype(mx.float64), gradients))
             mx.eval(model.parameters(), optimizer.state)
-            made.append(float(loss.item()))
-        return made
+            losses.append(float(loss.item()))
+        return losses
 
 
 def _logprobs(model: nn.Module, completions: Sequence[Completion]) -> Logprobs:

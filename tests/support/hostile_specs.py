@@ -195,12 +195,12 @@ def main(folder: Path) -> None:
     good = [(SPEC.encode(), "a.yaml"), (body(), "a.json"), (b'model = "a/b"\ndata.path = "c/d"', "a.toml")]
     for data, name in good:
         assert read(data, name, folder) == []
-    found = {}
+    results = {}
     for name in sys.argv[2:] or ATTACKS:
         suffix, attack, _ = ATTACKS[name]
         raw = attack if isinstance(attack, bytes) else attack.encode()
-        found[name] = measured(lambda raw=raw, suffix=suffix: read(raw, f"x{suffix}", folder))  # type: ignore[misc]
-    print(json.dumps(found))
+        results[name] = measured(lambda raw=raw, suffix=suffix: read(raw, f"x{suffix}", folder))  # type: ignore[misc]
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -36,32 +36,32 @@ def run_training(job: RunningJob, stop: threading.Event | None = None) -> Traini
 
 def job(home: Path, model: Path, pairs: Path, loss: str = "sigmoid", job_id: int = 1, **more: Any) -> RunningJob:
     """A job on `pairs` that steps far enough for a test to see; `training` and `data` in `more` are put over that."""
-    asked = more.pop("training", {})
-    lora = {} if asked.get("fine_tune") == "full" else {"rank": 4}
-    training = {"batch_size": 2, "learning_rate": 1e-3, "lora": lora} | asked
+    training_changes = more.pop("training", {})
+    lora = {} if training_changes.get("fine_tune") == "full" else {"rank": 4}
+    training = {"batch_size": 2, "learning_rate": 1e-3, "lora": lora} | training_changes
     data = {"path": str(pairs), "validation": 0.25} | more.pop("data", {})
     return make_job(home, job_id, model=str(model), data=data, loss={"name": loss}, training=training, **more)
 
 
-def again(made: RunningJob) -> RunningJob:
+def again(running_job: RunningJob) -> RunningJob:
     """The same job in a worker that begins now."""
-    return RunningJob.load(made.home, int(made.run.root.name))
+    return RunningJob.load(running_job.home, int(running_job.run.root.name))
 
 
-def finished(made: RunningJob) -> RunningJob:
+def finished(running_job: RunningJob) -> RunningJob:
     """`made`, run to its end."""
-    run_precompute(made)
-    run_training(made)
-    return made
+    run_precompute(running_job)
+    run_training(running_job)
+    return running_job
 
 
-def metrics(made: RunningJob) -> list[dict[str, float]]:
+def metrics(running_job: RunningJob) -> list[dict[str, float]]:
     """The lines of its steps, without those of evaluations."""
-    return [line for line in made.run.read_metrics() if "loss" in line]
+    return [line for line in running_job.run.read_metrics() if "loss" in line]
 
 
-def adapter_digest(made: RunningJob) -> str:
-    return hashlib.sha256((made.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
+def adapter_digest(running_job: RunningJob) -> str:
+    return hashlib.sha256((running_job.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
 
 
 class StopAtLook(threading.Event):

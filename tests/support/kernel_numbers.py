@@ -40,18 +40,18 @@ def neighbours(model: Path) -> dict[str, Any]:
 
 def trajectories(model: Path, *loss_names: str) -> dict[str, dict[str, list[float]]]:
     """The losses of the first steps of each, from the cache and with a live reference."""
-    made = {}
+    all_losses = {}
     for name in loss_names:
         with tempfile.TemporaryDirectory(prefix="prefd-") as folder:
             job = job_of(Path(folder), model, name)
             run_precompute(job)
-            made[name] = {"cached": losses(job, cached_reference(job)), "live": losses(job, live(job))}
-    return made
+            all_losses[name] = {"cached": losses(job, cached_reference(job)), "live": losses(job, live(job))}
+    return all_losses
 
 
 def main(model: Path, *loss_names: str) -> None:
-    found = {"neighbours": neighbours(model), "losses": trajectories(model, *loss_names)}
-    print(json.dumps({"kernel": name_kernel()} | found))
+    numbers = {"neighbours": neighbours(model), "losses": trajectories(model, *loss_names)}
+    print(json.dumps({"kernel": name_kernel()} | numbers))
 
 
 if __name__ == "__main__":

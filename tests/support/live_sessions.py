@@ -28,15 +28,15 @@ class LiveFolderOnDisk:
     """A session whose server is the test: it writes requests, and reads the results that the worker leaves."""
 
     job: RunningJob
-    asked: int = 0
+    last_request: int = 0
     halt: threading.Event = field(default_factory=threading.Event)
 
     def ask(self, kind: type[LiveRequest], **values: Any) -> int:
         """Writes the next request, and gives its number."""
-        self.asked += 1
-        request = kind(n=self.asked, **values)
-        write_json(self.job.run.live.request(self.asked), json.loads(request.model_dump_json()))
-        return self.asked
+        self.last_request += 1
+        request = kind(n=self.last_request, **values)
+        write_json(self.job.run.live.request(self.last_request), json.loads(request.model_dump_json()))
+        return self.last_request
 
     def serve(self, to_the_end: bool = False) -> LiveOutcome | None:
         """Runs the worker until all that was asked is done: then the client is gone, or else the worker is stopped."""
@@ -54,7 +54,7 @@ class LiveFolderOnDisk:
         return document
 
     def results(self) -> list[dict[str, Any]]:
-        return [self.result(n) for n in range(1, self.asked + 1)]
+        return [self.result(n) for n in range(1, self.last_request + 1)]
 
 
 class StopWhenDone(threading.Event):
@@ -65,7 +65,7 @@ class StopWhenDone(threading.Event):
         self.folder = folder
 
     def is_set(self) -> bool:
-        return self.folder.job.run.live.result(self.folder.asked).exists()
+        return self.folder.job.run.live.result(self.folder.last_request).exists()
 
 
 def make_session(home: Path, model: Path, job_id: int = 1, **settings: Any) -> LiveFolderOnDisk:

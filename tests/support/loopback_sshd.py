@@ -48,14 +48,14 @@ class LoopbackSSHD:
 
     def find_ranks(self) -> list[psutil.Process]:
         """The ranks that run in its sessions."""
-        found = []
+        pids = []
         for each in psutil.Process(self.process.pid).children(recursive=True):
             try:
                 if "far-rank" in each.cmdline() and "python" in each.name():
-                    found.append(each)
+                    pids.append(each)
             except psutil.Error:
                 continue
-        return found
+        return pids
 
     def find_sessions(self) -> list[psutil.Process]:
         """The processes of sshd that serve a connection."""

@@ -45,11 +45,11 @@ def total(x: Array, mask: Array, normalize: bool = False) -> Array:
 def numeric_gradient(f: Callable[[Array], float], x: Array, step: float = 1e-6) -> Array:
     """Central differences in float64."""
     gradient = np.zeros_like(x)
-    for at in np.ndindex(*x.shape):
+    for position in np.ndindex(*x.shape):
         up, down = x.copy(), x.copy()
-        up[at] += step
-        down[at] -= step
-        gradient[at] = (f(up) - f(down)) / (2 * step)
+        up[position] += step
+        down[position] -= step
+        gradient[position] = (f(up) - f(down)) / (2 * step)
     return gradient
 
 

@@ -19,10 +19,10 @@ def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[], Any
     folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # the folder of the whole run
-    made = folder / f"{name}.json"
+    path = folder / f"{name}.json"
     with FileLock(folder / f"{name}.lock"):
-        if not made.exists():
-            unfinished = made.with_suffix(".unfinished")
+        if not path.exists():
+            unfinished = path.with_suffix(".unfinished")
             unfinished.write_text(json.dumps(make()), encoding="utf-8")
-            unfinished.rename(made)
-    return json.loads(made.read_text(encoding="utf-8"))
+            unfinished.rename(path)
+    return json.loads(path.read_text(encoding="utf-8"))

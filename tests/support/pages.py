@@ -78,15 +78,15 @@ def blocks(language: str, page: str = "") -> list[Block]:
 
 @cache
 def _blocks() -> list[Block]:
-    found = []
+    blocks_found = []
     for page in PAGES:
         for token in tokens(page):
             if token.type == "fence":
                 language, _, rest = token.info.partition(" ")
                 title = re.search(r'title="(.*?)"', rest)
                 line = token.map[0] + 1 if token.map else 0
-                found.append(Block(name_of(page), line, language, title[1] if title else "", token.content))
-    return found
+                blocks_found.append(Block(name_of(page), line, language, title[1] if title else "", token.content))
+    return blocks_found
 
 
 def spans() -> list[tuple[str, str]]:
@@ -96,7 +96,7 @@ def spans() -> list[tuple[str, str]]:
 
 def links() -> list[Link]:
     """Every link and picture."""
-    found = []
+    links_found = []
     for page in PAGES:
         opened: list[tuple[str, list[str]]] = []
         for each in _inline(page):
@@ -104,20 +104,20 @@ def links() -> list[Link]:
                 opened.append((str(each.attrs["href"]), []))
             elif each.type == "link_close":
                 target, words = opened.pop()
-                found.append(Link(name_of(page), "".join(words), target))
+                links_found.append(Link(name_of(page), "".join(words), target))
             elif each.type == "image":
-                found.append(Link(name_of(page), each.content, str(each.attrs["src"])))
+                links_found.append(Link(name_of(page), each.content, str(each.attrs["src"])))
             elif opened:
                 opened[-1][1].append(each.content)
-    return found
+    return links_found
 
 
 def headings(page: Path) -> list[str]:
     """The text of every heading, without its marks."""
-    found = tokens(page)
+    page_tokens = tokens(page)
     return [
         "".join(each.content for each in inline.children or ())
-        for before, inline in pairwise(found)
+        for before, inline in pairwise(page_tokens)
         if before.type == "heading_open"
     ]
 

@@ -22,8 +22,8 @@ def main(base_model: str) -> None:
         sampler: Any = service.create_sampling_client(base_model=base_model)
         sampler = sampler.result() if hasattr(sampler, "result") else sampler
         for _ in range(2):
-            asked = [sampler.compute_logprobs(prompt) for prompt in prompts]
-            answers.append([each.result() for each in asked])
+            futures = [sampler.compute_logprobs(prompt) for prompt in prompts]
+            answers.append([each.result() for each in futures])
     print(json.dumps(answers))
 
 

@@ -54,15 +54,15 @@ class Worker:
 
 
 def workers(home: Home) -> list[Worker]:
-    found = []
+    pids = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
         if str(home.root) not in words or process.info["status"] == psutil.STATUS_ZOMBIE:
             continue
-        at = words.index(str(home.root))
-        if words[at - 1] == "--home" and words[at - 2] in ("precompute", "training", "catalog"):
-            found.append(Worker(process.pid, words[at - 2], int(words[at + 2]) if "--job" in words else 0))
-    return found
+        position = words.index(str(home.root))
+        if words[position - 1] == "--home" and words[position - 2] in ("precompute", "training", "catalog"):
+            pids.append(Worker(process.pid, words[position - 2], int(words[position + 2]) if "--job" in words else 0))
+    return pids
 
 
 def write_each(drops: Iterable[Drop], home: Home) -> None:
@@ -283,11 +283,11 @@ def audit(home: Home, drops: Sequence[Drop]) -> Counts:
         for job in jobs:
             by_file.setdefault(job.source[ULID_LENGTH + 1 :], []).append(job)
         for drop in drops:
-            found = by_file.pop(drop.file, [])
+            jobs_of_file = by_file.pop(drop.file, [])
             if drop.good:
-                counts["lost"] += len(found) < drop.jobs
-                counts["run twice"] += len(found) > drop.jobs
-                for job in found:
+                counts["lost"] += len(jobs_of_file) < drop.jobs
+                counts["run twice"] += len(jobs_of_file) > drop.jobs
+                for job in jobs_of_file:
                     events = table.history(job.id)
                     states = [event.state for event in events]
                     wanted = 1 + sum(event.reason == RETRIED_FRESH for event in events)
@@ -297,7 +297,7 @@ def audit(home: Home, drops: Sequence[Drop]) -> Counts:
                     )
                     counts["started unasked"] += started_unasked(RunDir(home.job(job.id)), states)
             counts["rejected wrongly"] += rejected_wrongly(home, drop)
-            counts["half-read"] += bool(found) and not drop.good
+            counts["half-read"] += bool(jobs_of_file) and not drop.good
     counts["not dropped"] = len(by_file)
     counts["left in jobs/"] = sum(entry.is_file() for entry in os.scandir(home.jobs))
     counts["database not whole"] = database_faults(home.database)
@@ -332,7 +332,7 @@ def rejected_wrongly(home: Home, drop: Drop) -> bool:
 
 def database_faults(path: Path) -> int:
     with sqlite3.connect(path) as db:
-        said: list[tuple[Any, ...]] = db.execute("PRAGMA integrity_check").fetchall()
+        rows: list[tuple[Any, ...]] = db.execute("PRAGMA integrity_check").fetchall()
         broken = db.execute("PRAGMA foreign_key_check").fetchall()
     db.close()
-    return (said != [("ok",)]) + len(broken)
+    return (rows != [("ok",)]) + len(broken)

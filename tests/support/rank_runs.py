@@ -38,8 +38,8 @@ class RankRun:
     def other_ranks(self) -> list[int]:
         """The process ids of the other ranks, once they have been started."""
         wait_for(lambda: "are starting (pids" in self.log, 60)
-        found = re.findall(r"are starting \(pids (.+)\)", self.log)
-        return [int(each.split()[0]) for each in found[-1].split(",")]
+        match = re.findall(r"are starting \(pids (.+)\)", self.log)
+        return [int(each.split()[0]) for each in match[-1].split(",")]
 
     def wait(self) -> int:
         """Its exit code."""

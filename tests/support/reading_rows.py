@@ -21,8 +21,8 @@ def read(rows: list[Row], **spec: Any) -> Dataset:
     return read_dataset(rows, DataSpec(path="x", **spec), FORMATS, "ROWS", "data.path")
 
 
-def texts(made: Dataset) -> list[tuple[str, str]]:
-    return texts_of_pairs(made.pairs)
+def texts(dataset: Dataset) -> list[tuple[str, str]]:
+    return texts_of_pairs(dataset.pairs)
 
 
 def texts_of_pairs(pairs: Sequence[tuple[int, Pair]]) -> list[tuple[str, str]]:

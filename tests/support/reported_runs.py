@@ -69,9 +69,9 @@ def line(step: int, held_out: bool = False) -> dict[str, float]:
 
 
 def row(step: int, held_out: bool = False) -> MetricsRow:
-    made = MetricsRow.read(line(step, held_out))
-    assert made is not None
-    return made
+    metrics_row = MetricsRow.read(line(step, held_out))
+    assert metrics_row is not None
+    return metrics_row
 
 
 def write_lines(path: Path, *lines: dict[str, float]) -> None:
@@ -80,14 +80,14 @@ def write_lines(path: Path, *lines: dict[str, float]) -> None:
 
 def make_run(folder: Path, last: LastSteps | None = None, **more: Any) -> ReportedRun:
     folder.mkdir(parents=True, exist_ok=True)
-    told: dict[str, Any] = {
+    files_of_run: dict[str, Any] = {
         "id": "01abcdef",
         "title": "ipo-abcdef",
         "name": "ipo",
         "group": "",
         "project": "prefd",
     } | more
-    return ReportedRun(spec=SPEC, folder=folder, last=last or LastSteps(), **told)
+    return ReportedRun(spec=SPEC, folder=folder, last=last or LastSteps(), **files_of_run)
 
 
 def report_some(reporter: RunReporter, run: ReportedRun, *rows: MetricsRow) -> Report:

@@ -54,12 +54,12 @@ def write_arrow(path: Path, rows: list[dict[str, Any]], stream: bool = True, bat
     return path
 
 
-def found(source: Path | str, *splits: str, **more: Any) -> Rows:
+def find_rows(source: Path | str, *splits: str, **more: Any) -> Rows:
     return read_rows(Source("data.path", str(source), splits or ("train",), **more))
 
 
 def read(source: Path | str, *splits: str, **more: Any) -> list[Any]:
-    rows = found(source, *splits, **more).rows
+    rows = find_rows(source, *splits, **more).rows
     return [str(row) if isinstance(row, UnusableRow) else dict(row) for row in rows]
 
 

@@ -13,20 +13,20 @@ from prefd.daemon.worker_tasks.inputs import PairScoringInput
 from support.jobs_on_disk import again, run_precompute, run_training
 
 
-def trained(made: RunningJob) -> RunningJob:
+def trained(running_job: RunningJob) -> RunningJob:
     """`made`, run to its end, its outcome written as its worker writes it."""
-    if made.loss.needs_reference:
-        run_precompute(made)
-    made.run.write_outcome("training", run_training(made))
-    return again(made)
+    if running_job.loss.needs_reference:
+        run_precompute(running_job)
+    running_job.run.write_outcome("training", run_training(running_job))
+    return again(running_job)
 
 
-def scored(made: RunningJob) -> PairsHead:
+def scored(running_job: RunningJob) -> PairsHead:
     """The head of the pairs of `made`, scored in this process."""
-    return score_pairs(made.home, PairScoringInput(job=int(made.run.root.name)))
+    return score_pairs(running_job.home, PairScoringInput(job=int(running_job.run.root.name)))
 
 
-def page(made: RunningJob, **asked: Any) -> PairsPage:
+def page(running_job: RunningJob, **choices: Any) -> PairsPage:
     """A page of its scored pairs."""
-    files = PairFiles(made.run)
-    return read_page(files, files.read_state(int(made.run.root.name)), **asked)
+    files = PairFiles(running_job.run)
+    return read_page(files, files.read_state(int(running_job.run.root.name)), **choices)

@@ -79,14 +79,14 @@ def report() -> None:
     """Report a job: what it was told goes to a file, beside which it waits, fails or hangs as the reporter's name says."""
     home = sys.argv[sys.argv.index("--home") + 1]
     request = json.loads(sys.stdin.readline())
-    told = os.path.join(home, f"told-{request['to']}-{request['job']}.txt")
+    report_file = os.path.join(home, f"told-{request['to']}-{request['job']}.txt")
     if request["to"] == "failing":
         print(json.dumps({"error": "no route to host"}))
         sys.exit(1)
     if request["to"] == "dying":
         die(signal.SIGSEGV)
     line = sys.stdin.readline()
-    with open(told, "a") as file:
+    with open(report_file, "a") as file:
         file.write(f"{request['project']} {json.loads(line)['state'] if line else 'goes on'}\n")
     while request["to"] == "hanging":
         time.sleep(1)
@@ -188,9 +188,9 @@ def steps(_: str) -> None:
 
 def greedy(_: str) -> None:
     """It takes 300 MB, and keeps them."""
-    taken = bytearray(300_000_000)
+    memory = bytearray(300_000_000)
     time.sleep(20)
-    del taken
+    del memory
 
 
 def full(_: str) -> None:

@@ -40,8 +40,8 @@ class Bench:
         during: Callable[[], Any] | None = more.pop("during", None)
         catalogs: list[Catalog] = more.pop("catalogs", [catalog or fake_worker.catalog()])
         after: Callable[[Job], Any] | None = more.pop("after", None)
-        given: dict[str, Any] = {"worker": self.worker, "timing": QUICK_TIMING} | more
-        runner = Supervisor(self.home, self.table, job.id, **given)
+        options: dict[str, Any] = {"worker": self.worker, "timing": QUICK_TIMING} | more
+        runner = Supervisor(self.home, self.table, job.id, **options)
 
         async def provide() -> Provision:
             now = catalogs.pop(0) if len(catalogs) > 1 else catalogs[0]

@@ -157,8 +157,8 @@ OWN: dict[str, dict[str, Any]] = {
 def build(name: str, seed: int = 0) -> nn.Module:
     """The architecture `name` with random weights, every one of them away from its initial value."""
     module = importlib.import_module(f"mlx_lm.models.{name.partition(' ')[0]}")
-    known = {field.name for field in dataclasses.fields(module.ModelArgs)}
-    config = {key: value for key, value in SHARED.items() if key in known} | OWN[name]
+    field_names = {field.name for field in dataclasses.fields(module.ModelArgs)}
+    config = {key: value for key, value in SHARED.items() if key in field_names} | OWN[name]
     mx.random.seed(seed)
     model: nn.Module = module.Model(module.ModelArgs(**{"model_type": name.partition(" ")[0]} | config))
     model.update(tree_map(lambda value: value + 0.1 * mx.random.normal(value.shape), model.parameters()))

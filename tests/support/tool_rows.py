@@ -38,9 +38,9 @@ def tool(name: str, **properties: Any) -> Row:
     return {"type": "function", "function": {"name": name, "parameters": parameters}}
 
 
-def row(chosen: list[Row], rejected: list[Row], tools: list[Row] | None = None, asked: str = "Rain in Rome?") -> Row:
-    given = {"prompt": [{"role": "user", "content": asked}], "chosen": chosen, "rejected": rejected}
-    return given if tools is None else given | {"tools": tools}
+def row(chosen: list[Row], rejected: list[Row], tools: list[Row] | None = None, question: str = "Rain in Rome?") -> Row:
+    table_row = {"prompt": [{"role": "user", "content": question}], "chosen": chosen, "rejected": rejected}
+    return table_row if tools is None else table_row | {"tools": tools}
 
 
 def parquet(path: Path, rows: list[Row]) -> Path:
@@ -76,6 +76,6 @@ def unusable(data: PreparedData) -> dict[str, Any]:
     return {reason: list(each.rows) for reason, each in data.report.train.unusable.summarize().items()}
 
 
-def in_any_order(found: tuple[str, ...]) -> list[str]:
+def in_any_order(columns: tuple[str, ...]) -> list[str]:
     """A table has one order of keys for all rows."""
-    return ["".join(sorted(text)) for text in found]
+    return ["".join(sorted(text)) for text in columns]

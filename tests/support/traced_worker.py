@@ -32,8 +32,8 @@ def main(catalog_file: str, task: str) -> None:
 def train(trace: str) -> None:
     with open("spec.json") as file:
         spec = json.load(file)["spec"]
-    asked: list[int] = []
-    signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+    steps_of_stop: list[int] = []
+    signal.signal(signal.SIGTERM, lambda *_: steps_of_stop.append(1))
     parent, total = os.getppid(), spec["training"]["iters"]
     step, digest = restore() or (0, begin(spec))
     note(trace, "start", spec["name"], step)
@@ -41,7 +41,7 @@ def train(trace: str) -> None:
         time.sleep(STEP_SECONDS)
         step += 1
         digest = advance(digest, step)
-        stopped = bool(asked) or os.getppid() != parent  # or an orphan
+        stopped = bool(steps_of_stop) or os.getppid() != parent  # or an orphan
         if step % SAVE_EVERY == 0 or stopped:
             save(step, digest)
         if stopped and step < total:

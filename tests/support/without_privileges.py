@@ -65,10 +65,10 @@ def full(place: Place) -> None:
         for name in ("good", "bad"):
             (place.home.jobs / f"{name}.tmp").rename(place.home.jobs / f"{name}.yaml")
         fake_worker.wait_for(lambda: len(client.status().watcher.left_alone) == 2)
-        told = " ".join(client.status().watcher.left_alone.values())
-        assert told.count("is claimed, and is tried again") == 2, told
-        assert "full" in told, told
-        assert "No space left on device" in told, told
+        message = " ".join(client.status().watcher.left_alone.values())
+        assert message.count("is claimed, and is tried again") == 2, message
+        assert "full" in message, message
+        assert "No space left on device" in message, message
         time.sleep(0.5)
         assert place.jobs() == []
         (place.home.root / "filler").unlink()
@@ -95,13 +95,13 @@ def no_watches(place: Place) -> None:
     without_events(place, "max_inotify_watches", "watch limit reached")
 
 
-def without_events(place: Place, limit: str, said: str) -> None:
+def without_events(place: Place, limit: str, message: str) -> None:
     setting = Path("/proc/sys/user") / limit  # of this user namespace
     before = setting.read_text()
     setting.write_text("0")
     slow = QUICK.model_copy(update={"watch": WatchConfig(settle_seconds=0.05, rescan_seconds=60)})
     with place.daemon(slow) as client:
-        fake_worker.wait_for(lambda: said in str(client.status().watcher.error))
+        fake_worker.wait_for(lambda: message in str(client.status().watcher.error))
         place.drop("a.yaml")
         place.wait_for("done")
         fake_worker.wait_for(lambda: client.status().watcher.mode == "polling")  # but for the moment of each new try

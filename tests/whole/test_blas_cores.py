@@ -51,10 +51,10 @@ def test_numbers_hold_with_every_kernel(
     """A scorer that says so keeps every bit whatever runs beside a sequence, and any other changes nothing but rounding; a
     policy that is the reference starts exactly; training from the cache equals live training, and training in float64.
     """
-    found = measured(core, threads, tiny_model, *losses)
-    assert_neighbours_change_no_more_than_said(found)
-    assert found["losses"].keys() == set(losses)
-    for loss, each in found["losses"].items():
+    numbers = measured(core, threads, tiny_model, *losses)
+    assert_neighbours_change_no_more_than_said(numbers)
+    assert numbers["losses"].keys() == set(losses)
+    for loss, each in numbers["losses"].items():
         limit = 1e-3 if loss == "dpop" else 2e-5  # δ = 50 multiplies what is rounded
         assert each["cached"][0] == pytest.approx(STARTS[loss], rel=1e-6)
         assert each["cached"] == pytest.approx(each["live"], rel=0, abs=limit)
@@ -72,9 +72,9 @@ def test_neighbours_of_a_real_model_too_with_the_kernels_that_most_machines_have
     assert_neighbours_change_no_more_than_said(measured(core, 1, smol_layers))
 
 
-def assert_neighbours_change_no_more_than_said(found: dict[str, Any]) -> None:
-    neighbours = found["neighbours"]
-    assert neighbours["nats"] <= (0 if neighbours["same_bits"] else ROUNDED), found["kernel"]
+def assert_neighbours_change_no_more_than_said(numbers: dict[str, Any]) -> None:
+    neighbours = numbers["neighbours"]
+    assert neighbours["nats"] <= (0 if neighbours["same_bits"] else ROUNDED), numbers["kernel"]
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,9 @@ def measured(core: str, threads: int, model: Path, *losses: str) -> dict[str, An
         text=True,
         timeout=280,
     )
-    found: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
-    assert f" {core}, {threads} threads" in found["kernel"]
-    return found
+    numbers: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
+    assert f" {core}, {threads} threads" in numbers["kernel"]
+    return numbers
 
 
 def test_the_kernels_of_this_process_are_named() -> None:

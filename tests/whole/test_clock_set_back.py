@@ -73,14 +73,14 @@ def assert_in_order_and_shown(home: Home, job_id: int) -> None:
 
 
 def test_what_ended_in_the_future_is_old_to_no_rule_and_goes_by_its_number(
-    made: Home, monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from support.homes import add_done
 
-    add_done(made, name="ahead")
+    add_done(ready_home, name="ahead")
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() - HOUR)
-    kept = json.loads(invoke(made, "clean", "--older-than", "1s", "--dry-run", "--json").stdout)
-    assert kept["deleted"] == [], "it was not there yet"
-    assert invoke(made, "rm", 1).exit_code == 0
-    fake_worker.wait_for(lambda: not made.job(1).exists())
+    cleaning = json.loads(invoke(ready_home, "clean", "--older-than", "1s", "--dry-run", "--json").stdout)
+    assert cleaning["deleted"] == [], "it was not there yet"
+    assert invoke(ready_home, "rm", 1).exit_code == 0
+    fake_worker.wait_for(lambda: not ready_home.job(1).exists())

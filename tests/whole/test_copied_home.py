@@ -26,7 +26,7 @@ from support.running_daemon import QUICK, Place
 PASSING = ("*.sock", "*~", "*.tmp")
 
 
-def at(place: Place, root: Path) -> Place:
+def open_place(place: Place, root: Path) -> Place:
     """Another home, with the stand-in worker, model and data of `place`."""
     return replace(place, home=Home(root), services=[])
 
@@ -35,7 +35,7 @@ def copied(place: Place, name: str) -> Place:
     """A copy of the home, without its socket and what is just being written."""
     root = place.folder / name
     shutil.copytree(place.home.root, root, symlinks=True, ignore=shutil.ignore_patterns(*PASSING))
-    return at(place, root)
+    return open_place(place, root)
 
 
 def worker_of(place: Place, job_id: int = 1) -> ProcessId:
@@ -81,9 +81,9 @@ def test_the_daemon_of_a_copy_leaves_the_originals_worker_alone_and_holds_the_jo
             notes = client.status().notes
             assert worker.is_alive()
             assert place.jobs()[0].worker_pid == worker.pid
-        said = f"this home is a copy of {place.home.root}, which is still there and has these jobs too"
-        assert job.reason == said
-        assert [note.startswith(said) for note in notes] == [True]
+        message = f"this home is a copy of {place.home.root}, which is still there and has these jobs too"
+        assert job.reason == message
+        assert [note.startswith(message) for note in notes] == [True]
         assert "1 job of it held: `prefd resume ID` or `prefd resume --all`" in caplog.text
         assert "ending worker" not in caplog.text
         ids = [read_identity(home.root) for home in (place.home, copy.home)]
@@ -144,7 +144,7 @@ def test_a_copy_made_with_hard_links_is_refused(place: Place) -> None:
         worker = start_job(place)
         root = place.folder / "linked"
         shutil.copytree(place.home.root, root, copy_function=os.link, ignore=shutil.ignore_patterns(*PASSING))
-        linked = at(place, root)
+        linked = open_place(place, root)
         assert lock.is_held(linked.home), "they have one lock"
         with pytest.raises(DaemonSilent, match=f"a daemon is just starting or ending on {root}: try again in a moment"):
             Client(linked.home).status()
@@ -169,7 +169,7 @@ def test_a_home_that_is_renamed_while_its_daemon_is_stopped_goes_on(place: Place
     with place.daemon():
         fake_worker.wait_for(lambda: "hello" in place.log(1))
     before = read_identity(place.home.root)
-    moved = at(place, place.home.root.rename(place.folder / "moved"))
+    moved = open_place(place, place.home.root.rename(place.folder / "moved"))
     with moved.daemon() as client:
         moved.wait_for("done")
         assert client.status().notes == []
@@ -187,7 +187,7 @@ def test_a_home_reached_by_a_link_is_the_same_home(place: Place) -> None:
         fake_worker.wait_for(lambda: "hello" in place.log(1))
         for home in (Home(link), Home.locate(link)):
             assert Client(home).status().pid == client.status().pid
-    with at(place, link).daemon() as client:
+    with open_place(place, link).daemon() as client:
         place.wait_for("done")
         assert client.status().notes == []
 
@@ -224,11 +224,11 @@ def run_until_lost(place: Place, lose: object, caplog: pytest.LogCaptureFixture)
 def test_a_home_that_is_renamed_under_its_daemon_is_told_once_and_goes_on_under_its_new_name(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    root, moved = place.home.root, at(place, place.folder / "moved")
+    root, moved = place.home.root, open_place(place, place.folder / "moved")
     service = run_until_lost(place, lambda: root.rename(moved.home.root), caplog)
     assert service.home_watch.lost == f"the home {root} is not there any more: it was removed, renamed or unmounted"
-    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert told == [
+    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert messages == [
         f"{service.home_watch.lost}; the daemon ends. Start it again when the home is back, or with the home's new place"
     ]
     assert not root.exists(), "nothing makes it again"
@@ -246,15 +246,15 @@ def test_a_home_that_is_removed_under_its_daemon_is_told_once_and_not_made_again
 ) -> None:
     service = run_until_lost(place, lambda: shutil.rmtree(place.home.root), caplog)
     assert service.home_watch.lost is not None
-    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert [line.startswith(f"the home {place.home.root} is not there any more") for line in told] == [True]
+    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [line.startswith(f"the home {place.home.root} is not there any more") for line in messages] == [True]
     assert not place.home.root.exists()
 
 
 def test_the_end_of_a_daemon_whose_home_is_gone_leaves_the_next_home_there_alone(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    root, new = place.home.root, at(place, place.home.root)
+    root, new = place.home.root, open_place(place, place.home.root)
 
     def replace_home() -> None:
         root.rename(place.folder / "old")
@@ -286,8 +286,8 @@ def test_a_home_whose_files_are_replaced_under_its_daemon_has_no_second_daemon_b
 
     service = run_until_lost(place, restore, caplog)
     assert service.home_watch.lost is not None
-    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert told == [f"{service.home_watch.lost}; the daemon ends. Start it again when all is in its place"]
+    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert messages == [f"{service.home_watch.lost}; the daemon ends. Start it again when all is in its place"]
     assert service.home_watch.lost.startswith(f"{place.home.lock} was removed or replaced")
     place.home.create()
     with place.daemon() as client:
@@ -306,8 +306,8 @@ def test_a_link_to_a_drive_that_is_not_mounted_is_told_as_that(place: Place, nam
     folder.symlink_to("/media/nobody/drive")
     result = invoke(place.home, "start")
     assert result.exit_code == 3
-    said = " ".join(result.stderr.split())
-    assert f"{folder} is a link to /media/nobody/drive, which is not there: mount the drive that it is on" in said
+    message = " ".join(result.stderr.split())
+    assert f"{folder} is a link to /media/nobody/drive, which is not there: mount the drive that it is on" in message
 
 
 def test_a_home_that_is_a_link_to_a_drive_that_is_not_mounted_is_not_made_in_its_place(tmp_path: Path) -> None:

@@ -21,10 +21,10 @@ def test_data_and_notes_beside_a_spec_stay_and_the_spec_runs(place: Place) -> No
         (jobs / "ipo.json").write_text(json.dumps(spec))
         place.wait_for("done")
         fake_worker.wait_for(lambda: len(client.status().watcher.left_alone) == len(names))
-        told = client.status().watcher.left_alone
-        assert "is data" in told["'pairs.jsonl'"]
-        assert "is data" in told["'rows.json'"]
-        assert "changed in two places" in told[repr(names[-1])]
+        left_alone = client.status().watcher.left_alone
+        assert "is data" in left_alone["'pairs.jsonl'"]
+        assert "is data" in left_alone["'rows.json'"]
+        assert "changed in two places" in left_alone[repr(names[-1])]
         (jobs / names[-1]).rename(jobs / "bobs.yaml")  # it is to be a job after all, and is none
         fake_worker.wait_for(lambda: "bobs.yaml" in place.rejected())
     assert sorted(path.name for path in jobs.iterdir() if path.is_file()) == sorted(names[:-1])

@@ -94,7 +94,7 @@ def test_what_was_dropped_while_no_daemon_ran_is_found_at_start(place: Place) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("fail", "data.path: no column called chosen"),
         (
@@ -103,12 +103,12 @@ def test_what_was_dropped_while_no_daemon_ran_is_found_at_start(place: Place) ->
         ),
     ],
 )
-def test_a_failed_job_has_its_reason_and_the_next_one_runs(place: Place, name: str, said: str) -> None:
+def test_a_failed_job_has_its_reason_and_the_next_one_runs(place: Place, name: str, message: str) -> None:
     with place.daemon():
         place.drop("a.yaml", name=name)
         place.drop("b.yaml")
         failed, _ = place.wait_for("failed", "done")
-        assert failed.reason.splitlines()[0] == said
+        assert failed.reason.splitlines()[0] == message
 
 
 def test_a_watched_folder_that_is_deleted_is_made_again(place: Place) -> None:

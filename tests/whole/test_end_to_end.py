@@ -47,9 +47,9 @@ def register_losses(register):
 @pytest.fixture
 def daemon(home: Path, tiny_model: Path, pairs_file: Path) -> Iterator[Daemon]:
     """A daemon of the test's own, which may end it."""
-    made = Daemon(home, tiny_model, pairs_file)
-    yield made
-    made.end()
+    new_daemon = Daemon(home, tiny_model, pairs_file)
+    yield new_daemon
+    new_daemon.end()
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +58,13 @@ def shared_daemon(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) ->
     folder = tmp_path_factory.mktemp("shared")
     pairs = folder / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), encoding="utf-8")
-    made = Daemon(folder / "home", tiny_model, pairs)
-    made.home.create()
-    (made.home.root / "mine.py").write_text(LOCAL_PLUGIN)
-    made.home.config.write_text('plugins = ["mine.py"]\n')
-    made.start()
-    yield made
-    made.end()
+    new_daemon = Daemon(folder / "home", tiny_model, pairs)
+    new_daemon.home.create()
+    (new_daemon.home.root / "mine.py").write_text(LOCAL_PLUGIN)
+    new_daemon.home.config.write_text('plugins = ["mine.py"]\n')
+    new_daemon.start()
+    yield new_daemon
+    new_daemon.end()
 
 
 def digest(adapter: Path) -> str:

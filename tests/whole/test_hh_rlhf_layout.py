@@ -25,8 +25,8 @@ QUESTIONS = ("Name a prime.", "Is water wet?", "What is two and two?", "Name a c
 
 
 def row(question: str, better: str, worse: str) -> dict[str, str]:
-    asked = f"\n\nHuman: {question}\n\nAssistant:"
-    return {"chosen": f"{asked} {better}", "rejected": f"{asked} {worse}"}
+    prompt = f"\n\nHuman: {question}\n\nAssistant:"
+    return {"chosen": f"{prompt} {better}", "rejected": f"{prompt} {worse}"}
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def run(home: Home, folder: Path, model: Path, **data: Any) -> dict[str, Any]:
 def scored(home: Home, model: Path, pairs: list[tuple[str, str]]) -> list[bool]:
     """Whether the reference's numbers of each (question, answer) are in the cache."""
     cache = ReferenceCache.open(home.cache)
-    [known] = cache.references()
-    found = ReferenceLogprobs(cache, known.fingerprint).of_texts(pairs, load_tokenizer(model), 128)
-    return [value is not None for value in found]
+    [stored_reference] = cache.references()
+    logprobs = ReferenceLogprobs(cache, stored_reference.fingerprint).of_texts(pairs, load_tokenizer(model), 128)
+    return [value is not None for value in logprobs]
 
 
 @pytest.mark.thorough  # worker/data/ reads the layout, piece by piece
@@ -75,9 +75,9 @@ def test_one_subset_is_trained_on_and_its_test_split_held_out(
     assert report["notes"] == ["harmless-base: 1 of 2 files read; not read: test.jsonl.gz"]
     assert (report["validation"]["rows"], report["held_out"], report["validation"]["overlap"]) == (1, 1, 0)
     assert list(document["frozen"]["data"]) == [str(hh / "harmless-base" / f"{s}.jsonl.gz") for s in ("test", "train")]
-    asked = [("Name a prime.", "Yes, harmless-base."), ("Name a prime.", "No."), ("Is fire hot?", "Yes.")]
+    questions = [("Name a prime.", "Yes, harmless-base."), ("Name a prime.", "No."), ("Is fire hot?", "Yes.")]
     other = [("Name a prime.", "Yes, helpful-base."), ("Name", "a prime."), ("What is two and two?", "No.")]
-    assert scored(there, tiny_model, asked + other) == [True] * 3 + [False] * 3
+    assert scored(there, tiny_model, questions + other) == [True] * 3 + [False] * 3
 
     shown = invoke(there, "show", 1).stdout
     assert f"{hh} (data_dir harmless-base)" in shown

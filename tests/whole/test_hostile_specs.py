@@ -47,17 +47,17 @@ def attack(folder: Path, names: list[str]) -> dict[str, dict[str, Any]]:
 def test_a_hostile_spec_gets_a_bounded_error_quickly(
     tmp_path: Path, names: list[str], subtests: pytest.Subtests
 ) -> None:
-    found = attack(tmp_path / "attacks", names)
-    assert found.keys() == set(names)
+    result = attack(tmp_path / "attacks", names)
+    assert result.keys() == set(names)
     for name in names:
         with subtests.test(name):
-            check_result(found[name], hostile_specs.ATTACKS[name][-1])
+            check_result(result[name], hostile_specs.ATTACKS[name][-1])
 
 
-def check_result(result: dict[str, Any], said: str) -> None:
+def check_result(result: dict[str, Any], message: str) -> None:
     assert result["seconds"] < SECONDS
     assert result["mebibytes"] < MEBIBYTES
-    assert any(said in line for line in result["lines"]), result["lines"][:3]
+    assert any(message in line for line in result["lines"]), result["lines"][:3]
     assert len(result["lines"]) <= LINES
     assert all(line.isprintable() and len(line) <= CHARACTERS for line in result["lines"])
 
@@ -100,7 +100,7 @@ def test_hostile_names_and_files_write_nothing_outside_the_home(place: Place, mo
     assert files_of(place.folder, place.home.root) == before
     assert password.stat().st_atime_ns == stamp
     assert sorted(path.name for path in place.home.runs.iterdir()) == [".home.json", ".table.json", "1", "2", "3"]
-    assert all(text.isprintable() for said in place.rejected().values() for text in said.splitlines())
+    assert all(text.isprintable() for text_of_file in place.rejected().values() for text in text_of_file.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -73,21 +73,21 @@ def test_the_question_is_scored_with_its_answers_and_nothing_else_is(
     lines = [json.dumps(shape(place, *triple)) for place, triple in enumerate(TRIPLES)]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
     data = {"validation": 0.0, "max_length": 256}
-    made = job(home, tiny_model, tmp_path / "rows.jsonl", training={"iters": 2}, data=data)
-    assert run_precompute(made).summary.scored == 6
-    assert run_training(made).summary.pairs == 3
+    running_job = job(home, tiny_model, tmp_path / "rows.jsonl", training={"iters": 2}, data=data)
+    assert run_precompute(running_job).summary.scored == 6
+    assert run_training(running_job).summary.pairs == 3
 
     cache = ReferenceCache.open(Home(home).cache)
-    [known] = cache.references()
-    reference = ReferenceLogprobs(cache, known.fingerprint)
+    [stored_reference] = cache.references()
+    reference = ReferenceLogprobs(cache, stored_reference.fingerprint)
     turns = [{"role": "system", "content": SYSTEM}] if system else []
-    asked = [
+    questions = [
         ([*turns, {"role": "user", "content": question}], answer)
         for question, *answers in TRIPLES
         for answer in answers
     ]
     tokenizer = load_tokenizer(tiny_model)
-    assert all(found is not None for found in reference.of_texts(asked, tokenizer, 256))
-    assert len(list(reference.every())) == len(asked)
+    assert all(logprobs is not None for logprobs in reference.of_texts(questions, tokenizer, 256))
+    assert len(list(reference.every())) == len(questions)
     swapped = [([*turns, {"role": "user", "content": TRIPLES[0][0]}], TRIPLES[1][1])]
     assert list(reference.of_texts(swapped, tokenizer, 256)) == [None]

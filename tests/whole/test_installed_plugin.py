@@ -38,8 +38,8 @@ def batch(seed: int = 0) -> LossInput:
     return LossInput(side(rng, [3, 7, 1, 12]), side(rng, [9, 2, 5, 11]))
 
 
-def strengths(given: Logprobs, length_normalize: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
-    tokens, mask = (np.array(each, dtype=np.float64) for each in given)
+def strengths(logprobs: Logprobs, length_normalize: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
+    tokens, mask = (np.array(each, dtype=np.float64) for each in logprobs)
     return tokens.sum(-1) / (mask.sum(-1) if length_normalize else 1.0)
 
 
@@ -48,12 +48,12 @@ def test_values_equal_float64(length_normalize: bool) -> None:
     x = batch()
     chosen, rejected = strengths(x.policy_chosen, length_normalize), strengths(x.policy_rejected, length_normalize)
     margin = chosen - rejected
-    found: LossOutput = plugin.bradley_terry(x, length_normalize=length_normalize)
-    np.testing.assert_allclose(np.array(found.losses), np.log1p(np.exp(-margin)), rtol=1e-5)
-    np.testing.assert_allclose(np.array(found.chosen_rewards), chosen, rtol=1e-5)
-    np.testing.assert_allclose(np.array(found.rejected_rewards), rejected, rtol=1e-5)
-    np.testing.assert_array_equal(np.array(found.metrics["pair_accuracy"]), margin > 0)
-    np.testing.assert_allclose(np.array(found.metrics["mean_margin"]), margin, rtol=1e-5)
+    output: LossOutput = plugin.bradley_terry(x, length_normalize=length_normalize)
+    np.testing.assert_allclose(np.array(output.losses), np.log1p(np.exp(-margin)), rtol=1e-5)
+    np.testing.assert_allclose(np.array(output.chosen_rewards), chosen, rtol=1e-5)
+    np.testing.assert_allclose(np.array(output.rejected_rewards), rejected, rtol=1e-5)
+    np.testing.assert_array_equal(np.array(output.metrics["pair_accuracy"]), margin > 0)
+    np.testing.assert_allclose(np.array(output.metrics["mean_margin"]), margin, rtol=1e-5)
 
 
 @pytest.mark.parametrize("length_normalize", [False, True])
@@ -62,8 +62,8 @@ def test_gradient_equals_float64(length_normalize: bool) -> None:
 
     def total(tokens: mx.array) -> mx.array:
         moved = LossInput(Logprobs(tokens, x.policy_chosen.mask), x.policy_rejected)
-        found: LossOutput = plugin.bradley_terry(moved, length_normalize=length_normalize)
-        return found.losses.sum()
+        output: LossOutput = plugin.bradley_terry(moved, length_normalize=length_normalize)
+        return output.losses.sum()
 
     margin = strengths(x.policy_chosen, length_normalize) - strengths(x.policy_rejected, length_normalize)
     mask = np.array(x.policy_chosen.mask, dtype=np.float64)
@@ -83,8 +83,8 @@ def test_gradient_keeps_its_digits_far_from_zero(margin: float) -> None:
     one = mx.ones((1, 1))
 
     def loss(tokens: mx.array) -> mx.array:
-        found: LossOutput = plugin.bradley_terry(LossInput(Logprobs(tokens, one), Logprobs(0 * one, one)))
-        return found.losses.sum()
+        output: LossOutput = plugin.bradley_terry(LossInput(Logprobs(tokens, one), Logprobs(0 * one, one)))
+        return output.losses.sum()
 
     assert mx.grad(loss)(margin * one).item() == pytest.approx(-1 / (1 + math.exp(margin)), rel=1e-5)
 
@@ -92,16 +92,16 @@ def test_gradient_keeps_its_digits_far_from_zero(margin: float) -> None:
 @pytest.mark.parametrize(("margin", "loss"), [(-3000.0, 3000.0), (3000.0, 0.0)])
 def test_extreme_margins_stay_finite(margin: float, loss: float) -> None:
     one = mx.ones((1, 1))
-    found: LossOutput = plugin.bradley_terry(LossInput(Logprobs(margin * one, one), Logprobs(0 * one, one)))
-    assert found.losses.item() == loss
+    output: LossOutput = plugin.bradley_terry(LossInput(Logprobs(margin * one, one), Logprobs(0 * one, one)))
+    assert output.losses.item() == loss
 
 
 def test_what_lies_under_the_padding_does_not_count() -> None:
     x = batch()
     dirty = Logprobs(mx.where(x.policy_chosen.mask > 0, x.policy_chosen.tokens, -99.0), x.policy_chosen.mask)
     clean: LossOutput = plugin.bradley_terry(x)
-    found: LossOutput = plugin.bradley_terry(LossInput(dirty, x.policy_rejected))
-    assert mx.array_equal(found.losses, clean.losses)
+    output: LossOutput = plugin.bradley_terry(LossInput(dirty, x.policy_rejected))
+    assert mx.array_equal(output.losses, clean.losses)
 
 
 def test_it_conforms() -> None:
@@ -139,8 +139,8 @@ def install(folder: Path) -> Path:
 def prefd(python: Path, home: Path, *arguments: str) -> Any:
     """What `prefd ARGUMENTS --json` prints in the environment of `python`."""
     environment = os.environ | {"PREFD_HOME": str(home)}
-    if found := blas.preload():
-        environment["PREFD_BLAS"] = found  # the new environment has none of its own
+    if library := blas.preload():
+        environment["PREFD_BLAS"] = library  # the new environment has none of its own
     command = [str(python), "-P", "-m", "prefd.daemon.cli", *arguments, "--json"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stderr
@@ -150,12 +150,12 @@ def prefd(python: Path, home: Path, *arguments: str) -> Any:
 @pytest.mark.slow
 @pytest.mark.thorough  # the next test trains with it
 def test_installed_plugin_is_listed_with_what_it_brings(python: Path, home: Path) -> None:
-    found = {plugin["name"]: plugin for plugin in prefd(python, home, "plugins")["plugins"]}
-    (name,) = (name for name in found if "bradley" in name)
-    assert found[name]["losses"] == ["bradley_terry"]
-    assert found[name]["version"] == "0.1.0"
-    assert found[name]["source"] == "entry point"
-    assert found[name]["error"] is None
+    plugins_by_name = {plugin["name"]: plugin for plugin in prefd(python, home, "plugins")["plugins"]}
+    (name,) = (name for name in plugins_by_name if "bradley" in name)
+    assert plugins_by_name[name]["losses"] == ["bradley_terry"]
+    assert plugins_by_name[name]["version"] == "0.1.0"
+    assert plugins_by_name[name]["source"] == "entry point"
+    assert plugins_by_name[name]["error"] is None
     (loss,) = prefd(python, home, "losses", "bradley_terry")["losses"].values()
     assert loss["needs_reference"] is False
     assert loss["summary"].startswith("Bradley-Terry")

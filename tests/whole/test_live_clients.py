@@ -83,14 +83,14 @@ def test_losses_stay_where_answers_are_lost_and_worker_and_server_are_killed_in_
         """While the client computes its loss, between its two passes, the worker is killed, and in the next step the server."""
         compute = loss_of(*arguments)
 
-        def compute_once(*given: object) -> object:
+        def compute_once(*inputs: object) -> object:
             if len(deaths) < 2:
                 server = find_server(daemon.home)
                 assert server is not None
                 worker = next(job["worker_pid"] for job in list_jobs(daemon) if job["state"] == "live")
                 deaths.append(server.pid if deaths else worker)
                 os.kill(deaths[-1], signal.SIGKILL)
-            return compute(*given)
+            return compute(*inputs)
 
         return compute_once
 

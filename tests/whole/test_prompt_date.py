@@ -31,16 +31,16 @@ def dated_model(tmp_path: Path) -> Path:
 def test_a_job_resumed_minutes_later_ends_as_its_unbroken_twin_and_the_next_one_scores_nothing(
     home: Path, dated_model: Path, pairs_file: Path, set_clock: SetClock, day: dict[str, str]
 ) -> None:
-    asked = {"data": day, "training": {"iters": 6, "save_every": 2}}
+    changes = {"data": day, "training": {"iters": 6, "save_every": 2}}
     set_clock("2026-11-28 23:59:10")
-    broken = job(home, dated_model, pairs_file, job_id=1, **asked)
+    broken = job(home, dated_model, pairs_file, job_id=1, **changes)
     scored = run_precompute(broken)
     set_clock("2026-11-29 00:03:20")
     with pytest.raises(Stopped, match="after step 3"):
         run_training(again(broken), StopAtLook(3))
     set_clock("2026-11-29 00:07:30")
     assert run_training(again(broken)).ok
-    twin = job(home, dated_model, pairs_file, job_id=2, **asked)
+    twin = job(home, dated_model, pairs_file, job_id=2, **changes)
     assert run_precompute(twin).summary.scored == 0
     assert run_training(twin).ok
     assert adapter_digest(twin) == adapter_digest(broken)
@@ -76,37 +76,37 @@ def test_the_default_is_frozen_too_and_a_spec_of_before_has_it(home: Path, pairs
 
 
 def test_a_checkpoint_that_does_not_fit_names_what_has_changed(home: Path, dated_model: Path, pairs_file: Path) -> None:
-    made = job(home, dated_model, pairs_file, training={"iters": 6, "save_every": 2})
-    run_precompute(made)
+    running_job = job(home, dated_model, pairs_file, training={"iters": 6, "save_every": 2})
+    run_precompute(running_job)
     with pytest.raises(Stopped):
-        run_training(made, StopAtLook(3))
+        run_training(running_job, StopAtLook(3))
     tiny_model.build_tokenizer(dated_model, DATED.replace("Today", "Now"))
-    run_precompute(again(made))
+    run_precompute(again(running_job))
     with pytest.raises(JobError) as caught:
-        run_training(again(made))
+        run_training(again(running_job))
     assert str(caught.value) == (
         "the pairs are not those that the checkpoint of step 3 was trained on; the chat template of "
         f"{dated_model} has changed since: put that back as it was, or begin anew: `prefd retry 1 --fresh`"
     )
     tiny_model.build_tokenizer(dated_model, DATED)
-    assert run_training(again(made)).ok
+    assert run_training(again(running_job)).ok
 
 
 def test_a_library_that_makes_other_tokens_is_named(
     home: Path, dated_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = job(home, dated_model, pairs_file, training={"iters": 6, "save_every": 2})
-    freeze(made.home, 1, made.spec, anew=True)  # with what is known of its data
-    made = again(made)
-    run_precompute(made)
+    running_job = job(home, dated_model, pairs_file, training={"iters": 6, "save_every": 2})
+    freeze(running_job.home, 1, running_job.spec, anew=True)  # with what is known of its data
+    running_job = again(running_job)
+    run_precompute(running_job)
     with pytest.raises(Stopped):
-        run_training(made, StopAtLook(3))
+        run_training(running_job, StopAtLook(3))
     original = metadata.version
     monkeypatch.setattr(training_run, "digest_examples", lambda examples: "others")
     with pytest.raises(JobError, match="so another prefd made them: go on with that one, or begin anew"):
-        run_training(again(made))
+        run_training(again(running_job))
     monkeypatch.setattr(metadata, "version", lambda name: "0.1" if name == "tokenizers" else original(name))
     with pytest.raises(
         JobError, match=rf"; tokenizers was {original('tokenizers')} and is 0\.1: put that back as it was, or"
     ):
-        run_training(again(made))
+        run_training(again(running_job))

@@ -177,8 +177,8 @@ def test_the_second_job_of_a_reference_waits_until_the_first_has_scored(place: P
         place.drop("a.yaml", name="sleep")
         fake_worker.wait_for(lambda: "hello from precompute" in place.log(1))
         place.drop("b.yaml")
-        said = "waits for job 1 to score with the same reference"
-        fake_worker.wait_for(lambda: len(place.jobs()) == 2 and place.jobs()[1].waiting == said)
+        message = "waits for job 1 to score with the same reference"
+        fake_worker.wait_for(lambda: len(place.jobs()) == 2 and place.jobs()[1].waiting == message)
         other = fake_worker.model_folder(place.folder / "other")
         place.drop("c.yaml", reference={"model": str(other)})
         place.wait_for("precomputing", "queued", "done")

@@ -65,9 +65,9 @@ def test_the_worker_of_a_dead_daemon_is_ended_before_its_job_goes_on(place: Plac
         job = table.add(place.spec(), "a")
         table.transition(job.id, "training")
         with subprocess.Popen(["sleep", "60"], cwd=place.home.job(job.id), start_new_session=True) as orphan:
-            found = ProcessId.find(orphan.pid)
-            assert found is not None
-            table.set_worker(job.id, found)
+            process_id = ProcessId.find(orphan.pid)
+            assert process_id is not None
+            table.set_worker(job.id, process_id)
             with place.daemon():
                 place.wait_for("done")
                 assert orphan.wait(60) == -signal.SIGTERM
@@ -93,9 +93,9 @@ def test_a_process_that_works_elsewhere_is_left_alone(place: Place) -> None:
         elsewhere = place.folder / "original" / "runs" / "1"
         elsewhere.mkdir(parents=True)
         with subprocess.Popen(["sleep", "60"], cwd=elsewhere, start_new_session=True) as stranger:
-            found = ProcessId.find(stranger.pid)
-            assert found is not None
-            table.set_worker(job.id, found)
+            process_id = ProcessId.find(stranger.pid)
+            assert process_id is not None
+            table.set_worker(job.id, process_id)
             with place.daemon():
                 place.wait_for("done")
             assert stranger.poll() is None

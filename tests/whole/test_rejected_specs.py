@@ -63,11 +63,11 @@ BAD: dict[str, tuple[Callable[[Path], str | bytes], str]] = {
 
 def test_every_bad_spec_is_rejected_with_its_message_and_the_next_job_runs(place: Place) -> None:
     with place.daemon() as client:
-        for count, (name, (make, said)) in enumerate(BAD.items(), 1):
+        for count, (name, (make, expected)) in enumerate(BAD.items(), 1):
             place.drop(name, make(place.folder))
             fake_worker.wait_for(lambda name=name: name in place.rejected())
             message = place.rejected()[name]
-            assert re.fullmatch(f"({re.escape(name)}: )?{said}", message), message
+            assert re.fullmatch(f"({re.escape(name)}: )?{expected}", message), message
             place.drop("good.yaml")
             place.wait_for(*(["done"] * count))  # for the next spec writes its dataset anew
         assert client.status().jobs["done"] == len(BAD)

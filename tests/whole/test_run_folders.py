@@ -92,9 +92,9 @@ def test_a_folder_is_listed_at_the_next_start_and_neither_run_nor_overwritten(
     before = contents(place.home.job(2))
     with caplog.at_level(logging.WARNING), place.daemon() as client:
         _, copied = place.wait_for("done", "done")
-        said = "1 job (2) in runs/ came from another home: listed as ended here, and run only by `prefd retry`"
-        assert said in caplog.text
-        assert said in client.status().notes
+        message = "1 job (2) in runs/ came from another home: listed as ended here, and run only by `prefd retry`"
+        assert message in caplog.text
+        assert message in client.status().notes
         run(place, "b.yaml", name="desktop-ipo", loss={"name": "ipo"})
         assert [job.id for job in place.jobs()] == [1, 2, 3]
     assert (copied.name, copied.origin) == ("laptop-sigmoid", json.loads((laptop.home.identity).read_text())["id"])

@@ -26,13 +26,13 @@ MANAGERS = ("systemctl", "loginctl", "launchctl")
 @pytest.fixture
 def account(tmp_path: Path) -> Path:
     """An account's folder, with a `prefd` on its PATH and managers that write down what they are asked."""
-    made = tmp_path / "an account"
-    (made / "bin").mkdir(parents=True)
-    (made / "Library" / "LaunchAgents").mkdir(parents=True)
+    account_folder = tmp_path / "an account"
+    (account_folder / "bin").mkdir(parents=True)
+    (account_folder / "Library" / "LaunchAgents").mkdir(parents=True)
     for name in (*MANAGERS, "prefd"):
-        (made / "bin" / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "$HOME/asked"\n')
-        (made / "bin" / name).chmod(0o755)
-    return made
+        (account_folder / "bin" / name).write_text(f'#!/bin/sh\necho {name} "$@" >> "$HOME/asked"\n')
+        (account_folder / "bin" / name).chmod(0o755)
+    return account_folder
 
 
 def unit(path: Path) -> dict[str, str]:
@@ -51,8 +51,12 @@ def accepts(arguments: list[str]) -> None:
 
 
 def test_the_unit_is_installed_for_this_prefd_and_enabled(account: Path) -> None:
-    asked = follow_page(account, "systemctl")
-    assert asked == ["systemctl --user daemon-reload", "systemctl --user enable --now prefd", "loginctl enable-linger"]
+    commands = follow_page(account, "systemctl")
+    assert commands == [
+        "systemctl --user daemon-reload",
+        "systemctl --user enable --now prefd",
+        "loginctl enable-linger",
+    ]
     settings = unit(account / ".config" / "systemd" / "user" / "prefd.service")
     program, *arguments = shlex.split(settings["ExecStart"])
     assert program == str(account / "bin" / "prefd")
@@ -89,17 +93,17 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path) -> None:
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     here = re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE)
-    said = verify(here)
-    if "Failed to initialize manager" in said.stderr:
-        pytest.skip(said.stderr)
-    assert (said.returncode, said.stderr) == (0, "")
+    complaints = verify(here)
+    if "Failed to initialize manager" in complaints.stderr:
+        pytest.skip(complaints.stderr)
+    assert (complaints.returncode, complaints.stderr) == (0, "")
     assert "kill mode" in verify(here.replace("KillMode=process", "KillMode=fast")).stderr, "it would have said so"
 
 
 def test_the_agent_is_installed_for_this_prefd(account: Path) -> None:
-    asked = follow_page(account, "launchctl")
+    commands = follow_page(account, "launchctl")
     path = account / "Library" / "LaunchAgents" / "prefd.plist"
-    assert asked == [f"launchctl bootstrap gui/{os.getuid()} {path}"]
+    assert commands == [f"launchctl bootstrap gui/{os.getuid()} {path}"]
     agent = plistlib.loads(path.read_bytes())
     assert agent["ProgramArguments"] == [str(account / "bin" / "prefd"), "start", "--log-to-file"]
     accepts(agent["ProgramArguments"][1:])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def open_table_alone(home: Home, locked: bool = False) -> Iterator[JobTable]:
     """Opens the job table for writing where no daemon runs; `locked`: none can start meanwhile.
 
-    A home that was copied first becomes one of its own, as at the start of its daemon, so that what is asked of its jobs here
+    A home that was copied first becomes one of its own, as at the start of its daemon, so that a request about its jobs here
     still counts then.
     """
     from prefd.daemon.home.lock import hold_lock

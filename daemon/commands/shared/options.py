@@ -50,7 +50,7 @@ def require_home(home: Home) -> Home:
 
 
 def warn_of_owner(home: Home) -> None:
-    """Warns whoever is about to write into another user's home, such as root: its owner cannot change what is made there."""
+    """Warns a user, such as root, who is about to write into another user's home: its owner cannot change what is made there."""
     owner, user = find_owner(home.root), os.geteuid()
     if owner is not None and owner != user:
         name = name_user(owner)
@@ -59,7 +59,7 @@ def warn_of_owner(home: Home) -> None:
 
 
 def warn_of_unknown_zone() -> None:
-    """Warns whoever has set a time zone that the system does not know: it shows, and reads, every moment as UTC."""
+    """Warns a user who has set a time zone that the system does not know: it shows, and reads, every moment as UTC."""
     if unknown := explain_unknown_zone():
         render.print_warning(unknown)
 

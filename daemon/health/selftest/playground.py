@@ -47,7 +47,7 @@ class NotReached(PrefdError):
 
 
 class Playground:
-    """A temporary home. Whatever it has started has ended when its `open` does."""
+    """Playground is a temporary home. All that it has started has ended when its `open` does."""
 
     def __init__(self, root: Path, timing: Timing, ask: Ask) -> None:
         self.home = Home(root / "home")
@@ -90,7 +90,9 @@ class Playground:
         while any(process.is_alive() for process in processes) and time.monotonic() < end:
             time.sleep(LOOK_SECONDS)
         if holder is not None and not (socket := Path(holder.socket)).is_relative_to(self.home.root):
-            socket.unlink(missing_ok=True)  # the home's path is too long for a socket, and whoever is killed leaves it
+            socket.unlink(
+                missing_ok=True
+            )  # the home's path is too long for a socket, and a daemon that is killed leaves it
             with suppress(OSError):
                 socket.parent.rmdir()
 

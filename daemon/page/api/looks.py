@@ -1,7 +1,7 @@
 """The endpoints that look at a spec while it is written, at a loss's curve, and at the pairs of a job.
 
 A look child of this process answers them (worker_tasks/look_child.py). A newer question of a kind ends the one before it, which is
-answered 409: whoever types asks again and again.
+answered 409: a page asks again at each pause of typing.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def list_endpoints(home: Home, run: Callable[[Home], Iterable[HealthFinding]] = 
     async def doctor(request: Request) -> Response:
         anew = read_query(request, DoctorQuery).anew
         request_time = time.monotonic()
-        async with checking:  # whoever asked meanwhile takes what was found
+        async with checking:  # requests that came meanwhile take these findings
             began = time.monotonic()
             if not latest or (latest[0][0] < request_time if anew else latest[0][0] < began - KEPT_SECONDS):
                 findings = await run_in_thread(lambda: list(run(home)))

@@ -12,7 +12,7 @@ from prefd.daemon.worker_tasks.look_child import LookChild
 
 
 def list_own_endpoints(home: Home, child: LookChild | None = None) -> list[Endpoint]:
-    """Lists the endpoints under /v1 of the page's process alone. `child`: what looks at specs for it, which whoever hands it over stops."""
+    """Lists the endpoints under /v1 of the page's process alone. `child` looks at specs for it, and is stopped by its owner."""
     columns = KeptColumns()
     listed = [
         *series.list_endpoints(home, columns),

@@ -121,6 +121,6 @@ def _is_importing() -> bool:
         if not name.startswith(OWN):
             is_past_template = True
         elif is_past_template:
-            return False  # whoever renders
+            return False  # the code that renders is reached, and no import lies between
         frame = frame.f_back  # type: ignore[assignment]
     return False

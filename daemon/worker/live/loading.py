@@ -59,7 +59,7 @@ def load_session(job: RunningJob, folder: LiveFolder, session: LiveSession, stop
         vocabulary,
         Samplers(source, scorer, job.identify),
         references,
-        Generator(source, tables, session.model_id, stop),
+        Generator(source, tables, session.model_id, stop, most),
     )
     learner = None
     if policy is not None:

@@ -77,7 +77,7 @@ class References:
         return [answers[index] for index in range(len(questions))]
 
     def _answer_of_one(self, questions: Sequence[Asked]) -> list[ScoredAnswer]:
-        """Answer what is asked of one sampler."""
+        """Answer the questions to one sampler."""
         sampler = questions[0].sampler
         keys = [sampler.fingerprint.key(each.completion.ids, each.completion.start) for each in questions]
         store = self._open_store(sampler)

@@ -1,4 +1,4 @@
-"""Answers one question after the other, each a line of JSON, until none has come for a while or whoever asks has gone.
+"""Answers one question after the other, each a line of JSON, until none has come for a while or the asking process has gone.
 
 SIGUSR1 ends the question that is being answered: its asker has a newer one. Anything else that goes wrong with a question is its
 answer, and the next one is taken.

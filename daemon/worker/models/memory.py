@@ -47,8 +47,9 @@ def machine() -> tuple[int, int]:
     info = mx.device_info()
     names = ("max_recommended_working_set_size", "total_memory", "memory_size")
     total = next((int(info[name]) for name in names if info.get(name)), psutil.virtual_memory().total)
-    free = min(total, psutil.virtual_memory().available) if sys.platform == "darwin" else total
-    return total, free
+    if sys.platform == "darwin":
+        return total, min(total, psutil.virtual_memory().available)
+    return total, min(total, int(info.get("free_memory", total)))  # CUDA's, of which other programs have the rest
 
 
 def bound_device_memory(parallel: int = 1) -> None:

@@ -22,7 +22,7 @@ MATRICES = ("lora_a", "lora_b")
 
 
 class NarrowAdapter(nn.Module):
-    """A mixin for the class of a LoRA module, with the same parameters under the same names."""
+    """NarrowAdapter is a mixin for the class of a LoRA module, with the same parameters under the same names."""
 
     def __call__(self, x: mx.array, *args: Any, **kwargs: Any) -> Any:
         """Compute the module's output in the type of `x`, or of the embedding where `x` is token ids."""

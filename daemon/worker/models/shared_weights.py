@@ -1,4 +1,4 @@
-"""Puts another adapter, or none, on a base model that is in memory already: its weights are there once, whoever computes with them."""
+"""Puts another adapter, or none, on a base model that is in memory already: its weights are there once, for every job that computes with them."""
 
 from __future__ import annotations
 

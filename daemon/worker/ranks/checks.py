@@ -43,6 +43,6 @@ def describe_few_pairs(ranks: int, pairs_per_step: int) -> str | None:
     if ranks == 1 or pairs_per_step >= PAIRS_EACH * ranks:
         return None
     return (
-        f"a step of {pairs_per_step} pairs is shared by {ranks} ranks, which wait for whoever has the longest: it is worth it from "
+        f"a step of {pairs_per_step} pairs is shared by {ranks} ranks, which wait for the one that has the longest: it is worth it from "
         f"{PAIRS_EACH * ranks} pairs a step on (training.batch_size × gradient_accumulation_steps)"
     )

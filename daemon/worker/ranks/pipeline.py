@@ -2,7 +2,7 @@
 
 States go from stage to stage through this process, the first stage, over the pipes that lead to every rank. For two ranks that is the way
 they go anyway; for more, what stages in between hand on passes here twice. In return there is one channel to each rank, with its beats,
-its deadline and its end, which for a rank over ssh is encrypted; no rank waits for another one's death in a collective, and whoever dies
+its deadline and its end, which for a rank over ssh is encrypted; no rank waits for another one's death in a collective, and a rank that dies
 first is who is named.
 
 A stage takes the next batch while the following ones work on those before it. A few batches are under way at a time, so that a stage
@@ -117,7 +117,7 @@ class Pipeline:
         self._tell(self.crew.mates[0], way, batch, index, names, arrays)
 
     def _pass_on(self, way: dict[str, Any], batches: Sequence[Batch]) -> Iterator[tuple[int, Any]]:
-        """Give what the last stage has done, and hand to the next one what each has: whoever has died, those behind it are heard first."""
+        """Give what the last stage has done, and hand to the next one what each has: where one has died, those behind it are heard first."""
         mates = self.crew.mates
         for mate, following in reversed([*zip(mates, [*mates[1:], None])]):
             while mate.has_answered:

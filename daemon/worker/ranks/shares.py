@@ -1,4 +1,4 @@
-"""`divide` gives each rank its part of the work: the heaviest first, each to whoever has least."""
+"""`divide` gives each rank its part of the work: the heaviest first, each to the rank that has least."""
 
 from __future__ import annotations
 

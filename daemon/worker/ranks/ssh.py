@@ -54,7 +54,7 @@ def start_there(host: Host, welcome: Welcome) -> subprocess.Popen[bytes]:
         start_new_session=True,
     )
     assert process.stdin is not None
-    with suppress(OSError):  # of an ssh that has ended at once: whoever waits for the rank's first answer learns why
+    with suppress(OSError):  # of an ssh that has ended at once: the wait for the rank's first answer tells why
         welcome.write(process.stdin)
     return process
 

@@ -1,4 +1,4 @@
-"""SumThread runs MLX's collectives in a thread of its own, so that whoever waits for one may give up.
+"""SumThread runs MLX's collectives in a thread of its own, so that the training loop, which waits for one, may give up.
 
 A rank on another machine that is stopped, or whose cable is pulled, ends no connection: MLX waits for it without an end, and nobody
 here can kill it. The thread is left waiting then, and ends with its process; MLX's other streams go on meanwhile.

@@ -1,6 +1,6 @@
 """SharedScoring shares the batches of a reference pass out among ranks: each takes the next one when it has done its last.
 
-There is no sum among them, so whoever dies costs a batch, which another takes; the first rank, which scores too, is enough.
+There is no sum among them, so a rank that dies costs a batch, which another takes; the first rank, which scores too, is enough.
 """
 
 from __future__ import annotations

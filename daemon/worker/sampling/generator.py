@@ -25,7 +25,8 @@ from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker_tasks.live_requests import SampledSequence, SampleRequest, SamplingParams
 
 PREFILL_TOKENS = 2048
-"""Tokens of a prompt that run at once."""
+"""Tokens of a prompt that run at once, where the device stands as many."""
+LEAST_PREFILL_TOKENS = 64
 LEAST_TOP_P = 1e-9
 """A top_p that leaves the likeliest token alone."""
 
@@ -38,6 +39,8 @@ class Generator:
     tables: Tables
     session: str
     stop: StopEvent
+    most_tokens: int = PREFILL_TOKENS
+    """Tokens of a prompt that the device is given at once, where that is fewer: a GPU ends passes that keep the display waiting."""
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -81,8 +84,9 @@ class Generator:
 
     def _fill(self, model: nn.Module, prompt: mx.array, caches: list[Any]) -> None:
         run: Any = model
-        for begin in range(0, len(prompt), PREFILL_TOKENS):
-            run(prompt[None, begin : begin + PREFILL_TOKENS], cache=caches)
+        tokens = max(LEAST_PREFILL_TOKENS, min(PREFILL_TOKENS, self.most_tokens))
+        for begin in range(0, len(prompt), tokens):
+            run(prompt[None, begin : begin + tokens], cache=caches)
             mx.eval([cache.state for cache in caches])
             self._look_for_stop()
 

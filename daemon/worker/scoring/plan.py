@@ -59,7 +59,7 @@ EQUAL = Slack()
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """b segments that run as one batch, L tokens each with their padding."""
+    """Branch holds b segments that run as one batch, L tokens each with their padding."""
 
     rows: list[int]
     """(b,) indices of the completions that the rows are."""
@@ -75,7 +75,7 @@ class Branch:
 
 @dataclass(frozen=True, eq=False)
 class Stem:
-    """s different prefixes that run as one batch, left-padded to P tokens; P is 0 where there is nothing to share."""
+    """Stem holds s different prefixes that run as one batch, left-padded to P tokens; P is 0 where there is nothing to share."""
 
     tokens: Ints
     """(s, P)"""

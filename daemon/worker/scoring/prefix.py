@@ -20,7 +20,7 @@ OnArray = Callable[[mx.array], mx.array]
 
 
 class JoinedKV:
-    """Keys and values as they came, (B, heads, tokens, dim) a piece, joined when they are read.
+    """JoinedKV holds keys and values as they came, (B, heads, tokens, dim) a piece, joined when they are read.
 
     Stands in for mlx-lm's `KVCache` and `RotatingKVCache`: nothing is forgotten, and a sliding window is the mask's
     business, as in a pass without a cache. `padding` (B,) counts the tokens at the left of each row that are none.

@@ -30,7 +30,7 @@ PATHS = (("model",), ("transformer",), ("backbone",), ("language_model", "model"
 
 @dataclass(frozen=True)
 class Parts:
-    """`model` with its trunk at `path`."""
+    """Parts holds `model` with its trunk at `path`."""
 
     model: nn.Module
     path: tuple[str, ...]

@@ -31,7 +31,7 @@ END = "<|end|>"
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a random model; its width is a multiple of HEAD."""
+    """Size is that of a random model; its width is a multiple of HEAD."""
 
     layers: int = 4
     width: int = 256

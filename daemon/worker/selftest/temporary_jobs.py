@@ -21,7 +21,7 @@ from prefd.daemon.worker.training.train import fit
 
 
 class Never:
-    """A stop that is never asked for."""
+    """Never is a stop that is never asked for."""
 
     def is_set(self) -> bool:
         """Return False."""
@@ -30,7 +30,7 @@ class Never:
 
 @dataclass(frozen=True)
 class AfterCheckpoint:
-    """A stop that is asked for once the checkpoint of a step is there."""
+    """AfterCheckpoint is a stop that is asked for once the checkpoint of a step is there."""
 
     run: RunDir
     step: int

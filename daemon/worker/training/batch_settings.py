@@ -31,7 +31,7 @@ EstimateFor = Callable[[BatchSettings], Estimate]
 
 @dataclass(frozen=True)
 class ChosenBatches:
-    """The settings of a job's batches, and what its owner is told of them."""
+    """ChosenBatches holds the settings of a job's batches, and what its owner is told of them."""
 
     settings: BatchSettings
     note: str | None = None

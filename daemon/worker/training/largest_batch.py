@@ -35,7 +35,7 @@ class TokenRun:
 
 @dataclass(frozen=True)
 class LargestBatch:
-    """The sizes of the largest micro-batch that decide how much memory it takes."""
+    """LargestBatch holds the sizes of the largest micro-batch that decide how much memory it takes."""
 
     tokens: int
     """Tokens that run, but for the padding between unlike sequences."""

@@ -63,7 +63,7 @@ def _check_shapes(metrics: Mapping[str, Any], pairs: int) -> None:
 
 @dataclass
 class Mean:
-    """Sums of several batches, and the mean over all their pairs."""
+    """Mean sums several batches, and gives the mean over all their pairs."""
 
     sums: dict[str, float] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)

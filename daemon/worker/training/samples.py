@@ -24,7 +24,7 @@ from prefd.daemon.worker.device_trouble import is_device_trouble
 from prefd.daemon.worker.errors import Interrupted
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models.lookup_tables import Tables
-from prefd.daemon.worker.sampling.generator import Generator
+from prefd.daemon.worker.sampling.generator import PREFILL_TOKENS, Generator
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker_tasks.live_requests import SampleRequest, SamplingParams
 
@@ -62,7 +62,8 @@ class Samples:
         spec = job.spec.eval_samples
         if spec is None:
             return None
-        generator = Generator(job.policy, Tables.read(job.policy), job.run.job, stop)
+        most = PREFILL_TOKENS >> job.run.batches.halvings
+        generator = Generator(job.policy, Tables.read(job.policy), job.run.job, stop, most)
         generator.__dict__["tokenizer"] = job.tokenizer
         return cls(spec, load_prompts(job), spec.every or interval, job.run.samples, generator)
 

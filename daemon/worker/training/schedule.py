@@ -20,7 +20,7 @@ from prefd.daemon.worker.scoring.plan import count_segment_tokens
 
 @dataclass(frozen=True)
 class Schedule:
-    """Optimizer steps over `examples`; step numbers begin at 1."""
+    """Schedule lays out optimizer steps over `examples`; step numbers begin at 1."""
 
     examples: Sequence[Example]
     pairs_per_step: int

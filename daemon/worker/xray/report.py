@@ -44,12 +44,12 @@ def summarize_doubts(job: SpecifiedJob, rows_alone: bool = False) -> XRaySummary
 
 def _examine(job: SpecifiedJob, rows_alone: bool) -> XRaySummary:
     examination = Examination(job, rows_alone)
-    found = {kind: examination.find(kind) for kind in KINDS}
-    order = dict.fromkeys(index for kind in ("contradictions", "suspects") for index in found[kind])
+    remarks_by_kind = {kind: examination.find(kind) for kind in KINDS}
+    order = dict.fromkeys(index for kind in ("contradictions", "suspects") for index in remarks_by_kind[kind])
     reference, predictability = view_reference(examination.pairs), examination.predictability
     return XRaySummary(
         pairs=len(job.examples),
-        found={kind: len(indexes) for kind, indexes in found.items()},
+        found={kind: len(indexes) for kind, indexes in remarks_by_kind.items()},
         first=[str(job.examples[index]) for index in list(order)[:SHOWN]],
         longer_accuracy=measure_length_bias(examination.pairs).accuracy,
         reference_accuracy=None if reference is None else reference.accuracy,

@@ -30,9 +30,9 @@ def test_a_clock_set_back_gives_ids_that_go_up_and_differ_between_writers() -> N
 def test_an_id_behind_another_sorts_before_all_that_come_later() -> None:
     lowest = new_id()
     later = str(ULID.from_timestamp(ULID.from_str(lowest).milliseconds + 1))
-    made = {make_id_behind(lowest) for _ in range(20)}
-    assert len(made) == 20
-    assert all(is_id(each) and lowest < each < later for each in made)
+    ids = {make_id_behind(lowest) for _ in range(20)}
+    assert len(ids) == 20
+    assert all(is_id(each) and lowest < each < later for each in ids)
 
 
 @pytest.mark.parametrize("name", ["", "notes.txt", ".DS_Store", "01K", "I" * 26])

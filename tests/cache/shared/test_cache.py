@@ -48,8 +48,8 @@ def test_what_one_machine_put_another_gets(url: str, tmp_path: Path) -> None:
     SharedCache.connect(url, tmp_path / "a").reference(FINGERPRINT).put(values)
     there = SharedCache.connect(url, tmp_path / "b").reference(FINGERPRINT)
     assert there.missing(list(values)) == []
-    for found, value in zip(there.get(list(values)), values.values()):
-        np.testing.assert_array_equal(found, value)
+    for actual, value in zip(there.get(list(values)), values.values()):
+        np.testing.assert_array_equal(actual, value)
 
 
 def test_a_running_reader_sees_what_is_committed_later(url: str, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_mirror_may_be_compacted_and_everyone_keeps_the_values(url: str, tmp_p
     late = SharedCache.connect(url, tmp_path / "c").reference(FINGERPRINT)
     for reader in (again, there, late):
         assert reader.missing(list(values)) == []
-        for found, value in zip(reader.get(list(values)), values.values()):
-            np.testing.assert_array_equal(found, value)
+        for actual, value in zip(reader.get(list(values)), values.values()):
+            np.testing.assert_array_equal(actual, value)
         assert len(reader.segments) == 1
     assert len(list(again.folder.iterdir())) == 1  # what was replaced is not fetched back

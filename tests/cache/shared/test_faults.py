@@ -17,10 +17,7 @@ from prefd.cache.shared.prune import prune_shared
 from prefd.cache.shared.segments import SharedSegments
 from prefd.cache.shared.verify import verify_shared
 from prefd.cache.store import ReferenceCache
-from prefd.cache.upkeep.compact import compact
-from prefd.cache.upkeep.prune import prune
 from prefd.cache.upkeep.removals import PruneLimits
-from prefd.cache.upkeep.stored_reference import whole_references
 from prefd.cache.upkeep.verify import repair, verify
 from support.cache_entries import entries, flip
 from support.faulty_object_store import (
@@ -33,15 +30,15 @@ from support.faulty_object_store import (
     new_prefix,
     obey,
 )
-from support.mirrors import FINGERPRINT, assert_has, at, remote
+from support.mirrors import FINGERPRINT, assert_has, connect_mirror, prune_all, remote
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
 def store() -> Iterator[FaultyStore]:
-    with moto() as address, faulty_store(address) as made:
-        yield made
+    with moto() as address, faulty_store(address) as bucket_store:
+        yield bucket_store
 
 
 @pytest.fixture
@@ -71,15 +68,15 @@ def test_a_put_refused_midway_fails_no_job_and_commits_nothing_there(
     s3: str, store: FaultyStore, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int, part: str
 ) -> None:
     values = entries()
-    writer = at(s3, tmp_path / "a").reference(FINGERPRINT)
+    writer = connect_mirror(s3, tmp_path / "a").reference(FINGERPRINT)
     store.rule = refuse(status, "PUT", part)
     writer.put(values)
     assert_has(writer, values)
     assert "uploading is not possible now" in caplog.text
     store.rule = obey
-    assert len(at(s3, tmp_path / "b").reference(FINGERPRINT).missing(list(values))) == len(values)
-    assert_has(at(s3, tmp_path / "a").reference(FINGERPRINT), values)
-    assert_has(at(s3, tmp_path / "b").reference(FINGERPRINT), values)
+    assert len(connect_mirror(s3, tmp_path / "b").reference(FINGERPRINT).missing(list(values))) == len(values)
+    assert_has(connect_mirror(s3, tmp_path / "a").reference(FINGERPRINT), values)
+    assert_has(connect_mirror(s3, tmp_path / "b").reference(FINGERPRINT), values)
 
 
 def test_a_store_that_asks_to_slow_down_gets_its_time(s3: str, store: FaultyStore, tmp_path: Path) -> None:
@@ -102,9 +99,9 @@ def test_a_read_only_key_fetches_and_says_once_that_it_cannot_upload(
     s3: str, store: FaultyStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     theirs, mine = entries(seed=1), entries(seed=2)
-    at(s3, tmp_path / "a").reference(FINGERPRINT).put(theirs)
+    connect_mirror(s3, tmp_path / "a").reference(FINGERPRINT).put(theirs)
     store.rule = refuse(403, "PUT")
-    reader = at(s3, tmp_path / "b").reference(FINGERPRINT)
+    reader = connect_mirror(s3, tmp_path / "b").reference(FINGERPRINT)
     for key, value in list(mine.items())[:3]:
         reader.put({key: value})
     assert_has(reader, theirs | dict(list(mine.items())[:3]))
@@ -112,7 +109,7 @@ def test_a_read_only_key_fetches_and_says_once_that_it_cannot_upload(
 
 
 def test_a_store_that_is_away_is_asked_once_and_not_again_soon(s3: str, store: FaultyStore, tmp_path: Path) -> None:
-    reference = at(s3, tmp_path / "a").reference(FINGERPRINT)
+    reference = connect_mirror(s3, tmp_path / "a").reference(FINGERPRINT)
     store.rule = refuse(503, "GET PUT")
     reference.refresh()
     before = len(store.seen)
@@ -128,7 +125,7 @@ def test_a_segment_that_is_withdrawn_while_it_is_fetched_is_no_damage(
     s3: str, store: FaultyStore, tmp_path: Path
 ) -> None:
     gone, stays = entries(seed=1), entries(seed=2)
-    writer = at(s3, tmp_path / "a").reference(FINGERPRINT)
+    writer = connect_mirror(s3, tmp_path / "a").reference(FINGERPRINT)
     victim = str(writer.put(gone))
     writer.put(stays)
 
@@ -139,7 +136,7 @@ def test_a_segment_that_is_withdrawn_while_it_is_fetched_is_no_damage(
         return None
 
     store.rule = withdraw
-    reader = at(s3, tmp_path / "b").reference(FINGERPRINT)
+    reader = connect_mirror(s3, tmp_path / "b").reference(FINGERPRINT)
     assert_has(reader, stays)
     assert len(reader.missing(list(gone))) == len(gone)
     assert not reader.damage
@@ -150,9 +147,9 @@ def test_a_segment_whose_upload_ends_while_it_is_looked_at_is_no_damage(
     s3: str, store: FaultyStore, tmp_path: Path
 ) -> None:
     values = entries()
-    name = str(at(s3, tmp_path / "a").reference(FINGERPRINT).put(values))
+    name = str(connect_mirror(s3, tmp_path / "a").reference(FINGERPRINT).put(values))
     store.rule = lambda method, path: 404 if method == "GET" and path.endswith(f"{name}/zarr.json") else None
-    reader = at(s3, tmp_path / "b").reference(FINGERPRINT)
+    reader = connect_mirror(s3, tmp_path / "b").reference(FINGERPRINT)
     assert len(reader.missing(list(values))) == len(values)
     store.rule = obey
     assert not reader.damage
@@ -161,33 +158,33 @@ def test_a_segment_whose_upload_ends_while_it_is_looked_at_is_no_damage(
 
 def test_an_object_that_is_lost_is_damage_and_the_rest_is_fetched(url: str, tmp_path: Path) -> None:
     lost, stays = entries(seed=1), entries(seed=2)
-    writer = at(url, tmp_path / "a").reference(FINGERPRINT)
+    writer = connect_mirror(url, tmp_path / "a").reference(FINGERPRINT)
     victim = str(writer.put(lost))
     writer.put(stays)
     Bucket(url).delete([f"{remote(url).prefix}/{victim}/crc/c/0"])
-    reader = at(url, tmp_path / "b").reference(FINGERPRINT)
+    reader = connect_mirror(url, tmp_path / "b").reference(FINGERPRINT)
     assert_has(reader, stays)
     assert len(reader.missing(list(lost))) == len(lost)
-    (told,) = reader.damage.values()
-    assert url in told
-    assert victim in told
-    assert "an object is missing" in told
+    (message,) = reader.damage.values()
+    assert url in message
+    assert victim in message
+    assert "an object is missing" in message
     reader.put(lost)  # it is scored again
-    assert_has(at(url, tmp_path / "c").reference(FINGERPRINT), lost | stays)
+    assert_has(connect_mirror(url, tmp_path / "c").reference(FINGERPRINT), lost | stays)
 
 
 def test_a_full_disk_here_stops_nobody_who_need_not_write(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     values = entries()
-    at(url, tmp_path / "a").reference(FINGERPRINT).put(values)
+    connect_mirror(url, tmp_path / "a").reference(FINGERPRINT).put(values)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(Bucket, "download", full)
-        reader = at(url, tmp_path / "b").reference(FINGERPRINT)
+        reader = connect_mirror(url, tmp_path / "b").reference(FINGERPRINT)
         assert len(reader.missing(list(values))) == len(values)
     assert "No space left on device" in caplog.text
     assert not list((tmp_path / "b" / ".tmp").iterdir())
@@ -198,7 +195,7 @@ def test_a_damaged_segment_is_not_uploaded(url: str, tmp_path: Path) -> None:
     plain = ReferenceCache.open(tmp_path / "a").reference(FINGERPRINT)
     name = str(plain.put(values))
     flip(chunk_path(plain.folder / name, "logprob"))
-    shared = at(url, tmp_path / "a").reference(FINGERPRINT)
+    shared = connect_mirror(url, tmp_path / "a").reference(FINGERPRINT)
     assert name in shared.damage
     assert remote(url).list_committed() == set()
 
@@ -207,7 +204,7 @@ def test_pruning_an_s3_bucket_that_refuses_midway_leaves_no_half_segment(
     s3: str, store: FaultyStore, tmp_path: Path
 ) -> None:
     values = entries()
-    cache = at(s3, tmp_path / "a")
+    cache = connect_mirror(s3, tmp_path / "a")
     cache.reference(FINGERPRINT).put(values)
     deletes = []
 
@@ -221,10 +218,10 @@ def test_pruning_an_s3_bucket_that_refuses_midway_leaves_no_half_segment(
     store.rule = obey
     assert remote(s3).list_committed() == set()
     assert len(remote(s3).list_names()) == 1
-    reader = at(s3, tmp_path / "b").reference(FINGERPRINT)
+    reader = connect_mirror(s3, tmp_path / "b").reference(FINGERPRINT)
     assert len(reader.missing(list(values))) == len(values)
     assert not reader.damage
-    assert_has(at(s3, tmp_path / "a").reference(FINGERPRINT), values)
+    assert_has(connect_mirror(s3, tmp_path / "a").reference(FINGERPRINT), values)
     assert [each.why for each in prune_shared(cache, PruneLimits()).removed] == ["pruned before, but not wholly"]
     assert remote(s3).list_names() == set()
     assert verify_shared(cache).segments == 0
@@ -240,7 +237,7 @@ def test_a_segment_that_is_pruned_before_it_is_uploaded_is_no_damage(
         upload(self, segment)
 
     monkeypatch.setattr(SharedSegments, "upload", too_late)
-    reference = at(url, tmp_path / "a").reference(FINGERPRINT)
+    reference = connect_mirror(url, tmp_path / "a").reference(FINGERPRINT)
     reference.put(entries())
     assert not reference.damage
     assert remote(url).list_committed() == set()
@@ -254,33 +251,33 @@ def test_what_is_damaged_here_is_fetched_again_and_not_scored(
     url: str, tmp_path: Path, array: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     values = entries()
-    reference = at(url, tmp_path / "a").reference(FINGERPRINT)
+    reference = connect_mirror(url, tmp_path / "a").reference(FINGERPRINT)
     segment = reference.folder / str(reference.put(values))
     flip(segment / array if array == "zarr.json" else chunk_path(segment, array))
-    again = at(url, tmp_path / "a").reference(FINGERPRINT)
+    again = connect_mirror(url, tmp_path / "a").reference(FINGERPRINT)
     assert_has(again, values)
     assert not again.damage
     assert "was damaged here, and has been fetched again" in caplog.text
     assert [path.name for path in (segment.parents[1] / "quarantine").iterdir()] == [segment.name]
-    assert verify(at(url, tmp_path / "a"), deep=True).ok
+    assert verify(connect_mirror(url, tmp_path / "a"), deep=True).ok
 
 
 def test_a_reader_that_meets_damage_while_training_goes_on(url: str, tmp_path: Path) -> None:
     values = entries()
-    reference = at(url, tmp_path / "a").reference(FINGERPRINT)
+    reference = connect_mirror(url, tmp_path / "a").reference(FINGERPRINT)
     flip(chunk_path(reference.folder / str(reference.put(values)), "logprob"))
-    reader = at(url, tmp_path / "a").reference(FINGERPRINT)
-    for found, value in zip(reader.get(list(values)), values.values()):
-        np.testing.assert_array_equal(found, value)
+    reader = connect_mirror(url, tmp_path / "a").reference(FINGERPRINT)
+    for actual, value in zip(reader.get(list(values)), values.values()):
+        np.testing.assert_array_equal(actual, value)
 
 
 def test_damage_on_both_sides_is_scored_again(url: str, tmp_path: Path) -> None:
     values = entries()
-    reference = at(url, tmp_path / "a").reference(FINGERPRINT)
+    reference = connect_mirror(url, tmp_path / "a").reference(FINGERPRINT)
     name = str(reference.put(values))
     flip(chunk_path(reference.folder / name, "logprob"))
     flip_object(url, f"{remote(url).prefix}/{name}/logprob/c/0")
-    reader = at(url, tmp_path / "a").reference(FINGERPRINT)
+    reader = connect_mirror(url, tmp_path / "a").reference(FINGERPRINT)
     missing = reader.missing(list(values))
     assert len(missing) == 1
     reader.put({key: values[key] for key in missing})
@@ -289,7 +286,7 @@ def test_damage_on_both_sides_is_scored_again(url: str, tmp_path: Path) -> None:
 
 def test_repair_takes_the_whole_copy_of_the_object_store(url: str, tmp_path: Path) -> None:
     values = entries()
-    cache = at(url, tmp_path / "a")
+    cache = connect_mirror(url, tmp_path / "a")
     reference = cache.reference(FINGERPRINT)
     segment = reference.folder / str(reference.put(values))
     shutil.rmtree(segment / "logprob")
@@ -300,105 +297,19 @@ def test_repair_takes_the_whole_copy_of_the_object_store(url: str, tmp_path: Pat
     assert_has(cache.reference(FINGERPRINT), values)
 
 
-# what was removed here
-
-
-def prune_all(folder: Path) -> None:
-    assert prune(ReferenceCache.open(folder, mirror=True), PruneLimits(max_size=0)).removed
-
-
-def test_what_was_pruned_here_stays_away_until_a_job_needs_it(url: str, store: FaultyStore, tmp_path: Path) -> None:
-    first, second = entries(seed=1), entries(seed=2)
-    writer = at(url, tmp_path / "a").reference(FINGERPRINT)
-    writer.put(first)
-    writer.put(second)
-    prune_all(tmp_path / "a")
-    reader = at(url, tmp_path / "a").reference(FINGERPRINT)
-    reader.refresh()
-    assert not reader.segments
-    assert len(reader.missing([bytes(32)])) == 1
-    assert not reader.segments, "nobody asked for what they hold"
-    assert_has(reader, first)
-    assert [segment.entries for segment in reader.segments] == [len(first)]
-    np.testing.assert_array_equal(reader.get([min(second)])[0], second[min(second)])
-    assert len(reader.segments) == 2
-    assert verify(at(url, tmp_path / "a"), deep=True).strays == []
-
-
-def test_a_reference_that_was_pruned_here_comes_back_by_need_too(url: str, tmp_path: Path) -> None:
-    first, second = entries(seed=1), entries(seed=2)
-    writer = at(url, tmp_path / "a").reference(FINGERPRINT)
-    writer.put(first)
-    writer.put(second)
-    prune(ReferenceCache.open(tmp_path / "a", mirror=True), PruneLimits(reference=FINGERPRINT.name))
-    reader = at(url, tmp_path / "a").reference(FINGERPRINT)
-    assert not reader.segments
-    assert_has(reader, second)
-    assert len(reader.segments) == 1
-
-
-def test_what_a_pruned_segment_had_replaced_stays_away_too(url: str, tmp_path: Path) -> None:
-    values = entries(seed=1) | entries(seed=2)
-    cache = at(url, tmp_path / "a")
-    for seed in (1, 2):
-        cache.reference(FINGERPRINT).put(entries(seed=seed))
-    for stored in whole_references(cache):
-        compact(stored)
-    assert len(cache.reference(FINGERPRINT).segments) == 1  # and it is uploaded
-    prune_all(tmp_path / "a")
-    reader = at(url, tmp_path / "a").reference(FINGERPRINT)
-    assert not reader.segments
-    assert_has(reader, values)
-    assert len(reader.segments) == 1, "the merged one"
-
-
-def test_a_redundant_segment_that_compaction_deleted_does_not_come_back(url: str, tmp_path: Path) -> None:
-    values = entries()
-    cache = at(url, tmp_path / "a")
-    for _ in range(2):
-        cache.reference(FINGERPRINT).put(values)
-    (stored,) = whole_references(cache)
-    assert [each.why for each in compact(stored, grace_s=0).deleted] == ["redundant"]
-    assert len(cache.reference(FINGERPRINT).segments) == 1
-    assert_has(cache.reference(FINGERPRINT), values)
-
-
-@pytest.mark.parametrize("content", [b"", b"PK", b"x" * 500, None])
-def test_a_damaged_note_costs_a_fetch_and_nothing_else(url: str, tmp_path: Path, content: bytes | None) -> None:
-    values = entries()
-    at(url, tmp_path / "a").reference(FINGERPRINT).put(values)
-    prune_all(tmp_path / "a")
-    (note,) = (tmp_path / "a" / "refs" / FINGERPRINT.name / "pruned").iterdir()
-    note.write_bytes(note.read_bytes()[:-30] if content is None else content)
-    reader = at(url, tmp_path / "a").reference(FINGERPRINT)
-    assert len(reader.segments) == 1
-    assert_has(reader, values)
-
-
-def test_a_note_of_what_the_object_store_lost_leads_to_scoring(url: str, tmp_path: Path) -> None:
-    values = entries()
-    name = str(at(url, tmp_path / "a").reference(FINGERPRINT).put(values))
-    prune_all(tmp_path / "a")
-    remote(url).withdraw(name)
-    reader = at(url, tmp_path / "a").reference(FINGERPRINT)
-    assert reader.missing(list(values)) == list(values)
-    reader.put(values)
-    assert_has(at(url, tmp_path / "b").reference(FINGERPRINT), values)
-
-
 # what it costs
 
 
 def test_a_refresh_of_what_is_here_lists_names_and_fetches_nothing(s3: str, store: FaultyStore, tmp_path: Path) -> None:
-    writer = at(s3, tmp_path / "a").reference(FINGERPRINT)
+    writer = connect_mirror(s3, tmp_path / "a").reference(FINGERPRINT)
     values = entries(6)
     for key, value in values.items():
         writer.put({key: value})
-    reader = at(s3, tmp_path / "b").reference(FINGERPRINT)
+    reader = connect_mirror(s3, tmp_path / "b").reference(FINGERPRINT)
     assert_has(reader, values)
     store.seen.clear()
     reader.refresh()
     assert [(method, "delimiter=" in path) for method, path in store.seen] == [("GET", True)]
     store.seen.clear()
-    at(s3, tmp_path / "b").reference(FINGERPRINT)
+    connect_mirror(s3, tmp_path / "b").reference(FINGERPRINT)
     assert store.count("GET", "list-type") == len([each for each in store.seen if each[0] == "GET"]) == 1

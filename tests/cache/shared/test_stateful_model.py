@@ -71,8 +71,8 @@ class SharedMachine(RuleBasedStateMachine):
         reference.put({key: value_of(key) for key in missing})
         self.put_so_far |= keys
         assert reference.missing(sorted(keys)) == []
-        for key, found in zip(sorted(keys), self.reference(mirror).get(sorted(keys))):
-            np.testing.assert_array_equal(found, value_of(key))
+        for key, actual in zip(sorted(keys), self.reference(mirror).get(sorted(keys))):
+            np.testing.assert_array_equal(actual, value_of(key))
 
     @rule(mirror=MIRRORS, grace=st.sampled_from([0.0, DAY]))
     def compact(self, mirror: str, grace: float) -> None:
@@ -105,9 +105,9 @@ class SharedMachine(RuleBasedStateMachine):
     @rule(mirror=MIRRORS, place=st.floats(0, 0.99), array=ARRAYS)
     def damage_here(self, mirror: str, place: float, array: str) -> None:
         """Of what is whole in the object store: then nothing is lost."""
-        known = sorted(self.there.list_committed())
+        segments = sorted(self.there.list_committed())
         (stored,) = whole_references(self.cache(mirror))
-        names = [name for name in stored.segment_names() if name in known]
+        names = [name for name in stored.segment_names() if name in segments]
         if names and verify_shared(self.cache(mirror)).damage == []:
             flip(chunk_path(stored.segments / names[int(place * len(names))], array), place)
 
@@ -137,9 +137,9 @@ class SharedMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_reads_a_wrong_value(self) -> None:
         for mirror in "ab":
-            for key, found in zip(KEYS, self.reference(mirror).find(KEYS)):
-                if found is not None:
-                    np.testing.assert_array_equal(found, value_of(key))
+            for key, actual in zip(KEYS, self.reference(mirror).find(KEYS)):
+                if actual is not None:
+                    np.testing.assert_array_equal(actual, value_of(key))
 
 
 SharedMachine.TestCase.settings = settings(max_examples=4, stateful_step_count=12, deadline=None)

@@ -27,7 +27,7 @@ from support import homes
 from support.cache_entries import Entries, entries
 from support.faulty_object_store import flip_object
 from support.homes import invoke
-from support.mirrors import FINGERPRINT, assert_has, at, remote
+from support.mirrors import FINGERPRINT, assert_has, connect_mirror, remote
 
 OTHER = ReferenceFingerprint({"weights": "other"}, {"model": "org/small-model"})
 DAY = 86_400.0
@@ -42,7 +42,7 @@ def url(tmp_path: Path) -> str:
 @pytest.fixture
 def cache(url: str, tmp_path: Path) -> SharedCache:
     """Two segments of one reference, and one of another, in the object store and in a mirror."""
-    cache = at(url, tmp_path / "mine")
+    cache = connect_mirror(url, tmp_path / "mine")
     for seed in (1, 2):
         cache.reference(FINGERPRINT).put(entries(seed=seed))
     cache.reference(OTHER).put(entries(seed=3))
@@ -66,7 +66,7 @@ def age(url: str, seconds: float, part: str = "") -> None:
 
 def a_stranger_has(url: str, folder: Path, values: Entries) -> int:
     """How many of `values` a new mirror gets."""
-    return len(values) - len(at(url, folder).reference(FINGERPRINT).missing(list(values)))
+    return len(values) - len(connect_mirror(url, folder).reference(FINGERPRINT).missing(list(values)))
 
 
 # prune
@@ -74,7 +74,7 @@ def a_stranger_has(url: str, folder: Path, values: Entries) -> int:
 
 def test_a_pruned_reference_is_gone_there_and_stays_here(url: str, cache: SharedCache, tmp_path: Path) -> None:
     values = entries(seed=1) | entries(seed=2)
-    other = at(url, tmp_path / "theirs")
+    other = connect_mirror(url, tmp_path / "theirs")
     assert_has(other.reference(FINGERPRINT), values)
     before = objects(url)
     dry = prune_shared(cache, PruneLimits(reference=FINGERPRINT.name, dry_run=True))
@@ -123,7 +123,7 @@ def test_unfinished_uploads_go_after_a_day_and_may_be_finished_later(
     (gone,) = prune_shared(cache, PruneLimits()).removed
     assert gone.why == "an upload that was never finished"
     assert victim not in segments(url)
-    at(url, cache.path).reference(FINGERPRINT)
+    connect_mirror(url, cache.path).reference(FINGERPRINT)
     assert a_stranger_has(url, tmp_path / "new", entries(seed=1) | entries(seed=2)) == 40
 
 
@@ -163,8 +163,8 @@ def test_a_crash_while_pruning_leaves_nothing_that_is_taken_for_whole(
         with pytest.raises(KeyboardInterrupt):
             prune_shared(cache, PruneLimits(reference=FINGERPRINT.name))
     assert a_stranger_has(url, tmp_path / "new", values) == 20
-    assert not at(url, tmp_path / "new").reference(FINGERPRINT).damage
-    at(url, cache.path).reference(FINGERPRINT)
+    assert not connect_mirror(url, tmp_path / "new").reference(FINGERPRINT).damage
+    connect_mirror(url, cache.path).reference(FINGERPRINT)
     assert a_stranger_has(url, tmp_path / "newer", values) == 20, "it was not completed again"
     assert [each.why for each in prune_shared(cache, PruneLimits()).removed] == ["pruned before, but not wholly"]
     assert len(segments(url)) == 1
@@ -188,14 +188,14 @@ def test_damage_there_is_told_and_put_again_by_a_mirror_that_has_it_whole(
     values = entries(seed=1) | entries(seed=2)
     victim = min(segments(url))
     flip_object(url, f"{remote(url).prefix}/{victim}/{file}")
-    (told,) = verify_shared(cache).damage
-    assert (told.segment, url in told.what, ".tmp" in told.what) == (victim, True, False)
-    stranger = at(url, tmp_path / "new")
+    (message,) = verify_shared(cache).damage
+    assert (message.segment, url in message.what, ".tmp" in message.what) == (victim, True, False)
+    stranger = connect_mirror(url, tmp_path / "new")
     report = verify_shared(stranger, repair=True)
     assert (report.uploaded, report.deleted) == ([], [victim])
     assert victim not in segments(url)
     assert a_stranger_has(url, stranger.path, values) == 20
-    at(url, cache.path).reference(FINGERPRINT)  # the mirror that has it
+    connect_mirror(url, cache.path).reference(FINGERPRINT)  # the mirror that has it
     assert a_stranger_has(url, stranger.path, values) == 40
     flip_object(url, f"{remote(url).prefix}/{victim}/{file}")
     assert verify_shared(cache, repair=True).uploaded == [victim]
@@ -219,10 +219,10 @@ def test_a_wrong_value_that_is_evicted_here_leaves_the_object_store_too(
     (stored,) = whole_references(cache, FINGERPRINT.name)
     wrong = min(values)
     assert len(evict(cache, stored, [wrong])) == 1
-    again = at(url, cache.path).reference(FINGERPRINT)
+    again = connect_mirror(url, cache.path).reference(FINGERPRINT)
     assert again.missing(list(values)) == [wrong]
     again.put({wrong: values[wrong]})
-    assert_has(at(url, tmp_path / "new").reference(FINGERPRINT), values)
+    assert_has(connect_mirror(url, tmp_path / "new").reference(FINGERPRINT), values)
 
 
 # as commands
@@ -234,7 +234,7 @@ def home(url: str, cache: SharedCache, tmp_path: Path) -> Home:
     home = Home(tmp_path / "home")
     home.create()
     home.config.write_text(f"cache_url = {json.dumps(url)}\n")
-    shared = at(url, home.cache)
+    shared = connect_mirror(url, home.cache)
     shared.reference(FINGERPRINT)
     return home
 
@@ -272,8 +272,8 @@ def test_prune_there_leaves_what_a_job_of_this_home_needs(url: str, home: Home) 
 def test_verify_there_and_its_repair(url: str, home: Home) -> None:
     victim = min(segments(url))
     flip_object(url, f"{remote(url).prefix}/{victim}/crc/c/0")
-    found = ask(home, "verify", "--shared", code=Exit.FAILED)
-    assert [each["segment"] for each in found["damage"]] == [victim]
+    report = ask(home, "verify", "--shared", code=Exit.FAILED)
+    assert [each["segment"] for each in report["damage"]] == [victim]
     result = invoke(home, "cache", "verify", "--shared", "--repair")
     assert f"repaired {victim}: uploaded again from here" in result.stdout
     assert "nothing is wrong" in invoke(home, "cache", "verify", "--shared").stdout

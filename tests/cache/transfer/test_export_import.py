@@ -53,8 +53,8 @@ def tree(cache: ReferenceCache) -> dict[str, bytes]:
 
 
 def assert_has(cache: ReferenceCache, fingerprint: ReferenceFingerprint, values: Entries) -> None:
-    for found, value in zip(cache.reference(fingerprint).get(list(values)), values.values()):
-        np.testing.assert_array_equal(found, value)
+    for actual, value in zip(cache.reference(fingerprint).get(list(values)), values.values()):
+        np.testing.assert_array_equal(actual, value)
 
 
 def test_what_arrives_is_what_was_sent(sent: Path, mine: ReferenceCache, theirs: ReferenceCache) -> None:
@@ -231,8 +231,8 @@ def test_links_compression_and_truncation_are_refused(sent: Path, theirs: Refere
 def test_a_claimed_size_that_is_not_true_is_refused(sent: Path, theirs: ReferenceCache, claim: int) -> None:
     """Both sizes of the first member in the central directory."""
     data = bytearray(sent.read_bytes())
-    at = data.index(b"PK\x01\x02")
-    data[at + 20 : at + 28] = claim.to_bytes(4, "little") * 2
+    offset = data.index(b"PK\x01\x02")
+    data[offset + 20 : offset + 28] = claim.to_bytes(4, "little") * 2
     lie = sent.with_name("lie.zip")
     lie.write_bytes(bytes(data))
     assert_refused(lie, theirs, "larger than it is" if claim else "is not a whole export")
@@ -242,8 +242,8 @@ def test_every_flipped_byte_is_refused_or_harmless(sent: Path, theirs: Reference
     data = sent.read_bytes()
     bent = sent.with_name("bent.zip")
     rng = np.random.default_rng(0)
-    for at in rng.integers(0, len(data), 40).tolist():
-        bent.write_bytes(data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :])
+    for offset in rng.integers(0, len(data), 40).tolist():
+        bent.write_bytes(data[:offset] + bytes([data[offset] ^ 0xFF]) + data[offset + 1 :])
         try:
             import_(theirs, bent, dry_run=True)
         except BadExport:

@@ -35,8 +35,8 @@ def reference(cache: ReferenceCache) -> Reference:
 
 @pytest.fixture
 def stored(cache: ReferenceCache, reference: Reference) -> StoredReference:
-    (found,) = whole_references(cache)
-    return found
+    (stored_reference,) = whole_references(cache)
+    return stored_reference
 
 
 def fill(reference: Reference, segments: int = 4) -> Entries:
@@ -55,8 +55,8 @@ def age(stored: StoredReference, seconds: float = 2 * DAY) -> None:
 
 
 def assert_serves(reference: Reference, values: Entries) -> None:
-    for found, value in zip(reference.get(list(values)), values.values()):
-        np.testing.assert_array_equal(found, value)
+    for actual, value in zip(reference.get(list(values)), values.values()):
+        np.testing.assert_array_equal(actual, value)
 
 
 def test_readers_get_the_same_values_before_during_and_after(
@@ -166,10 +166,10 @@ def test_two_at_once_are_harmless(
     values = fill(reference)
     publish = StoredReference.publish
 
-    def other_first(self: StoredReference, made: Path) -> None:
+    def other_first(self: StoredReference, new_folder: Path) -> None:
         monkeypatch.undo()
         compact(stored)
-        publish(self, made)
+        publish(self, new_folder)
 
     monkeypatch.setattr(StoredReference, "publish", other_first)
     compact(stored)
@@ -253,9 +253,9 @@ def test_writers_compactors_and_a_reader_at_once(cache: ReferenceCache, referenc
         try:
             until = time.monotonic() + 2
             while time.monotonic() < until and not any(each.done() for each in working):
-                known = dict(list(acknowledged.items())[-200:])
-                assert reference.missing(list(known)) == []
-                assert_serves(reference, known)
+                sample = dict(list(acknowledged.items())[-200:])
+                assert reference.missing(list(sample)) == []
+                assert_serves(reference, sample)
         finally:
             stop.set()
     assert sum(each.result() or 0 for each in working) > 0

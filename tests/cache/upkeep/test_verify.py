@@ -41,11 +41,11 @@ def mend(cache: ReferenceCache, report: VerifyReport) -> int:
 
 def served(cache: ReferenceCache, values: Entries) -> Entries:
     """What a new reader gets of `values`; every number must be right."""
-    found = dict(zip(values, cache.reference(FINGERPRINT).find(list(values))))
-    for key, value in found.items():
+    served_values = dict(zip(values, cache.reference(FINGERPRINT).find(list(values))))
+    for key, value in served_values.items():
         if value is not None:
             np.testing.assert_array_equal(value, values[key])
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in served_values.items() if value is not None}
 
 
 def test_a_whole_store_is_ok(cache: ReferenceCache, reference: Reference) -> None:
@@ -68,9 +68,9 @@ def test_a_whole_store_is_ok(cache: ReferenceCache, reference: Reference) -> Non
 def test_damage_to_any_file_is_found_and_the_whole_entries_of_it_are_saved(
     cache: ReferenceCache, reference: Reference, name: str, damage: str
 ) -> None:
-    values, kept = entries(seed=1), entries(seed=2)
+    values, others = entries(seed=1), entries(seed=2)
     segment = put(reference, values)
-    put(reference, kept)
+    put(reference, others)
     path = segment / name if name.endswith(".json") else chunk_path(segment, name)
     if damage == "flip":
         flip(path)
@@ -79,17 +79,17 @@ def test_damage_to_any_file_is_found_and_the_whole_entries_of_it_are_saved(
     else:
         path.unlink()
     report = verify(cache, deep=True)
-    (found,) = report.damage
-    assert (found.segment, report.ok) == (segment.name, False)
-    assert (found.to_score or 0) + found.rescuable == len(values)
-    assert mend(cache, report) == found.rescuable
+    (reported_damage,) = report.damage
+    assert (reported_damage.segment, report.ok) == (segment.name, False)
+    assert (reported_damage.to_score or 0) + reported_damage.rescuable == len(values)
+    assert mend(cache, report) == reported_damage.rescuable
     assert not segment.exists()
     assert (reference.folder.parent / "quarantine" / segment.name).is_dir()
-    got = served(cache, values | kept)
-    assert len(got) == len(kept) + found.rescuable
+    got = served(cache, values | others)
+    assert len(got) == len(others) + reported_damage.rescuable
     expected = {"flip": {"key": 19, "offset": 18, "crc": 19, "logprob": 19}, "truncate": {}, "delete": {}}[damage]
     if name in ("sum", "zarr.json", "offset/zarr.json") or name in expected:
-        assert found.rescuable == expected.get(name, 20)
+        assert reported_damage.rescuable == expected.get(name, 20)
 
 
 def test_what_another_segment_holds_is_not_counted_as_lost(cache: ReferenceCache, reference: Reference) -> None:
@@ -97,8 +97,8 @@ def test_what_another_segment_holds_is_not_counted_as_lost(cache: ReferenceCache
     segment = put(reference, values)
     put(reference, dict(list(values.items())[:5]))
     shutil.rmtree(segment / "logprob")
-    (found,) = verify(cache).damage
-    assert (found.rescuable, found.to_score) == (0, 15)
+    (damage,) = verify(cache).damage
+    assert (damage.rescuable, damage.to_score) == (0, 15)
     mend(cache, verify(cache))
     assert len(served(cache, values)) == 5
 
@@ -107,9 +107,9 @@ def test_a_flipped_value_is_found_by_deep_alone(cache: ReferenceCache, reference
     values = entries()
     flip(chunk_path(put(reference, values), "logprob"))
     assert verify(cache).ok
-    (found,) = verify(cache, deep=True).damage
-    assert "1 of 20 entries do not match" in found.what
-    assert found.to_score == 1
+    (damage,) = verify(cache, deep=True).damage
+    assert "1 of 20 entries do not match" in damage.what
+    assert damage.to_score == 1
 
 
 def test_damaged_attributes_are_set_aside_and_written_again_by_the_next_job(
@@ -120,9 +120,9 @@ def test_damaged_attributes_are_set_aside_and_written_again_by_the_next_job(
     marker = reference.folder.parent / "zarr.json"
     marker.write_text(marker.read_text().replace('"w"', '"x"'))
     report = verify(cache)
-    (found,) = report.damage
-    assert (found.segment, found.to_score) == (None, 0)
-    assert "its identity is that of" in found.what
+    (damage,) = report.damage
+    assert (damage.segment, damage.to_score) == (None, 0)
+    assert "its identity is that of" in damage.what
     assert len(repair(cache, report.damage)) == 1
     assert repair(cache, verify(cache).damage) == []
     assert len(served(cache, values)) == len(values)
@@ -139,10 +139,10 @@ def test_two_values_for_one_key_are_a_disagreement_beyond_the_tolerance(
     victim = min(values)
     wrong = put(reference, {victim: values[victim] - np.float32(0.25)})
     report = verify(cache)
-    ((name, found),) = report.disagreements
+    ((name, disagreement),) = report.disagreements
     assert not report.ok
-    assert (name, found.key, found.segments) == (FINGERPRINT.name, victim, (first.name, wrong.name))
-    assert found.nats == pytest.approx(0.25, rel=1e-4)
+    assert (name, disagreement.key, disagreement.segments) == (FINGERPRINT.name, victim, (first.name, wrong.name))
+    assert disagreement.nats == pytest.approx(0.25, rel=1e-4)
 
 
 @pytest.mark.parametrize("where", ["segment", "reference", "a file of a damaged segment"])

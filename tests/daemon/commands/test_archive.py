@@ -17,12 +17,12 @@ from support.homes import invoke
 
 
 @pytest.fixture
-def done(made: Home) -> Home:
-    homes.add_done(made, name="smol / ipo")
+def done(ready_home: Home) -> Home:
+    homes.add_done(ready_home, name="smol / ipo")
     for name in ("adapter", "checkpoints/step-00000012", "fused"):
-        (made.job(1) / name).mkdir(parents=True, exist_ok=True)
-        (made.job(1) / name / "adapters.safetensors").write_bytes(b"weights")
-    return made
+        (ready_home.job(1) / name).mkdir(parents=True, exist_ok=True)
+        (ready_home.job(1) / name / "adapters.safetensors").write_bytes(b"weights")
+    return ready_home
 
 
 def test_it_holds_what_is_worth_keeping_and_is_read_without_the_home(done: Home, tmp_path: Path) -> None:

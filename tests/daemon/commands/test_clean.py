@@ -19,20 +19,20 @@ DAY = 86_400
 
 
 @pytest.fixture
-def old(made: Home) -> Home:
+def old(ready_home: Home) -> Home:
     """Jobs 1 (done, 40 days ago), 2 (failed, 20), 3 (done, 10) with checkpoints and fused models, and 4, which waits."""
-    homes.add_done(made, name="oldest")
-    homes.add_failed(made, name="bad")
-    homes.add_done(made, name="newest")
-    homes.add_queued(made, name="waits")
+    homes.add_done(ready_home, name="oldest")
+    homes.add_failed(ready_home, name="bad")
+    homes.add_done(ready_home, name="newest")
+    homes.add_queued(ready_home, name="waits")
     for job_id in (1, 2, 3):
         for part in ("checkpoints/step-00000010", "fused", "attempts/1/checkpoints/step-00000005"):
-            (made.job(job_id) / part).mkdir(parents=True)
-            (made.job(job_id) / part / "weights").write_bytes(b"x" * 20_000)
-    with JobTable.open(made.database) as table:
+            (ready_home.job(job_id) / part).mkdir(parents=True)
+            (ready_home.job(job_id) / part / "weights").write_bytes(b"x" * 20_000)
+    with JobTable.open(ready_home.database) as table:
         for job_id, days in ((1, 40), (2, 20), (3, 10)):
             table._db.execute("UPDATE jobs SET finished_at = ? WHERE id = ?", (time.time() - days * DAY, job_id))
-    return made
+    return ready_home
 
 
 def ids(home: Home) -> list[int]:

@@ -28,26 +28,30 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 @pytest.fixture
 def there(home: Path) -> Home:
     """A home with a job in most states, no daemon, losses that were listed once, and two references."""
-    made = Home(home)
-    homes.add_done(made, name="smol-ipo", group="nightly")
-    homes.add_failed(made, name="two\nlines")
-    homes.add_queued(made, name="later", group="nightly")
-    homes.add_queued(made, name="held")
-    with JobTable.open(made.database) as jobs:
+    ready_home = Home(home)
+    homes.add_done(ready_home, name="smol-ipo", group="nightly")
+    homes.add_failed(ready_home, name="two\nlines")
+    homes.add_queued(ready_home, name="later", group="nightly")
+    homes.add_queued(ready_home, name="held")
+    with JobTable.open(ready_home.database) as jobs:
         jobs.transition(4, "paused")
-    remember_losses(made, {"sigmoid": "A loss.", "simpo": "Another."})
+    remember_losses(ready_home, {"sigmoid": "A loss.", "simpo": "Another."})
     for letter, model in (("a", "/models/small"), ("b", "org/other")):
-        folder = made.cache / "refs" / (letter * 32)
+        folder = ready_home.cache / "refs" / (letter * 32)
         folder.mkdir(parents=True)
         (folder / "zarr.json").write_text(json.dumps({"attributes": {"provenance": {"model": model}}}))
-    return made
+    return ready_home
 
 
 def offered(home: Home, *words: str) -> dict[str, str | None]:
     """What is offered for the last of `words` (it may be empty), and what is said of it."""
     line = ["prefd", "--home", str(home.root), *words]
-    given = {"_PREFD_COMPLETE": "zsh_complete", "COMP_WORDS": " ".join(line), "COMP_CWORD": str(len(line) - 1)}
-    result = CliRunner().invoke(cli, env=given, prog_name="prefd")
+    shell_variables = {
+        "_PREFD_COMPLETE": "zsh_complete",
+        "COMP_WORDS": " ".join(line),
+        "COMP_CWORD": str(len(line) - 1),
+    }
+    result = CliRunner().invoke(cli, env=shell_variables, prog_name="prefd")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     return {value: None if about == "_" else about for value, about in zip(lines[1::3], lines[2::3])}
@@ -109,13 +113,13 @@ def test_groups_and_references_are_offered(there: Home) -> None:
 
 @pytest.mark.parametrize("damage", ["none", "no database", "not a database"])
 def test_where_there_is_nothing_to_look_in_nothing_is_offered_and_nothing_said(home: Path, damage: str) -> None:
-    made = Home(home)
+    ready_home = Home(home)
     if damage != "none":
-        made.create()
+        ready_home.create()
     if damage == "not a database":
-        made.database.write_bytes(b"no database" * 1000)
+        ready_home.database.write_bytes(b"no database" * 1000)
     for words in (["logs", ""], ["losses", ""], ["jobs", "--group", ""], ["cache", "show", ""]):
-        assert offered(made, *words) == {}
+        assert offered(ready_home, *words) == {}
     assert home.exists() == (damage != "none")
 
 

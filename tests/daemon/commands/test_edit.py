@@ -17,11 +17,11 @@ from support.homes import invoke
 
 
 @pytest.fixture
-def waits(made: Home) -> Home:
+def waits(ready_home: Home) -> Home:
     """Jobs 1 and 2, which wait."""
-    homes.add_queued(made, name="one")
-    homes.add_queued(made, name="two")
-    return made
+    homes.add_queued(ready_home, name="one")
+    homes.add_queued(ready_home, name="two")
+    return ready_home
 
 
 def spec_of(home: Home, job_id: int) -> JobSpec:

@@ -30,7 +30,7 @@ Watched = Callable[[Callable[[Received], bool]], threading.Event]
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+def event_stream(monkeypatch: pytest.MonkeyPatch) -> Watched:
     """Makes a `threading.Event` that is set once the command has printed such an event of the daemon."""
     conditions: list[tuple[Callable[[Received], bool], threading.Event]] = []
     real = Client.events
@@ -74,18 +74,18 @@ def daemon_until(home: Home, end: threading.Event) -> Iterator[None]:
         thread.join()
 
 
-def test_without_a_daemon_it_says_how_to_start_one(made: Home) -> None:
-    result = invoke(made, "events")
+def test_without_a_daemon_it_says_how_to_start_one(ready_home: Home) -> None:
+    result = invoke(ready_home, "events")
     assert result.exit_code == Exit.NO_DAEMON
     assert "prefd start" in result.stderr
 
 
-def test_each_change_is_a_line_and_so_is_what_training_reports(made: Home, watched: Watched) -> None:
-    homes.add_done(made)
-    homes.add_failed(made, name="bad", reason="out of memory\nlower batch_tokens")
-    with daemon_until(made, watched(is_of("bad", "failed"))):
+def test_each_change_is_a_line_and_so_is_what_training_reports(ready_home: Home, event_stream: Watched) -> None:
+    homes.add_done(ready_home)
+    homes.add_failed(ready_home, name="bad", reason="out of memory\nlower batch_tokens")
+    with daemon_until(ready_home, event_stream(is_of("bad", "failed"))):
         timing = Timing(events_retry=0.02, daemon_return=1.5)  # while it ends, it holds its home and does not answer
-        result = invoke(made, "events", "--after", "0", timing=timing)
+        result = invoke(ready_home, "events", "--after", "0", timing=timing)
     lines = result.stdout.splitlines()
     assert result.exit_code == Exit.NO_DAEMON, result.output
     assert lines[0].endswith("  job 1 (smol-ipo)  queued")
@@ -94,35 +94,37 @@ def test_each_change_is_a_line_and_so_is_what_training_reports(made: Home, watch
     assert lines[-1].endswith("  job 2 (bad)  failed: out of memory")
 
 
-def test_json_is_a_document_a_line_from_which_it_can_go_on(made: Home, watched: Watched) -> None:
-    homes.add_done(made)
-    with daemon_until(made, watched(is_of("smol-ipo", "done"))):
-        shown = invoke(made, "events", "--after", "0", "--json", timing=IMPATIENT).stdout.splitlines()
-    told = [event for event in map(json.loads, shown) if event["event"] not in ("queue", "daemon")]
-    assert len(shown) > len(told)
-    assert all(each["schema"] == 1 for each in told)
-    with daemon_until(made, watched(is_of("smol-ipo", "done"))):
-        again = invoke(made, "events", 1, "--after", told[4]["id"], "--json", timing=IMPATIENT).stdout.splitlines()
-    assert [json.loads(line) for line in again] == told[5:]
+def test_json_is_a_document_a_line_from_which_it_can_go_on(ready_home: Home, event_stream: Watched) -> None:
+    homes.add_done(ready_home)
+    with daemon_until(ready_home, event_stream(is_of("smol-ipo", "done"))):
+        shown = invoke(ready_home, "events", "--after", "0", "--json", timing=IMPATIENT).stdout.splitlines()
+    changes = [event for event in map(json.loads, shown) if event["event"] not in ("queue", "daemon")]
+    assert len(shown) > len(changes)
+    assert all(each["schema"] == 1 for each in changes)
+    with daemon_until(ready_home, event_stream(is_of("smol-ipo", "done"))):
+        again = invoke(
+            ready_home, "events", 1, "--after", changes[4]["id"], "--json", timing=IMPATIENT
+        ).stdout.splitlines()
+    assert [json.loads(line) for line in again] == changes[5:]
 
 
-def test_an_event_that_is_none_is_refused(made: Home) -> None:
-    with daemon_until(made, threading.Event()):
-        result = invoke(made, "events", "--after", "noon")
+def test_an_event_that_is_none_is_refused(ready_home: Home) -> None:
+    with daemon_until(ready_home, threading.Event()):
+        result = invoke(ready_home, "events", "--after", "noon")
     assert result.exit_code == Exit.FAILED
     assert "'noon' is not the id of an event" in result.stderr
 
 
-def test_it_goes_on_over_a_restart_of_the_daemon_until_ctrl_c(made: Home, watched: Watched) -> None:
-    homes.add_queued(made, name="one")
-    first, second = watched(is_of("one", "queued")), watched(is_of("two", "queued"))
+def test_it_goes_on_over_a_restart_of_the_daemon_until_ctrl_c(ready_home: Home, event_stream: Watched) -> None:
+    homes.add_queued(ready_home, name="one")
+    first, second = event_stream(is_of("one", "queued")), event_stream(is_of("two", "queued"))
 
     def two_daemons() -> None:
-        with serving(made):
+        with serving(ready_home):
             ready.set()
             first.wait(60)
-        homes.add_queued(made, name="two")
-        with serving(made):
+        homes.add_queued(ready_home, name="two")
+        with serving(ready_home):
             if second.wait(60):
                 _thread.interrupt_main()
 
@@ -132,7 +134,7 @@ def test_it_goes_on_over_a_restart_of_the_daemon_until_ctrl_c(made: Home, watche
     assert ready.wait(60)
     former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it runs beside ignore Ctrl-C
     try:
-        result = invoke(made, "events", "--after", "0", timing=PATIENT)
+        result = invoke(ready_home, "events", "--after", "0", timing=PATIENT)
     finally:
         signal.signal(signal.SIGINT, former)
     thread.join()

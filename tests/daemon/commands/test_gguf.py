@@ -16,35 +16,35 @@ from support import homes
 
 
 def test_the_file_lies_in_the_jobs_folder_or_where_it_is_wanted(
-    made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[GGUFInput] = []
+    requests: list[GGUFInput] = []
 
     def answer(home: Home, task: str, request: GGUFInput, kind: Any) -> WrittenGGUF:
-        asked.append(request)
+        requests.append(request)
         return WrittenGGUF(path=request.out, bytes=2_000_000, by="mlx-lm")
 
     monkeypatch.setattr(gguf, "ask_worker", answer)
-    homes.add_done(made)
-    written = homes.invoke(made, "gguf", 1)
+    homes.add_done(ready_home)
+    written = homes.invoke(ready_home, "gguf", 1)
     assert written.exit_code == 0, written.output
-    assert written.stdout == f"{made.job(1)}/gguf/smol-ipo-f16.gguf\n"
+    assert written.stdout == f"{ready_home.job(1)}/gguf/smol-ipo-f16.gguf\n"
     assert "by mlx-lm; `prefd modelfile 1` makes it Ollama's" in written.stderr
     document = json.loads(
         homes.invoke(
-            made, "gguf", 1, "--out", tmp_path / "a.gguf", "--type", "q8_0", "--converter", "x", "--json"
+            ready_home, "gguf", 1, "--out", tmp_path / "a.gguf", "--type", "q8_0", "--converter", "x", "--json"
         ).stdout
     )
-    assert (document["path"], asked[-1].type) == (str(tmp_path / "a.gguf"), "q8_0")
-    assert asked[-1].converter == str(Path("x").absolute())
-    assert homes.invoke(made, "gguf", 9).exit_code == Exit.NOT_FOUND
+    assert (document["path"], requests[-1].type) == (str(tmp_path / "a.gguf"), "q8_0")
+    assert requests[-1].converter == str(Path("x").absolute())
+    assert homes.invoke(ready_home, "gguf", 9).exit_code == Exit.NOT_FOUND
 
 
-def test_a_worker_that_refuses_is_told(made: Home, answers_in_process: None, known_bits: None) -> None:
-    homes.add_failed(made)
+def test_a_worker_that_refuses_is_told(ready_home: Home, answers_in_process: None, known_bits: None) -> None:
+    homes.add_failed(ready_home)
     for command in ("gguf", "modelfile"):
-        refused = homes.invoke(made, command, 1)
+        refused = homes.invoke(ready_home, command, 1)
         assert (refused.exit_code, "job 1 has trained no policy to the end" in refused.stderr) == (1, True), (
             refused.output
         )
-    assert not (made.job(1) / "gguf").exists()
+    assert not (ready_home.job(1) / "gguf").exists()

@@ -60,8 +60,8 @@ def test_pause_without_a_daemon_keeps_a_queued_job_from_starting(four_jobs: Home
 
 
 def test_pause_asks_a_running_job_to_save_its_state(four_jobs: Home) -> None:
-    said = "job 3 (half-way) is training, and is paused as soon as its state is saved\n"
-    assert invoke(four_jobs, "pause", 3).stdout == said
+    message = "job 3 (half-way) is training, and is paused as soon as its state is saved\n"
+    assert invoke(four_jobs, "pause", 3).stdout == message
     assert json.loads(invoke(four_jobs, "show", 3, "--json").stdout)["job"]["pause_requested"]
     assert invoke(four_jobs, "resume", 3).stdout == "job 3 (half-way) goes on from where it stood\n"
     assert not json.loads(invoke(four_jobs, "show", 3, "--json").stdout)["job"]["pause_requested"]

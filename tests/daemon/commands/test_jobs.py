@@ -182,15 +182,15 @@ def test_a_moment_is_of_the_time_zone_of_whoever_submits_it(
 
 
 def test_what_a_job_waits_for_is_told_in_the_time_zone_of_whoever_looks(
-    made: Home, monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = homes.add_queued(made, not_before="2999-01-01 07:00Z")
-    with JobTable.open(made.database) as table:
+    job = homes.add_queued(ready_home, not_before="2999-01-01 07:00Z")
+    with JobTable.open(ready_home.database) as table:
         table.set_waiting_reasons({job.id: "not before 2999-01-01 07:00+00:00"})  # as a daemon with TZ=UTC writes it
     monkeypatch.setenv("TZ", "EST5")
     time.tzset()
     try:
-        listed, shown = invoke(made, "jobs"), invoke(made, "show", job.id)
+        listed, shown = invoke(ready_home, "jobs"), invoke(ready_home, "show", job.id)
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -199,7 +199,7 @@ def test_what_a_job_waits_for_is_told_in_the_time_zone_of_whoever_looks(
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (["--after", 9], Exit.NOT_FOUND, "after: there is no job 9"),
         (["--after", 2], Exit.FAILED, "job 2 is failed, so this one would fail; `prefd retry 2` first"),
@@ -208,11 +208,11 @@ def test_what_a_job_waits_for_is_told_in_the_time_zone_of_whoever_looks(
     ],
 )
 def test_submit_hands_in_none_that_could_never_run(
-    four_jobs: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path, options: list[object], code: Exit, said: str
+    four_jobs: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path, options: list[object], code: Exit, message: str
 ) -> None:
     result = invoke(four_jobs, "submit", homes.write_spec(tmp_path / "a.json", tiny_model, pairs_file), *options)
     assert result.exit_code == code
-    assert said in result.stderr
+    assert message in result.stderr
     assert not list(four_jobs.jobs.glob("*.json"))
 
 

@@ -113,9 +113,9 @@ def test_a_sound_loss_passes_every_check(home: Path) -> None:
 def test_a_broken_loss_fails_with_the_reason(with_plugin: Home) -> None:
     result = invoke(with_plugin, "check-loss", "halves", "--json")
     assert result.exit_code == Exit.FAILED
-    found = json.loads(result.stdout)
-    assert (found["loss"], found["ok"]) == ("halves", False)
-    (shapes,) = [check for check in found["checks"] if check["check"] == "shapes"]
+    report = json.loads(result.stdout)
+    assert (report["loss"], report["ok"]) == ("halves", False)
+    (shapes,) = [check for check in report["checks"] if check["check"] == "shapes"]
     assert (shapes["result"], shapes["detail"]) == ("failed", "it raised NotImplementedError")
 
 

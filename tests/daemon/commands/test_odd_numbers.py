@@ -19,40 +19,40 @@ OF_ONE_JOB = ("show", "logs", "metrics", "pairs", "events", "watch", "archive", 
 
 @pytest.mark.parametrize("command", OF_ONE_JOB)
 @pytest.mark.parametrize(
-    ("typed", "told"),
+    ("typed", "message"),
     [
         (HUGE, f"{HUGE} is larger than any job's number; expected one number, such as 3"),
         ("#3", "'#3' is no job's number; expected one number, such as 3"),
         ("1-3", "'1-3' is no job's number; expected one number, such as 3"),
     ],
 )
-def test_a_command_of_one_job_says_what_it_expects(made: Home, command: str, typed: str, told: str) -> None:
-    result = invoke(made, command, typed)
+def test_a_command_of_one_job_says_what_it_expects(ready_home: Home, command: str, typed: str, message: str) -> None:
+    result = invoke(ready_home, command, typed)
     assert (result.exit_code, result.stdout) == (Exit.USAGE, "")
-    assert told in result.stderr
+    assert message in result.stderr
 
 
-def test_leading_zeros_and_the_largest_number_are_numbers(made: Home) -> None:
-    homes.add_done(made, name="first")
-    assert json.loads(invoke(made, "show", "001", "--json").stdout)["job"]["id"] == 1
-    result = invoke(made, "show", str(2**63 - 1))
+def test_leading_zeros_and_the_largest_number_are_numbers(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="first")
+    assert json.loads(invoke(ready_home, "show", "001", "--json").stdout)["job"]["id"] == 1
+    result = invoke(ready_home, "show", str(2**63 - 1))
     assert (result.exit_code, result.stderr) == (Exit.NOT_FOUND, f"error: there is no job {2**63 - 1}\n")
 
 
-def test_a_list_as_long_as_one_likes_is_all_there_is(made: Home) -> None:
-    homes.add_done(made, name="first")
+def test_a_list_as_long_as_one_likes_is_all_there_is(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="first")
     for words in (["--limit", HUGE], ["--sort", "place", "--limit", HUGE]):
-        assert "first" in invoke(made, "jobs", *words).stdout
+        assert "first" in invoke(ready_home, "jobs", *words).stdout
 
 
-def test_the_api_refuses_such_numbers_in_a_body(made: Home) -> None:
-    homes.add_done(made, name="first")
+def test_the_api_refuses_such_numbers_in_a_body(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="first")
     bodies = [
         *((f"/v1/jobs/{action}", {}) for action in ("cancel", "pause", "resume", "retry", "remove")),
         ("/v1/jobs/edit", {"settings": {"priority": 1}}),
         ("/v1/discard", {"part": "fused"}),
     ]
-    with serving(made), talking(made) as http:
+    with serving(ready_home), talking(ready_home) as http:
         for path, more in bodies:
             reply = http.post(path, json={"jobs": [1, int(HUGE)], **more})
             assert (reply.status_code, HUGE in reply.json()["error"]) == (422, True), path

@@ -25,21 +25,21 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return opened
 
 
-def test_the_home_and_a_jobs_folder_are_opened_and_named(made: Home, opened: list[Path]) -> None:
-    job = add_done(made)
-    assert invoke(made, "open").stdout.strip() == str(made.root)
-    result = invoke(made, "open", job.id, "--json")
-    assert opened == [made.root, made.job(job.id)]
+def test_the_home_and_a_jobs_folder_are_opened_and_named(ready_home: Home, opened: list[Path]) -> None:
+    job = add_done(ready_home)
+    assert invoke(ready_home, "open").stdout.strip() == str(ready_home.root)
+    result = invoke(ready_home, "open", job.id, "--json")
+    assert opened == [ready_home.root, ready_home.job(job.id)]
     assert json.loads(result.stdout) == {
         "schema": 1, "path": str(opened[1]), "opened": True, "detail": "opened in Finder",
     }  # fmt: skip
 
 
-def test_a_folder_that_is_not_there_is_not_opened(made: Home, opened: list[Path]) -> None:
-    job = add_done(made)
-    shutil.rmtree(made.job(job.id))
-    gone = invoke(made, "open", job.id)
+def test_a_folder_that_is_not_there_is_not_opened(ready_home: Home, opened: list[Path]) -> None:
+    job = add_done(ready_home)
+    shutil.rmtree(ready_home.job(job.id))
+    gone = invoke(ready_home, "open", job.id)
     assert gone.exit_code == Exit.NOT_FOUND
     assert "has no folder any more" in gone.stderr
-    assert invoke(made, "open", 99).exit_code == Exit.NOT_FOUND
+    assert invoke(ready_home, "open", 99).exit_code == Exit.NOT_FOUND
     assert opened == []

@@ -18,9 +18,9 @@ MARGINS = [0.5, -0.25, 0.0, 1.5]
 
 
 @pytest.fixture
-def done(made: Home) -> Home:
-    homes.add_done(made)
-    return made
+def done(ready_home: Home) -> Home:
+    homes.add_done(ready_home)
+    return ready_home
 
 
 def test_pairs_are_shown_the_worst_first_with_their_texts(done: Home) -> None:
@@ -49,10 +49,10 @@ def test_parts_limits_and_json(done: Home) -> None:
 
 
 def test_pairs_that_are_not_scored_yet_are_scored_here(done: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    requests: list[int] = []
 
     async def run_worker(home: Home, job_id: int, *_: Any) -> str | None:
-        asked.append(job_id)
+        requests.append(job_id)
         write_pairs(home, job_id, MARGINS)
         return None
 
@@ -61,7 +61,7 @@ def test_pairs_that_are_not_scored_yet_are_scored_here(done: Home, monkeypatch: 
     for arguments in ((), (), ("--again",)):
         shown = homes.invoke(done, "pairs", 1, *arguments)
         assert shown.exit_code == 0, shown.output
-    assert asked == [1, 1]
+    assert requests == [1, 1]
     assert not (done.job(1) / "pairs" / "state.json").exists()
 
 

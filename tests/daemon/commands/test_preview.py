@@ -54,8 +54,8 @@ def test_it_shows_rows_as_the_model_sees_them(home: Path, spec: Path, tiny_model
 
 
 def test_three_rows_unless_told_otherwise(home: Path, spec: Path) -> None:
-    found = json.loads(invoke(Home(home), "preview", spec, "--json").stdout)
-    assert [pair["place"] for pair in found["pairs"]] == ["pairs.jsonl:1", "pairs.jsonl:2", "pairs.jsonl:3"]
+    document = json.loads(invoke(Home(home), "preview", spec, "--json").stdout)
+    assert [pair["place"] for pair in document["pairs"]] == ["pairs.jsonl:1", "pairs.jsonl:2", "pairs.jsonl:3"]
 
 
 def test_json_has_why_the_data_is_refused(home: Path, tmp_path: Path, tiny_model: Path) -> None:
@@ -64,9 +64,9 @@ def test_json_has_why_the_data_is_refused(home: Path, tmp_path: Path, tiny_model
     spec = homes.write_spec(tmp_path / "a.json", tiny_model, rows)
     result = invoke(Home(home), "preview", spec, "--json")
     assert result.exit_code == Exit.FAILED
-    found = json.loads(result.stdout)
-    assert set(found) == {"schema", "file", "job", "error"}
-    assert found["error"].endswith("none of its 1 rows can be used: 1 × empty prompt (rows.jsonl:1)")
+    document = json.loads(result.stdout)
+    assert set(document) == {"schema", "file", "job", "error"}
+    assert document["error"].endswith("none of its 1 rows can be used: 1 × empty prompt (rows.jsonl:1)")
 
 
 def test_json_has_the_texts_and_with_tokens_each_token(home: Path, spec: Path, tiny_model: Path) -> None:
@@ -132,13 +132,13 @@ def test_its_worker_has_the_environment_of_those_that_train(monkeypatch: pytest.
 
 
 def test_all_lines_of_what_a_worker_says_are_told(monkeypatch: pytest.MonkeyPatch, home: Path, spec: Path) -> None:
-    said = subprocess.CompletedProcess(
+    process = subprocess.CompletedProcess(
         [], 1, json.dumps({"error": "the first line\nthe second"}), "INFO noise\nthe second"
     )
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: said)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: process)
     with pytest.raises(Failure, match=r"^the first line\nthe second$"):
         ask_worker(Home(home), "check-loss", LossCheckInput(name="x"), LossCheck)
-    said.stdout = ""
+    process.stdout = ""
     with pytest.raises(Failure, match=r"^the second$"):
         ask_worker(Home(home), "check-loss", LossCheckInput(name="x"), LossCheck)
 

@@ -29,14 +29,14 @@ def log_in(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
 
 
 @pytest.fixture
-def done(made: Home, tmp_path: Path) -> Home:
-    homes.add_done(made)
-    adapter = made.job(1) / "adapter"
+def done(ready_home: Home, tmp_path: Path) -> Home:
+    homes.add_done(ready_home)
+    adapter = ready_home.job(1) / "adapter"
     config = {"model": str(tmp_path / "secret" / "base"), "fine_tune_type": "lora"}
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     (adapter / "adapters.safetensors").write_bytes(b"weights")
     (adapter / ".DS_Store").write_bytes(b"no one's")
-    return made
+    return ready_home
 
 
 def test_an_adapter_goes_to_a_private_repository_with_its_card(done: Home, hub: FakeHub) -> None:
@@ -62,8 +62,8 @@ def test_an_adapter_goes_to_a_private_repository_with_its_card(done: Home, hub: 
 def test_several_parts_get_a_folder_each_and_public_is_said(done: Home, hub: FakeHub) -> None:
     (done.job(1) / "gguf").mkdir()
     (done.job(1) / "gguf" / "it.gguf").write_bytes(b"GGUF")
-    asked = ("push", 1, "--repo", "me/both", "--part", "adapter", "--part", "gguf", "--public", "--yes", "--json")
-    answer = json.loads(homes.invoke(done, *asked).stdout)
+    command = ("push", 1, "--repo", "me/both", "--part", "adapter", "--part", "gguf", "--public", "--yes", "--json")
+    answer = json.loads(homes.invoke(done, *command).stdout)
     assert (answer["private"], answer["url"]) == (False, f"{hub.url}/me/both/commit/abc")
     assert hub.private == {"me/both": False}
     assert {"README.md", "adapter/adapters.safetensors", "gguf/it.gguf"} <= set(hub.files["me/both"])

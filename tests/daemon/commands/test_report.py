@@ -17,14 +17,14 @@ from support.reported_runs import KEEPER, line, write_lines
 
 
 @pytest.fixture
-def done(made: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+def done(ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A home with a job that is done, and the plugin `KEEPER`."""
-    (made.root / "keeper.py").write_text(KEEPER)
-    made.config.write_text('plugins = ["keeper.py"]\n[report]\nproject = "mine"\n')
-    homes.add_done(made)
-    write_lines(RunDir(made.job(1)).metrics, line(1), line(2), line(2, held_out=True))
+    (ready_home.root / "keeper.py").write_text(KEEPER)
+    ready_home.config.write_text('plugins = ["keeper.py"]\n[report]\nproject = "mine"\n')
+    homes.add_done(ready_home)
+    write_lines(RunDir(ready_home.job(1)).metrics, line(1), line(2), line(2, held_out=True))
     answer_in_process(monkeypatch)
-    return made
+    return ready_home
 
 
 def test_a_finished_job_is_sent_once_and_its_end_with_it(done: Home) -> None:

@@ -21,15 +21,15 @@ def names(home: Home) -> list[str]:
 
 
 @pytest.fixture
-def sweep(made: Home) -> Home:
+def sweep(ready_home: Home) -> Home:
     """Six jobs: 1 done, 2 and 3 failed, 4 running, 5 and 6 queued; 2, 3 and 5 of group `s`."""
-    homes.add_done(made, name="done")
-    homes.add_failed(made, name="bad", group="s")
-    homes.add_failed(made, name="worse", group="s")
-    homes.add_running(made, name="runs")
-    homes.add_queued(made, name="next", group="s")
-    homes.add_queued(made, name="last")
-    return made
+    homes.add_done(ready_home, name="done")
+    homes.add_failed(ready_home, name="bad", group="s")
+    homes.add_failed(ready_home, name="worse", group="s")
+    homes.add_running(ready_home, name="runs")
+    homes.add_queued(ready_home, name="next", group="s")
+    homes.add_queued(ready_home, name="last")
+    return ready_home
 
 
 def test_a_job_is_removed_with_its_folder_and_what_it_took_is_told(sweep: Home) -> None:
@@ -113,12 +113,12 @@ def test_other_commands_take_groups_and_states_too(sweep: Home) -> None:
     assert "there is no job to cancel" in invoke(sweep, "cancel", "--state", "queued").stderr
 
 
-def test_of_many_jobs_it_is_told_what_became_of_them_together(made: Home) -> None:
-    with JobTable.open(made.database) as table:
+def test_of_many_jobs_it_is_told_what_became_of_them_together(ready_home: Home) -> None:
+    with JobTable.open(ready_home.database) as table:
         table.add_all([homes.make_spec(name=f"s-{n}", group="s") for n in range(60)], f"{'0' * 26}-s.yaml")
-    assert invoke(made, "cancel", "--group", "s").stdout == "60 jobs (1 … 60): each is cancelled\n"
-    assert invoke(made, "rm", "--group", "s").stdout.startswith("60 jobs, ")
-    assert names(made) == []
+    assert invoke(ready_home, "cancel", "--group", "s").stdout == "60 jobs (1 … 60): each is cancelled\n"
+    assert invoke(ready_home, "rm", "--group", "s").stdout.startswith("60 jobs, ")
+    assert names(ready_home) == []
 
 
 def hold_files_of_another(home: Home, job_id: int) -> None:

@@ -32,9 +32,9 @@ def add_samples(home: Home, *steps: int) -> None:
 
 
 @pytest.fixture
-def done(made: Home) -> Home:
-    homes.add_done(made)
-    return made
+def done(ready_home: Home) -> Home:
+    homes.add_done(ready_home)
+    return ready_home
 
 
 def test_the_newest_answers_are_shown_beside_those_of_the_start(done: Home) -> None:

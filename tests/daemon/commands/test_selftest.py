@@ -37,21 +37,21 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Stub:
     """Lets the checks have these results; returns the list to which the names of those asked for are added."""
 
     def put(*results: CheckResult) -> list[Sequence[str]]:
-        asked: list[Sequence[str]] = []
+        calls: list[Sequence[str]] = []
 
         def run_checks(home: Home, names: Sequence[str], timing: Timing) -> Iterator[CheckResult]:
-            asked.append(names)
+            calls.append(names)
             yield from results
 
         monkeypatch.setattr(running, "run_checks", run_checks)
-        return asked
+        return calls
 
     return put
 
 
-def test_each_result_is_a_line_that_can_be_pasted(made: Home, stub: Stub) -> None:
+def test_each_result_is_a_line_that_can_be_pasted(ready_home: Home, stub: Stub) -> None:
     stub(RIGHT, LEFT_OUT)
-    result = invoke(made, "selftest")
+    result = invoke(ready_home, "selftest")
     assert result.stdout.splitlines() == [
         "ok       exactness      3 s  float32 is within 1e-05 nats",
         "skipped  crash          0 s  no GPU",
@@ -60,18 +60,18 @@ def test_each_result_is_a_line_that_can_be_pasted(made: Home, stub: Stub) -> Non
     assert result.exit_code == Exit.OK
 
 
-def test_a_failing_check_has_its_remedy_and_its_own_exit_code(made: Home, stub: Stub) -> None:
+def test_a_failing_check_has_its_remedy_and_its_own_exit_code(ready_home: Home, stub: Stub) -> None:
     stub(RIGHT, WRONG)
-    result = invoke(made, "selftest")
+    result = invoke(ready_home, "selftest")
     assert result.exit_code == Exit.CHECK_FAILED == 6
     assert "failed   memory         0 s  8 MiB for 4" in result.stdout
     assert "→ report it" in result.stdout
     assert result.stdout.splitlines()[-1] == "1 ok, 1 failed in 4 s"
 
 
-def test_json_has_every_number(made: Home, stub: Stub) -> None:
+def test_json_has_every_number(ready_home: Home, stub: Stub) -> None:
     stub(RIGHT, WRONG)
-    result = invoke(made, "selftest", "--json")
+    result = invoke(ready_home, "selftest", "--json")
     document = json.loads(result.stdout)
     assert document["ok"] is False
     assert document["checks"][0] == RIGHT.to_json()
@@ -79,19 +79,19 @@ def test_json_has_every_number(made: Home, stub: Stub) -> None:
     assert result.exit_code == Exit.CHECK_FAILED
 
 
-def test_all_checks_are_made_unless_some_are_named(made: Home, stub: Stub) -> None:
-    asked = stub(RIGHT)
-    invoke(made, "selftest")
-    invoke(made, "selftest", "stop", "speed")
-    assert [list(names) for names in asked] == [running.list_checks(), ["stop", "speed"]]
+def test_all_checks_are_made_unless_some_are_named(ready_home: Home, stub: Stub) -> None:
+    calls = stub(RIGHT)
+    invoke(ready_home, "selftest")
+    invoke(ready_home, "selftest", "stop", "speed")
+    assert [list(names) for names in calls] == [running.list_checks(), ["stop", "speed"]]
 
 
-def test_an_unknown_check_is_refused_with_the_names(made: Home, stub: Stub) -> None:
-    asked = stub(RIGHT)
-    result = invoke(made, "selftest", "sped")
+def test_an_unknown_check_is_refused_with_the_names(ready_home: Home, stub: Stub) -> None:
+    calls = stub(RIGHT)
+    result = invoke(ready_home, "selftest", "sped")
     assert result.exit_code == Exit.USAGE
     assert "no check is called 'sped'; there are: machine, drift" in result.stderr
-    assert asked == []
+    assert calls == []
 
 
 def test_it_needs_no_home_and_makes_none(home: Path, stub: Stub) -> None:
@@ -102,27 +102,27 @@ def test_it_needs_no_home_and_makes_none(home: Path, stub: Stub) -> None:
 
 @pytest.mark.parametrize(("outcome", "code"), [("ok", Exit.OK), ("failed", Exit.CHECK_FAILED)])
 def test_doctor_measures_a_model_of_ones_own(
-    made: Home, monkeypatch: pytest.MonkeyPatch, outcome: Any, code: Exit
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch, outcome: Any, code: Exit
 ) -> None:
-    asked = []
+    calls = []
 
     def run_model_check(name: str, model: str | None, timing: Timing, device: str) -> CheckResult:
-        asked.append((name, model, device))
+        calls.append((name, model, device))
         return CheckResult(name=name, outcome=outcome, finding="8 MiB", numbers={"mib": 8})
 
     monkeypatch.setattr(running, "run_model_check", run_model_check)
-    made.config.write_text('[worker]\ndevice = "cpu"\n')
-    result = invoke(made, "doctor", "--bench", "org/model")
-    assert asked == [("memory", "org/model", "cpu"), ("speed", "org/model", "cpu")]
+    ready_home.config.write_text('[worker]\ndevice = "cpu"\n')
+    result = invoke(ready_home, "doctor", "--bench", "org/model")
+    assert calls == [("memory", "org/model", "cpu"), ("speed", "org/model", "cpu")]
     assert result.exit_code == code
     assert f"{outcome:<7}  memory         0 s  8 MiB" in result.stdout
-    document = json.loads(invoke(made, "doctor", "--bench", "org/model", "--json").stdout)
+    document = json.loads(invoke(ready_home, "doctor", "--bench", "org/model", "--json").stdout)
     assert [check["numbers"] for check in document["checks"]] == [{"mib": 8}, {"mib": 8}]
 
 
 @pytest.mark.usefixtures("answers_in_process")
-def test_doctor_says_that_a_model_is_not_there(made: Home, tmp_path: Path) -> None:
-    result = invoke(made, "doctor", "--bench", tmp_path / "none")
+def test_doctor_says_that_a_model_is_not_there(ready_home: Home, tmp_path: Path) -> None:
+    result = invoke(ready_home, "doctor", "--bench", tmp_path / "none")
     assert result.exit_code == Exit.FAILED
     assert "there is no such folder" in result.stderr
     assert result.stdout == ""

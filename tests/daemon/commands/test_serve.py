@@ -37,8 +37,8 @@ def test_a_port_that_is_taken_is_told_with_the_remedy(tmp_path: Path) -> None:
 
     home = Home(tmp_path / "home")
     home.create()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         ended = invoke(home, "serve", "--port", str(port))
     assert ended.exit_code == 1
     assert f"port {port} of 127.0.0.1 is taken by" in ended.stderr

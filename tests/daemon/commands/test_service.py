@@ -36,8 +36,8 @@ def test_a_service_is_installed_shown_and_taken_away(account: FakeAccount, home:
     assert "there is no service" in invoke(Home(home), "service", "uninstall").stderr
 
 
-def test_a_service_serves_the_page_where_it_is_asked_to(account: FakeAccount, made: Home) -> None:
-    installed = invoke(made, "service", "install", "--web", "9000")
+def test_a_service_serves_the_page_where_it_is_asked_to(account: FakeAccount, ready_home: Home) -> None:
+    installed = invoke(ready_home, "service", "install", "--web", "9000")
     assert installed.exit_code == Exit.OK, installed.output
     text = Path(installed.stdout.strip()).read_text()
     assert re.search(r"--web\W+(string>\W*<string>)?127\.0\.0\.1:9000", text)
@@ -45,16 +45,16 @@ def test_a_service_serves_the_page_where_it_is_asked_to(account: FakeAccount, ma
 
 
 def test_a_token_is_not_written_down_and_that_is_told(
-    account: FakeAccount, made: Home, monkeypatch: pytest.MonkeyPatch
+    account: FakeAccount, ready_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    installed = invoke(made, "service", "install")
+    installed = invoke(ready_home, "service", "install")
     assert "HF_TOKEN is not written" in installed.stderr
     assert "hf_secret" not in Path(installed.stdout.strip()).read_text()
 
 
-def test_beside_a_daemon_that_was_started_by_hand_none_is_installed(account: FakeAccount, made: Home) -> None:
-    with serving(made):
-        refused = invoke(made, "service", "install")
+def test_beside_a_daemon_that_was_started_by_hand_none_is_installed(account: FakeAccount, ready_home: Home) -> None:
+    with serving(ready_home):
+        refused = invoke(ready_home, "service", "install")
     assert refused.exit_code == Exit.FAILED
     assert "`prefd stop` it first" in refused.stderr

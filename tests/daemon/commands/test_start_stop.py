@@ -28,9 +28,9 @@ from support.homes import invoke
 @pytest.fixture
 def there(home: Path) -> Iterator[Home]:
     """A home whose daemon, if a test starts one, is gone afterwards."""
-    made = Home(home)
-    yield made
-    if home.is_dir() and (held := lock.find_holder(made)) is not None:
+    ready_home = Home(home)
+    yield ready_home
+    if home.is_dir() and (held := lock.find_holder(ready_home)) is not None:
         os.kill(held.pid, signal.SIGKILL)
 
 
@@ -69,25 +69,25 @@ def test_status_and_stop_without_a_daemon(there: Home) -> None:
     assert invoke(there, "stop").exit_code == Exit.NO_DAEMON
 
 
-def test_stop_waits_for_a_daemon_that_is_ending_already(made: Home) -> None:
+def test_stop_waits_for_a_daemon_that_is_ending_already(ready_home: Home) -> None:
     """It listens no more, and has not given up the home's lock: once it has, nothing is left to do."""
     held, timer = threading.Event(), threading.Event()
 
     def end_slowly() -> None:
-        with lock.hold_lock(made):
+        with lock.hold_lock(ready_home):
             held.set()
             timer.wait(0.3)
 
     ending = threading.Thread(target=end_slowly)
     ending.start()
     assert held.wait(60)
-    stopped = invoke(made, "stop", "--json")
+    stopped = invoke(ready_home, "stop", "--json")
     ending.join()
     assert (stopped.exit_code, json.loads(stopped.stdout)) == (Exit.OK, {"schema": 1, "stopped": True, "pid": None})
 
 
 def test_stop_of_a_daemon_that_ends_by_itself_meanwhile_is_no_failure(
-    made: Home, monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its home went away and came back, say, between the question whether it is there and the request to stop."""
 
@@ -95,8 +95,8 @@ def test_stop_of_a_daemon_that_ends_by_itself_meanwhile_is_no_failure(
         raise DaemonNotRunning("no daemon runs")
 
     monkeypatch.setattr(Client, "stop", find_it_gone)
-    with serving(made):
-        stopped = invoke(made, "stop")
+    with serving(ready_home):
+        stopped = invoke(ready_home, "stop")
     assert (stopped.exit_code, stopped.stderr) == (Exit.OK, "the daemon has stopped\n")
 
 
@@ -173,8 +173,8 @@ def test_a_foreground_daemon_tells_systemd_how_it_is_and_ends_cleanly_on_ctrl_c(
     assert [manager.recv(4096) for _ in range(3)] == [b"READY=1", b"STATUS=no jobs yet", b"WATCHDOG=1"]
     daemon.send_signal(signal.SIGINT)
     out, err = daemon.communicate(timeout=60)
-    while not (told := manager.recv(4096)).startswith(b"STOPPING=1"):
-        assert told == b"WATCHDOG=1"
+    while not (message := manager.recv(4096)).startswith(b"STOPPING=1"):
+        assert message == b"WATCHDOG=1"
     manager.close()
     assert daemon.returncode == 0, err
     assert out == "", "logs go to stderr"
@@ -184,12 +184,12 @@ def test_a_foreground_daemon_tells_systemd_how_it_is_and_ends_cleanly_on_ctrl_c(
 
 @pytest.mark.parametrize(("service", "code"), [("prefd", Exit.OK), ("0", Exit.FAILED), (None, Exit.FAILED)])
 def test_launchd_is_not_told_to_start_it_again_beside_another_daemon(
-    made: Home, monkeypatch: pytest.MonkeyPatch, service: str | None, code: Exit
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch, service: str | None, code: Exit
 ) -> None:
     monkeypatch.delenv("XPC_SERVICE_NAME", raising=False)
     if service is not None:
         monkeypatch.setenv("XPC_SERVICE_NAME", service)
-    with lock.hold_lock(made):
-        result = invoke(made, "start")
+    with lock.hold_lock(ready_home):
+        result = invoke(ready_home, "start")
     assert result.exit_code == code
     assert "already serves" in result.stderr

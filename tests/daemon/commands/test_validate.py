@@ -162,8 +162,8 @@ def test_validate_tells_each_different_data_of_a_sweep(
     sweep = {"data.max_length": [128, 60], "training.seed": [0, 1]}
     spec = homes.write_spec(tmp_path / "many.json", tiny_model, pairs_file, sweep=sweep)
     (document,) = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"]
-    told = [(look["jobs"], look["data"]["truncated"]) for look in document["data"]]
-    assert told == [(["many-1", "many-2"], 0), (["many-3", "many-4"], 5)]
+    facts = [(look["jobs"], look["data"]["truncated"]) for look in document["data"]]
+    assert facts == [(["many-1", "many-2"], 0), (["many-3", "many-4"], 5)]
     assert "  rows of many-3  " in invoke(Home(home), "validate", spec).stdout
 
 
@@ -190,10 +190,10 @@ def test_validate_says_what_it_could_not_look_at(
     spec = homes.write_spec(tmp_path / "a.json", Path(name), pairs_file, sweep=sweep)
     result = invoke(Home(home), "validate", spec)
     assert result.exit_code == Exit.OK, result.output
-    said = "training.lora.keys: the weights of org/tiny are not on this machine yet"
-    assert result.stderr == f"warning: a.json: not looked at: {said}\n"
+    message = "training.lora.keys: the weights of org/tiny are not on this machine yet"
+    assert result.stderr == f"warning: a.json: not looked at: {message}\n"
     (document,) = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"]
-    assert [look["unchecked"] for look in document["data"]] == [said]
+    assert [look["unchecked"] for look in document["data"]] == [message]
 
 
 def test_validate_says_that_the_hub_was_silent_and_passes_the_spec(

@@ -15,12 +15,12 @@ from support.homes import invoke
 
 
 @pytest.fixture
-def several(made: Home) -> Home:
+def several(ready_home: Home) -> Home:
     """1 done, 2 failed, 3 queued; 2 and 3 of group `s`."""
-    homes.add_done(made, name="done")
-    homes.add_failed(made, name="bad", group="s")
-    homes.add_queued(made, name="next", group="s")
-    return made
+    homes.add_done(ready_home, name="done")
+    homes.add_failed(ready_home, name="bad", group="s")
+    homes.add_queued(ready_home, name="next", group="s")
+    return ready_home
 
 
 def test_ranges_and_lists_are_told_of_in_the_order_in_which_they_were_named(several: Home) -> None:

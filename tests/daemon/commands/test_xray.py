@@ -41,33 +41,35 @@ def write_fields(model: Path, pairs: Path, **data: Any) -> dict[str, Any]:
 def read_findings(home: Path, spec: Path, *options: str) -> dict[str, Any]:
     result = invoke(Home(home), "xray", spec, "--json", *options)
     assert result.exit_code == Exit.OK, result.output
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
+    findings: dict[str, Any] = json.loads(result.stdout)
+    return findings
 
 
 def test_faults_of_the_rows_are_found_without_a_home(home: Path, spec: Path) -> None:
-    found = read_findings(home, spec)
-    by_kind = {finding["kind"]: finding for finding in found["findings"]}
+    findings = read_findings(home, spec)
+    by_kind = {finding["kind"]: finding for finding in findings["findings"]}
     assert [pair["place"] for pair in by_kind["duplicates"]["pairs"]] == ["pairs.jsonl:9"]
     assert by_kind["duplicates"]["pairs"][0]["why"] == "repeats pairs.jsonl:2"
     assert [pair["place"] for pair in by_kind["contradictions"]["pairs"]] == ["pairs.jsonl:1", "pairs.jsonl:10"]
     assert [pair["place"] for pair in by_kind["alike"]["pairs"]] == ["pairs.jsonl:11"]
     assert (by_kind["cut"]["total"], by_kind["suspects"]["total"]) == (0, 0)
-    assert (found["reference_view"], found["missing"]) == (None, 18)
-    assert any("--precompute-only" in note for note in found["notes"])
-    assert found["sources"][0]["source"] == "pairs.jsonl"
+    assert (findings["reference_view"], findings["missing"]) == (None, 18)
+    assert any("--precompute-only" in note for note in findings["notes"])
+    assert findings["sources"][0]["source"] == "pairs.jsonl"
     assert not home.exists()
 
 
 def test_the_reference_is_read_from_the_cache(home: Path, spec: Path, tiny_model: Path, tmp_path: Path) -> None:
-    made = make_job(home, **write_fields(tiny_model, tmp_path / "pairs.jsonl"))
-    run_precompute(made)
-    found = read_findings(home, spec, "--limit", "0")
-    assert found["missing"] == 0
-    sums = made.store.sums([made.key(made.examples[8].chosen), made.key(made.examples[8].rejected)])
-    (duplicate,) = next(each for each in found["findings"] if each["kind"] == "duplicates")["pairs"]
+    running_job = make_job(home, **write_fields(tiny_model, tmp_path / "pairs.jsonl"))
+    run_precompute(running_job)
+    findings = read_findings(home, spec, "--limit", "0")
+    assert findings["missing"] == 0
+    sums = running_job.store.sums(
+        [running_job.key(running_job.examples[8].chosen), running_job.key(running_job.examples[8].rejected)]
+    )
+    (duplicate,) = next(each for each in findings["findings"] if each["kind"] == "duplicates")["pairs"]
     assert duplicate["margin"] == pytest.approx(sums[0] - sums[1])
-    assert sum(found["reference_view"]["histogram"]["train"]) == 11
+    assert sum(findings["reference_view"]["histogram"]["train"]) == 11
 
 
 def test_an_exported_list_leaves_out_what_was_listed_and_keeps_the_first_of_repeats(
@@ -78,10 +80,10 @@ def test_an_exported_list_leaves_out_what_was_listed_and_keeps_the_first_of_repe
     assert result.exit_code == Exit.OK, result.output
     assert exclude.read_text().splitlines()[2].startswith("pairs.jsonl:9  # pairs.jsonl:9  duplicates: repeats")
     spec.write_text(json.dumps(write_fields(tiny_model, tmp_path / "pairs.jsonl", exclude=str(exclude))))
-    found = read_findings(home, spec)
-    assert found["pairs"] == 8
-    assert sum(finding["total"] for finding in found["findings"]) == 1  # the pair whose answers are alike
-    assert "3 pairs left out (data.exclude)" in found["data"]["lines"]
+    findings = read_findings(home, spec)
+    assert findings["pairs"] == 8
+    assert sum(finding["total"] for finding in findings["findings"]) == 1  # the pair whose answers are alike
+    assert "3 pairs left out (data.exclude)" in findings["data"]["lines"]
 
 
 def test_it_is_shown_in_words_and_as_a_picture(home: Path, spec: Path, tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ from support.sockets import find_socket
 
 @pytest.fixture
 def there(home: Path) -> Iterator[Home]:
-    made = Home(home)
-    made.create()
-    yield made
-    if (held := lock.find_holder(made)) is not None:
+    ready_home = Home(home)
+    ready_home.create()
+    yield ready_home
+    if (held := lock.find_holder(ready_home)) is not None:
         os.kill(held.pid, signal.SIGKILL)
 
 
@@ -42,14 +42,14 @@ def start_on_a_terminal(home: Home) -> int:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execvp("sh", ["sh", "-c", command])
-    said = b""
+    output = b""
     try:
-        while b"the daemon runs with pid" not in said:
-            said += os.read(terminal, 4096)
+        while b"the daemon runs with pid" not in output:
+            output += os.read(terminal, 4096)
     finally:
         os.close(terminal)  # the kernel sends SIGHUP to what is on it
         os.waitpid(pid, 0)
-    return int(said.split(b"the daemon runs with pid ")[1].split(b";")[0])
+    return int(output.split(b"the daemon runs with pid ")[1].split(b";")[0])
 
 
 @pytest.mark.slow
@@ -77,9 +77,9 @@ def test_it_outlives_its_terminal_and_holds_nothing_of_it(there: Home) -> None:
     ends = [process.communicate(timeout=120) for process in (first, second)]
     codes = [first.returncode, second.returncode]
     assert sorted(codes) == [Exit.OK, Exit.FAILED], ends
-    _, said = ends[codes.index(Exit.FAILED)]
-    assert "already" in said
-    assert f"pid {int(ends[codes.index(Exit.OK)][0])}" in said
+    _, output = ends[codes.index(Exit.FAILED)]
+    assert "already" in output
+    assert f"pid {int(ends[codes.index(Exit.OK)][0])}" in output
     assert invoke(there, "stop").exit_code == Exit.OK
 
 

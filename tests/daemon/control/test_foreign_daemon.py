@@ -20,12 +20,12 @@ from support.homes import invoke
 
 
 @pytest.fixture
-def foreign(made: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+def foreign(ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """A home whose daemon, this process, is another user's."""
-    with hold_lock(made):
-        announce(made, str(made.socket))
+    with hold_lock(ready_home):
+        announce(ready_home, str(ready_home.socket))
         monkeypatch.setattr(foreign_daemon, "_find_process_owner", lambda _: 1)
-        yield made
+        yield ready_home
 
 
 def test_it_is_named_with_the_command_that_asks_it(foreign: Home) -> None:
@@ -38,11 +38,11 @@ def test_it_is_named_with_the_command_that_asks_it(foreign: Home) -> None:
     )
 
 
-def test_ones_own_daemon_and_no_daemon_are_none(made: Home) -> None:
-    assert find_foreign_daemon(made) is None
-    with hold_lock(made):
-        announce(made, str(made.socket))
-        assert find_foreign_daemon(made) is None
+def test_ones_own_daemon_and_no_daemon_are_none(ready_home: Home) -> None:
+    assert find_foreign_daemon(ready_home) is None
+    with hold_lock(ready_home):
+        announce(ready_home, str(ready_home.socket))
+        assert find_foreign_daemon(ready_home) is None
 
 
 def test_the_default_home_needs_no_option(monkeypatch: pytest.MonkeyPatch) -> None:

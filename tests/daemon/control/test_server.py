@@ -30,38 +30,38 @@ from support.loop_thread import running_in_thread
 from support.running_daemon import Place
 
 
-def test_every_request_is_answered(made: Home) -> None:
-    with serving(made) as daemon:
-        client = Client(made)
-        homes.add_queued(made)
+def test_every_request_is_answered(ready_home: Home) -> None:
+    with serving(ready_home) as daemon:
+        client = Client(ready_home)
+        homes.add_queued(ready_home)
         assert client.status().pid == 42
         assert client.act("cancel", 1).state == "cancelled"
         for action in QUEUE_ACTIONS:
-            asked = client.act_on_queue(action).queue.paused_at
-            assert (asked is None) == action.startswith("resume")
+            paused_at = client.act_on_queue(action).queue.paused_at
+            assert (paused_at is None) == action.startswith("resume")
         client.stop()
         assert daemon.stops == 1
 
 
-def test_an_unknown_job_is_404_in_the_daemons_words(made: Home) -> None:
-    with serving(made), pytest.raises(ControlError, match=r"^there is no job 7$") as caught:
-        Client(made).act("cancel", 7)
+def test_an_unknown_job_is_404_in_the_daemons_words(ready_home: Home) -> None:
+    with serving(ready_home), pytest.raises(ControlError, match=r"^there is no job 7$") as caught:
+        Client(ready_home).act("cancel", 7)
     assert caught.value.status == 404
 
 
-def test_what_a_jobs_state_forbids_is_409(made: Home) -> None:
-    with JobTable.open(made.database) as table:
+def test_what_a_jobs_state_forbids_is_409(ready_home: Home) -> None:
+    with JobTable.open(ready_home.database) as table:
         table.add(homes.make_spec(), "a.yaml", owner="run:7")
-    with serving(made), pytest.raises(ControlError, match=r"^job 1 is run by `prefd run`") as caught:
-        Client(made).act("pause", 1)
+    with serving(ready_home), pytest.raises(ControlError, match=r"^job 1 is run by `prefd run`") as caught:
+        Client(ready_home).act("pause", 1)
     assert caught.value.status == 409
 
 
-def test_a_failure_in_the_daemon_is_500_as_json(made: Home) -> None:
-    with serving(made) as daemon:
+def test_a_failure_in_the_daemon_is_500_as_json(ready_home: Home) -> None:
+    with serving(ready_home) as daemon:
         daemon.failure = RuntimeError("the database is on fire")
         with pytest.raises(ControlError, match=r"^RuntimeError: the database is on fire$") as caught:
-            Client(made).status()
+            Client(ready_home).status()
     assert caught.value.status == 500
 
 
@@ -78,9 +78,9 @@ def test_what_is_still_answered_at_the_end_is_refused_in_words_and_no_traceback(
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         limits = {"timeout_graceful_shutdown": 0.1}
         with running_in_thread(lambda: serve_app(never, lambda: None, listener, limits)):
-            asked = pool.submit(httpx.get, address, timeout=60, trust_env=False)
+            pending = pool.submit(httpx.get, address, timeout=60, trust_env=False)
             assert began.wait(60)
-    assert (asked.result().status_code, asked.result().json()["error"]) == (
+    assert (pending.result().status_code, pending.result().json()["error"]) == (
         503,
         "it was stopped before it could answer: ask again once it runs",
     )
@@ -88,8 +88,8 @@ def test_what_is_still_answered_at_the_end_is_refused_in_words_and_no_traceback(
     assert "Cancel" not in caplog.text
 
 
-def test_what_is_not_there_is_json_too(made: Home) -> None:
-    with serving(made), talking(made) as http:
+def test_what_is_not_there_is_json_too(ready_home: Home) -> None:
+    with serving(ready_home), talking(ready_home) as http:
         for method, path, status in (
             ("GET", "/v2/x", 404),
             ("DELETE", "/v1/status", 405),
@@ -124,12 +124,12 @@ def test_an_ending_daemon_leaves_the_socket_of_the_home_that_is_in_its_homes_pla
 
 
 def test_a_home_that_others_could_enter_is_closed_to_them_again(home: Path) -> None:
-    made = Home(home)
-    made.create()
+    ready_home = Home(home)
+    ready_home.create()
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
-    made.run.chmod(0o755)
-    made.create()
-    assert stat.S_IMODE(made.run.stat().st_mode) == 0o700
+    ready_home.run.chmod(0o755)
+    ready_home.create()
+    assert stat.S_IMODE(ready_home.run.stat().st_mode) == 0o700
 
 
 def test_a_socket_left_by_a_killed_daemon_is_replaced(short_home: Home) -> None:
@@ -162,9 +162,9 @@ def test_a_temporary_folder_too_deep_for_a_socket_is_not_taken(
     deep = tmp_path / ("d" * 120)
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
-    made = Home(deep / "home")
-    made.create()
-    with hold_lock(made), listening(made) as listener:
+    ready_home = Home(deep / "home")
+    ready_home.create()
+    with hold_lock(ready_home), listening(ready_home) as listener:
         path = Path(listener.getsockname())
         assert path.parent.parent == Path("/tmp")
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -187,13 +187,13 @@ def test_a_home_on_a_drive_without_sockets_and_rights_is_served(
     short.cleanup()
 
 
-def test_no_daemon_is_said_with_the_remedy(made: Home, tmp_path: Path) -> None:
-    for home in (Home(tmp_path / "nowhere"), made):
+def test_no_daemon_is_said_with_the_remedy(ready_home: Home, tmp_path: Path) -> None:
+    for home in (Home(tmp_path / "nowhere"), ready_home):
         with pytest.raises(DaemonNotRunning, match=rf"^no daemon runs on {home.root}; start one with `prefd start`$"):
             Client(home).status()
-    made.socket.write_text("not a socket")
+    ready_home.socket.write_text("not a socket")
     with pytest.raises(DaemonNotRunning):
-        Client(made).status()
+        Client(ready_home).status()
     assert not (tmp_path / "nowhere").exists()
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.control.api import daemon as daemon_api
 from prefd.daemon.control.status import SettingsInForce
 from prefd.daemon.health import checks
 from prefd.daemon.health.finding import HealthFinding
@@ -26,20 +27,21 @@ from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.timing import Timing
 from support import homes
 from support.homes import invoke
+from support.running_daemon import Place
 
 pytestmark = pytest.mark.usefixtures("answers_in_process")
 
 
 @pytest.fixture
 def there(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
+    ready_home = Home(home)
+    ready_home.create()
+    return ready_home
 
 
-def only(found: Sequence[HealthFinding]) -> HealthFinding:
-    assert len(found) == 1, found
-    return found[0]
+def only(findings: Sequence[HealthFinding]) -> HealthFinding:
+    assert len(findings) == 1, findings
+    return findings[0]
 
 
 def fake_worker(tmp_path: Path, code: str) -> tuple[str, ...]:
@@ -50,8 +52,8 @@ def fake_worker(tmp_path: Path, code: str) -> tuple[str, ...]:
 
 
 def device_says(tmp_path: Path, gflops: float, library: str | None) -> tuple[str, ...]:
-    said = {"device": "cpu", "device_name": "a machine", "gflops": gflops, "blas": library, "mlx": "0", "mlx_lm": "0"}
-    return fake_worker(tmp_path, f"print({json.dumps(said)!r})")
+    facts = {"device": "cpu", "device_name": "a machine", "gflops": gflops, "blas": library, "mlx": "0", "mlx_lm": "0"}
+    return fake_worker(tmp_path, f"print({json.dumps(facts)!r})")
 
 
 def test_a_healthy_home_has_no_failure(there: Home) -> None:
@@ -63,8 +65,8 @@ def test_a_healthy_home_has_no_failure(there: Home) -> None:
 
 
 def test_json_has_every_finding(there: Home) -> None:
-    found = json.loads(invoke(there, "doctor", "--json").stdout)["findings"]
-    subjects = {finding["subject"] for finding in found}
+    findings = json.loads(invoke(there, "doctor", "--json").stdout)["findings"]
+    subjects = {finding["subject"] for finding in findings}
     assert {"python", "packages", "device", "home", "disk", "config", "plugins", "jobs", "daemon", "cache"} <= subjects
     assert {"watch", "limits", "socket", "service"} <= subjects
 
@@ -105,8 +107,8 @@ def test_the_device_is_the_one_that_the_settings_name(
     answer = "{'device': json.loads(os.environ['PREFD_SETTINGS'])['device'], 'device_name': 'M2', 'blas': None, "
     code = f"import json, os; print(json.dumps({answer}'gflops': 9.0, 'mlx': '1', 'mlx_lm': '1'}}))"
     monkeypatch.setattr(checks, "WORKER", fake_worker(tmp_path, code))
-    found = only(list(checks.check_device(there)))
-    assert found.detail == 'cpu (M2, by worker.device = "cpu" in config.toml): 9 GFLOP/s in float32'
+    finding = only(list(checks.check_device(there)))
+    assert finding.detail == 'cpu (M2, by worker.device = "cpu" in config.toml): 9 GFLOP/s in float32'
 
 
 @pytest.mark.parametrize("code", ["raise SystemExit('no libmlx.so here')", "print('not json')", "print('{}')"])
@@ -114,9 +116,9 @@ def test_a_device_that_does_not_work_fails(
     there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     monkeypatch.setattr(checks, "WORKER", fake_worker(tmp_path, code))
-    found = only(list(checks.check_device(there)))
-    assert found.level == "fail"
-    assert "prefd[cpu]" in found.remedy or sys.platform == "darwin"
+    finding = only(list(checks.check_device(there)))
+    assert finding.level == "fail"
+    assert "prefd[cpu]" in finding.remedy or sys.platform == "darwin"
 
 
 def test_the_cache_is_counted_or_named(there: Home) -> None:
@@ -124,9 +126,9 @@ def test_the_cache_is_counted_or_named(there: Home) -> None:
     ReferenceCache.open(there.cache)
     assert only(list(checks.check_cache(there))).detail == "0 references, 0 segments, 0 completions, 0 B"
     (there.cache / "zarr.json").write_text("{}")
-    found = only(list(checks.check_cache(there)))
-    assert found.level == "fail"
-    assert str(there.cache) in found.detail
+    finding = only(list(checks.check_cache(there)))
+    assert finding.level == "fail"
+    assert str(there.cache) in finding.detail
 
 
 def test_a_shared_cache_is_asked_whether_it_answers(
@@ -134,45 +136,45 @@ def test_a_shared_cache_is_asked_whether_it_answers(
 ) -> None:
     assert list(checks.check_shared_cache(there)) == []
     there.config.write_text(f"cache_url = 'file://{tmp_path / 'bucket'}'\n")
-    found = only(list(checks.check_shared_cache(there)))
-    assert (found.level, found.detail) == ("ok", f"file://{tmp_path / 'bucket'} answers: 0 references")
+    finding = only(list(checks.check_shared_cache(there)))
+    assert (finding.level, finding.detail) == ("ok", f"file://{tmp_path / 'bucket'} answers: 0 references")
 
     there.config.write_text("cache_url = 'gopher://bucket'\n")
-    found = only(list(checks.check_shared_cache(there)))
-    assert (found.level, found.remedy) == ("fail", f"edit cache_url in {there.config}")
+    finding = only(list(checks.check_shared_cache(there)))
+    assert (finding.level, finding.remedy) == ("fail", f"edit cache_url in {there.config}")
 
     there.config.write_text("cache_url = 's3://bucket/prefix'\n")
     for name, value in {"endpoint": "http://127.0.0.1:9", "region": "x", "allow_http": "true"}.items():
         monkeypatch.setenv(f"AWS_{name.upper()}", value)
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.setenv(f"AWS_{name}", "x")
-    found = only(list(checks.check_shared_cache(there, Timing(bucket_check=0.05))))
-    assert (found.level, found.detail) == ("warn", "s3://bucket/prefix gave no answer within 0.05 s")
-    assert "AWS_… variables" in found.remedy
+    finding = only(list(checks.check_shared_cache(there, Timing(bucket_check=0.05))))
+    assert (finding.level, finding.detail) == ("warn", "s3://bucket/prefix gave no answer within 0.05 s")
+    assert "AWS_… variables" in finding.remedy
 
     def refuse(*_: Any) -> set[str]:
         raise OSError("Access denied\nat length")
 
     monkeypatch.setattr("prefd.cache.shared.bucket.Bucket.list_folders", refuse)
-    found = only(list(checks.check_shared_cache(there)))
-    assert (found.level, found.detail) == ("warn", "s3://bucket/prefix: Access denied")
+    finding = only(list(checks.check_shared_cache(there)))
+    assert (finding.level, finding.detail) == ("warn", "s3://bucket/prefix: Access denied")
 
 
 def test_a_damaged_job_table_fails(there: Home) -> None:
     there.database.write_bytes(b"this is not a database at all, not at all" * 100)
-    found = only(list(checks.check_jobs(there)))
-    assert found.level == "fail"
-    assert str(there.database) in found.detail
+    finding = only(list(checks.check_jobs(there)))
+    assert finding.level == "fail"
+    assert str(there.database) in finding.detail
 
 
 def test_what_is_not_the_version_that_prefd_needs_fails(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(list(checks.check_packages(there))).level == "ok"
     wanted = ["mlx>=99", "no-such-distribution>=1", "zarr>=3", "obstore>=99; extra == 's3'"]
     monkeypatch.setattr(checks.metadata, "requires", lambda name: wanted)
-    found = only(list(checks.check_packages(there)))
+    finding = only(list(checks.check_packages(there)))
     mlx = checks.metadata.version("mlx")
-    assert found.detail == f"mlx is {mlx}, and prefd needs >=99; no-such-distribution is not installed"
-    assert (found.level, found.remedy) == ("fail", "install prefd again in this environment")
+    assert finding.detail == f"mlx is {mlx}, and prefd needs >=99; no-such-distribution is not installed"
+    assert (finding.level, finding.remedy) == ("fail", "install prefd again in this environment")
 
 
 def test_a_database_with_a_damaged_page_fails(there: Home) -> None:
@@ -180,23 +182,23 @@ def test_a_database_with_a_damaged_page_fails(there: Home) -> None:
         homes.add_queued(there, name=f"job-{number}")
     with closing(sqlite3.connect(there.database)) as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    found = only(list(checks.check_jobs(there)))
-    assert (found.level, found.detail.split(";")[0]) == ("ok", "3 queued")
-    assert found.detail.endswith(", whole")
+    finding = only(list(checks.check_jobs(there)))
+    assert (finding.level, finding.detail.split(";")[0]) == ("ok", "3 queued")
+    assert finding.detail.endswith(", whole")
     pages = bytearray(there.database.read_bytes())
     pages[-2000:] = b"\xff" * 2000
     there.database.write_bytes(pages)
-    found = only(list(checks.check_jobs(there)))
-    assert found.level == "fail"
-    assert str(there.database) in found.detail
+    finding = only(list(checks.check_jobs(there)))
+    assert finding.level == "fail"
+    assert str(there.database) in finding.detail
 
 
 def test_a_daemon_that_does_not_answer_fails(there: Home) -> None:
     with lock.hold_lock(there):
         lock.announce(there, str(there.socket))
-        found = only(list(checks.check_daemon(there)))
-    assert found.level == "fail"
-    assert found.remedy == f"look at {there.log}; end it with `kill {os.getpid()}`"
+        finding = only(list(checks.check_daemon(there)))
+    assert finding.level == "fail"
+    assert finding.remedy == f"look at {there.log}; end it with `kill {os.getpid()}`"
 
 
 def test_a_plugin_that_cannot_be_loaded_fails_and_is_named(there: Home) -> None:
@@ -232,7 +234,7 @@ def test_the_settings_that_the_daemon_goes_by_are_told_and_not_those_of_the_file
 
 
 @pytest.mark.parametrize(
-    ("machine", "release", "said"),
+    ("machine", "release", "message"),
     [
         ("x86_64", "15.1", "it is made for Intel"),
         ("arm64", "13.6", "MLX needs macOS 14 or newer, and this is 13.6"),
@@ -241,14 +243,14 @@ def test_the_settings_that_the_daemon_goes_by_are_told_and_not_those_of_the_file
     ],
 )
 def test_a_mac_that_mlx_cannot_run_on_is_told(
-    made: Home, monkeypatch: pytest.MonkeyPatch, machine: str, release: str, said: str | None
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch, machine: str, release: str, message: str | None
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(platform, "mac_ver", lambda: (release, ("", "", ""), machine))
-    (finding,) = checks.check_python(made)
-    assert finding.level == ("ok" if said is None else "fail")
-    assert said is None or said in finding.detail
+    (finding,) = checks.check_python(ready_home)
+    assert finding.level == ("ok" if message is None else "fail")
+    assert message is None or message in finding.detail
 
 
 @pytest.mark.parametrize(
@@ -262,3 +264,17 @@ def test_a_mac_that_mlx_cannot_run_on_is_told(
 def test_what_to_do_on_a_mac_goes_by_metals_words(monkeypatch: pytest.MonkeyPatch, last_line: str, remedy: str) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     assert remedy in checks.choose_device_remedy(last_line)
+
+
+def test_folders_that_the_daemon_itself_may_not_read_are_told(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Terminal may read them, and with it this command: so the daemon is asked."""
+    monkeypatch.setattr(checks, "list_documents", lambda: [tmp_path / "Documents", tmp_path])
+    refused = {tmp_path / "Documents": "cannot be read by this prefd: allow python in Full Disk Access"}
+    monkeypatch.setattr(daemon_api, "explain_unreadable", refused.get)
+    with place.daemon():
+        found = [each for each in checks.check_daemon(place.home) if "Full Disk Access" in each.detail]
+    assert [(each.level, each.detail) for each in found] == [
+        ("warn", f"{tmp_path}/Documents {refused[tmp_path / 'Documents']}")
+    ]

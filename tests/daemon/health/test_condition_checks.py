@@ -20,23 +20,27 @@ def test_what_the_machines_power_does_to_jobs_is_told(monkeypatch: pytest.Monkey
     )
 
 
-def test_low_power_mode_heat_and_memory_pressure_are_warned_of(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_low_power_mode_heat_and_memory_pressure_are_warned_of(
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(condition_checks, "is_low_power", lambda: True)
     monkeypatch.setattr(condition_checks, "read_thermal_pressure", lambda: "heavy")
     monkeypatch.setattr(condition_checks, "read_pressure", lambda: "critical")
-    found = [*condition_checks.check_power(made), *condition_checks.check_memory(made)]
-    assert [finding.level for finding in found] == ["ok", "warn", "warn", "warn"]
-    assert "thermal pressure heavy" in found[0].detail
-    assert found[1].detail.startswith("Low Power Mode is on")
-    assert found[3].detail.endswith("macOS calls the memory pressure critical")
-    assert all(finding.remedy for finding in found[1:])
+    findings = [*condition_checks.check_power(ready_home), *condition_checks.check_memory(ready_home)]
+    assert [finding.level for finding in findings] == ["ok", "warn", "warn", "warn"]
+    assert "thermal pressure heavy" in findings[0].detail
+    assert findings[1].detail.startswith("Low Power Mode is on")
+    assert findings[3].detail.endswith("macOS calls the memory pressure critical")
+    assert all(finding.remedy for finding in findings[1:])
 
 
-def test_a_machine_in_good_condition_has_nothing_to_be_warned_of(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_in_good_condition_has_nothing_to_be_warned_of(
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(condition_checks, "is_low_power", lambda: False)
     monkeypatch.setattr(condition_checks, "read_thermal_pressure", lambda: "")
     monkeypatch.setattr(condition_checks, "read_pressure", lambda: "")
-    power, memory = (*condition_checks.check_power(made), *condition_checks.check_memory(made))
+    power, memory = (*condition_checks.check_power(ready_home), *condition_checks.check_memory(ready_home))
     assert (power.level, memory.level) == ("ok", "ok")
     assert "thermal pressure none" in power.detail
     assert memory.detail.endswith("; no memory pressure")

@@ -11,19 +11,19 @@ from prefd.daemon.home.layout import Home, HomeUnusable
 
 
 @pytest.mark.parametrize("name", ["jobs/accepted", "runs", "cache"])
-def test_a_link_to_a_drive_that_is_not_mounted_is_told_with_its_remedy(made: Home, name: str) -> None:
-    (made.root / name).rmdir()
-    (made.root / name).symlink_to("/unplugged/there")
-    (finding,) = check_home(made)
+def test_a_link_to_a_drive_that_is_not_mounted_is_told_with_its_remedy(ready_home: Home, name: str) -> None:
+    (ready_home.root / name).rmdir()
+    (ready_home.root / name).symlink_to("/unplugged/there")
+    (finding,) = check_home(ready_home)
     assert finding.level == "fail"
     assert "is a link to /unplugged/there, which is not there: mount the drive that it is on" in finding.detail
     assert "init" not in f"{finding.detail} {finding.remedy}"
 
 
-def test_a_link_to_itself_is_told(made: Home) -> None:
-    made.runs.rmdir()
-    made.runs.symlink_to(Path("runs"))
-    (finding,) = check_home(made)
+def test_a_link_to_itself_is_told(ready_home: Home) -> None:
+    ready_home.runs.rmdir()
+    ready_home.runs.symlink_to(Path("runs"))
+    (finding,) = check_home(ready_home)
     assert "is a link to runs, which leads back to itself: remove it" in finding.detail
 
 

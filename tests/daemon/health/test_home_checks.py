@@ -21,8 +21,8 @@ from support.homes import invoke
 
 
 @pytest.fixture
-def there(made: Home) -> Home:
-    return made
+def there(ready_home: Home) -> Home:
+    return ready_home
 
 
 def only(findings: list[HealthFinding]) -> HealthFinding:
@@ -31,34 +31,34 @@ def only(findings: list[HealthFinding]) -> HealthFinding:
 
 
 def test_a_missing_home_is_a_warning(home: Path) -> None:
-    found = only(list(home_checks.check_home(Home(home))))
-    assert (found.level, found.remedy) == ("warn", "prefd init")
+    finding = only(list(home_checks.check_home(Home(home))))
+    assert (finding.level, finding.remedy) == ("warn", "prefd init")
     assert not home.exists()
 
 
 def test_a_home_that_lacks_a_folder_fails(there: Home) -> None:
     there.runs.rmdir()
-    found = only(list(home_checks.check_home(there)))
-    assert found.level == "fail"
-    assert "runs" in found.detail
+    finding = only(list(home_checks.check_home(there)))
+    assert finding.level == "fail"
+    assert "runs" in finding.detail
 
 
 @pytest.mark.parametrize(("mode", "level"), [(0o700, "ok"), (0o755, "ok"), (0o775, "warn"), (0o777, "fail")])
 def test_a_home_that_others_can_write_is_told(there: Home, mode: int, level: str) -> None:
     there.root.chmod(mode)
-    found = only(list(home_checks.check_home(there)))
-    assert found.level == level
-    assert found.remedy == ("" if level == "ok" else f"chmod go-w {there.root}")
+    finding = only(list(home_checks.check_home(there)))
+    assert finding.level == level
+    assert finding.remedy == ("" if level == "ok" else f"chmod go-w {there.root}")
 
 
 def test_a_drive_that_keeps_no_rights_is_told_once_and_fails_nothing(
     there: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drives.keep_no_rights(monkeypatch, there.root)
-    found = only(list(home_checks.check_home(there)))
-    assert found.level == "warn"
-    assert "is on a file system that keeps no rights" in found.detail
-    assert "APFS" in found.remedy
+    finding = only(list(home_checks.check_home(there)))
+    assert finding.level == "warn"
+    assert "is on a file system that keeps no rights" in finding.detail
+    assert "APFS" in finding.remedy
 
 
 @pytest.mark.parametrize(("free", "level"), [(100e6, "fail"), (1e9, "warn"), (50e9, "ok")])
@@ -66,26 +66,33 @@ def test_a_disk_that_is_nearly_full_is_told(
     there: Home, monkeypatch: pytest.MonkeyPatch, free: float, level: str
 ) -> None:
     monkeypatch.setattr(home_checks.shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
-    found = only(list(home_checks.check_disk(there)))
-    assert found.level == level
-    assert bool(found.remedy) == (level != "ok")
+    finding = only(list(home_checks.check_disk(there)))
+    assert finding.level == level
+    assert bool(finding.remedy) == (level != "ok")
 
 
 def test_what_others_can_write_in_the_home_is_told(there: Home) -> None:
     there.config.write_text("")
     there.config.chmod(0o664)
     there.jobs.chmod(0o775)
-    found = only(list(home_checks.check_home(there)))
-    assert found.level == "warn"
-    assert f"{there.config} (mode 0664), {there.jobs} (mode 0775)" in found.detail
-    assert found.remedy == f"chmod go-w {there.config} {there.jobs}"
+    finding = only(list(home_checks.check_home(there)))
+    assert finding.level == "warn"
+    assert f"{there.config} (mode 0664), {there.jobs} (mode 0775)" in finding.detail
+    assert finding.remedy == f"chmod go-w {there.config} {there.jobs}"
+
+
+def test_a_remedy_may_be_pasted_though_the_path_has_a_blank(tmp_path: Path) -> None:
+    there = Home(tmp_path / "Application Support" / "prefd")
+    there.create()
+    there.jobs.chmod(0o775)
+    assert only(list(home_checks.check_home(there))).remedy == f"chmod go-w '{there.jobs}'"
 
 
 def test_a_home_of_another_user_is_told(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(home_checks, "find_owner", lambda _: 1)
-    found = only(list(home_checks.check_home(there)))
-    assert found.detail.startswith(f"{there.root} is daemon's, and you are ")
-    assert found.remedy.startswith("sudo -u daemon prefd …")
+    finding = only(list(home_checks.check_home(there)))
+    assert finding.detail.startswith(f"{there.root} is daemon's, and you are ")
+    assert finding.remedy.startswith("sudo -u daemon prefd …")
 
 
 def test_what_root_left_is_told(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,10 +100,10 @@ def test_what_root_left_is_told(there: Home, monkeypatch: pytest.MonkeyPatch) ->
     owner = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
     monkeypatch.setattr(home_checks, "find_owner", lambda _: owner + 1)
-    found = only(list(home_checks.check_home(there)))
-    assert found.level == "warn"
-    assert "files there are not yours, as after `sudo prefd …`" in found.detail
-    assert found.remedy.startswith("sudo chown -R ")
+    finding = only(list(home_checks.check_home(there)))
+    assert finding.level == "warn"
+    assert "files there are not yours, as after `sudo prefd …`" in finding.detail
+    assert finding.remedy.startswith("sudo chown -R ")
 
 
 def test_init_closes_a_home_that_was_made_by_hand(home: Path) -> None:
@@ -131,10 +138,10 @@ def test_a_copy_and_a_home_without_its_id_are_told(there: Home, tmp_path: Path) 
     assert (finding.level, "home.json is not there" in finding.detail) == ("warn", True)
 
 
-def test_a_home_that_a_cloud_keeps_is_told(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_a_cloud_keeps_is_told(ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_cloud(monkeypatch)
-    assert [finding.level for finding in home_checks.check_home(made)] == ["ok"]
+    assert [finding.level for finding in home_checks.check_home(ready_home)] == ["ok"]
     monkeypatch.setattr(cloud, "CLOUD_FOLDERS", (".",))
-    monkeypatch.setenv("HOME", str(made.root.parent))
-    (finding,) = home_checks.check_home(made)
+    monkeypatch.setenv("HOME", str(ready_home.root.parent))
+    (finding,) = home_checks.check_home(ready_home)
     assert (finding.level, "macOS may take its database" in finding.detail) == ("warn", True)

@@ -23,10 +23,10 @@ HOSTS = '[distributed]\nhosts = [{ssh = "mac", ips = ["127.0.0.1"]}, {ssh = "stu
 
 @pytest.fixture
 def there(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    made.config.write_text(HOSTS)
-    return made
+    ready_home = Home(home)
+    ready_home.create()
+    ready_home.config.write_text(HOSTS)
+    return ready_home
 
 
 def find(home: Home, timing: Timing | None = None) -> list[HealthFinding]:
@@ -93,9 +93,9 @@ def test_a_machine_is_tried_from_ssh_to_the_sum(
     ssh = fake_ssh.put_on_path(tmp_path / "ssh", monkeypatch)
     with JobTable.open(there.database) as jobs:
         add_job(jobs, tiny_model, 2)
-    found = find(there)
-    assert [each.level for each in found] == ["ok"] * 4, found
-    for each, words in zip(found, ("ssh works", "is the same there", "MB/s", "a sum of 10 MB takes"), strict=True):
+    findings = find(there)
+    assert [each.level for each in findings] == ["ok"] * 4, findings
+    for each, words in zip(findings, ("ssh works", "is the same there", "MB/s", "a sum of 10 MB takes"), strict=True):
         assert words in each.detail
     other = tmp_path / "other"
     shutil.copytree(tiny_model, other)

@@ -31,13 +31,13 @@ from support.fake_managers import make_account
 
 @pytest.fixture
 def there(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
+    ready_home = Home(home)
+    ready_home.create()
+    return ready_home
 
 
-def only(found: Iterator[HealthFinding] | Sequence[HealthFinding]) -> HealthFinding:
-    [finding] = found
+def only(findings: Iterator[HealthFinding] | Sequence[HealthFinding]) -> HealthFinding:
+    [finding] = findings
     assert (finding.remedy == "") == (finding.level == "ok")
     return finding
 
@@ -48,19 +48,19 @@ def only(found: Iterator[HealthFinding] | Sequence[HealthFinding]) -> HealthFind
 def test_a_file_event_is_tried_and_leaves_nothing(there: Home) -> None:
     assert is_event_reported(there.jobs, 20)
     assert sorted(path.name for path in there.jobs.iterdir()) == ["accepted", "rejected"]
-    found = only(check_watch(there))
-    assert found.level == "ok"
-    assert found.detail.startswith(f"file events; {there.jobs} is on ")
+    finding = only(check_watch(there))
+    assert finding.level == "ok"
+    assert finding.detail.startswith(f"file events; {there.jobs} is on ")
     if sys.platform == "linux":
-        assert describe_inotify() in found.detail
-        assert "max_user_instances" in found.detail
+        assert describe_inotify() in finding.detail
+        assert "max_user_instances" in finding.detail
 
 
 def test_a_folder_that_tells_of_nothing_is_a_warning(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_checks, "is_event_reported", lambda folder, seconds: False)
-    found = only(check_watch(there))
-    assert found.level == "warn"
-    assert found.remedy.startswith(f"set polling = true under [watch] in {there.config}")
+    finding = only(check_watch(there))
+    assert finding.level == "warn"
+    assert finding.remedy.startswith(f"set polling = true under [watch] in {there.config}")
 
 
 def test_no_event_within_the_time_is_no_event(there: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,10 +79,10 @@ def test_inotifys_limits_are_the_remedy_where_they_are_used_up(
         (tmp_path / name).write_text(value)
     monkeypatch.setattr(machine_checks, "INOTIFY", tmp_path)
     monkeypatch.setattr(machine_checks, "is_event_reported", refuse)
-    found = only(check_watch(there))
-    assert (found.level, found.detail) == ("warn", "file events cannot be had: OS file watch limit reached")
-    assert "sysctl fs.inotify.max_user_instances=512" in found.remedy
-    assert "(now max_user_instances 8, max_user_watches 8,192)" in found.remedy
+    finding = only(check_watch(there))
+    assert (finding.level, finding.detail) == ("warn", "file events cannot be had: OS file watch limit reached")
+    assert "sysctl fs.inotify.max_user_instances=512" in finding.remedy
+    assert "(now max_user_instances 8, max_user_watches 8,192)" in finding.remedy
     monkeypatch.setattr(machine_checks, "INOTIFY", tmp_path / "none")
     assert only(check_watch(there)).remedy == "jobs/ is polled meanwhile"
 
@@ -118,9 +118,9 @@ def test_few_open_files_are_a_warning_where_they_cannot_be_made_more(
     there: Home, monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, level: str, detail: str
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (soft, hard))
-    found = only(check_limits(there))
-    assert (found.level, found.detail) == (level, detail)
-    assert ("512" in found.remedy) == (level == "warn")
+    finding = only(check_limits(there))
+    assert (finding.level, finding.detail) == (level, detail)
+    assert ("512" in finding.remedy) == (level == "warn")
 
 
 # --- the socket
@@ -137,18 +137,18 @@ def test_a_socket_that_others_can_reach_fails(short_home: Home, which: str) -> N
     short_home.socket.touch(mode=0o600)
     path = getattr(short_home, which)
     path.chmod(0o755)
-    found = only(check_socket(short_home))
-    assert (found.level, found.detail) == ("fail", f"{path} is open to others (mode 0755)")
-    assert found.remedy == f"chmod {'700' if which == 'run' else '600'} {path}"
+    finding = only(check_socket(short_home))
+    assert (finding.level, finding.detail) == ("fail", f"{path} is open to others (mode 0755)")
+    assert finding.remedy == f"chmod {'700' if which == 'run' else '600'} {path}"
 
 
 def test_a_path_that_is_too_long_for_a_socket_is_told(tmp_path: Path) -> None:
-    made = Home(tmp_path / ("long" * 30))
-    made.create()
-    found = only(check_socket(made))
-    assert found.level == "warn"
-    assert "a temporary folder" in found.detail
-    assert found.remedy == "a home with a shorter path"
+    ready_home = Home(tmp_path / ("long" * 30))
+    ready_home.create()
+    finding = only(check_socket(ready_home))
+    assert finding.level == "warn"
+    assert "a temporary folder" in finding.detail
+    assert finding.remedy == "a home with a shorter path"
 
 
 # --- the service manager
@@ -159,14 +159,14 @@ def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An enabled unit of an account that lingers."""
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    made = tmp_path / "config" / "systemd" / "user" / "prefd.service"
-    (made.parent / "default.target.wants").mkdir(parents=True)
-    made.write_text(f"[Service]\nExecStart='{sys.executable}' start\n")
-    (made.parent / "default.target.wants" / made.name).symlink_to(made)
+    unit_file = tmp_path / "config" / "systemd" / "user" / "prefd.service"
+    (unit_file.parent / "default.target.wants").mkdir(parents=True)
+    unit_file.write_text(f"[Service]\nExecStart='{sys.executable}' start\n")
+    (unit_file.parent / "default.target.wants" / unit_file.name).symlink_to(unit_file)
     monkeypatch.setattr(machine_checks, "LINGER", tmp_path / "linger")
     (tmp_path / "linger").mkdir()
     (tmp_path / "linger" / Path.home().owner()).touch()
-    return made
+    return unit_file
 
 
 def test_an_enabled_unit_that_lingers_is_well(there: Home, unit: Path) -> None:
@@ -217,15 +217,15 @@ def test_an_agents_home_is_read(tmp_path: Path) -> None:
 
 def test_no_unit_is_no_fault(there: Home, unit: Path) -> None:
     unit.unlink()
-    found = only(check_service(there))
-    assert (found.level, found.detail.split(":")[0]) == ("ok", "none")
+    finding = only(check_service(there))
+    assert (finding.level, finding.detail.split(":")[0]) == ("ok", "none")
 
 
 def test_a_unit_whose_program_is_gone_fails(there: Home, unit: Path) -> None:
     unit.write_text("[Service]\nExecStart=%h/no/such/prefd start\n")
-    found = only(check_service(there))
-    assert found.level == "fail"
-    assert f"{Path.home()}/no/such/prefd, which cannot be run" in found.detail
+    finding = only(check_service(there))
+    assert finding.level == "fail"
+    assert f"{Path.home()}/no/such/prefd, which cannot be run" in finding.detail
 
 
 def test_a_unit_that_is_not_enabled_or_ends_at_logout_is_a_warning(there: Home, unit: Path, tmp_path: Path) -> None:

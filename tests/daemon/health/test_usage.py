@@ -27,9 +27,9 @@ from prefd.daemon.terminal.status import usage_facts
 
 @pytest.fixture
 def there(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
+    ready_home = Home(home)
+    ready_home.create()
+    return ready_home
 
 
 def test_what_the_home_takes_is_added_up(there: Home) -> None:
@@ -38,12 +38,12 @@ def test_what_the_home_takes_is_added_up(there: Home) -> None:
     (there.runs / "1").mkdir()
     (there.runs / "1" / "adapter").write_bytes(os.urandom(100_000))
     (there.runs / "1" / "elsewhere").symlink_to("/")
-    taken = measure_usage(there).home
-    assert taken.complete is True
+    home_usage = measure_usage(there).home
+    assert home_usage.complete is True
     for name, folder in (("cache_bytes", there.cache), ("runs_bytes", there.runs)):
         du = subprocess.run(["du", "-sk", str(folder)], capture_output=True, text=True, check=True).stdout
         itself = os.stat(folder).st_blocks * 512
-        assert getattr(taken, name) + itself == pytest.approx(int(du.split()[0]) * 1024, abs=2048)
+        assert getattr(home_usage, name) + itself == pytest.approx(int(du.split()[0]) * 1024, abs=2048)
 
 
 def test_many_files_take_bounded_time_and_are_told_as_a_lower_bound(
@@ -77,12 +77,12 @@ def test_memory_is_the_processes_and_the_machines(there: Home) -> None:
 
 
 def test_the_lines_say_who_holds_what() -> None:
-    taken = Usage(
+    usage = Usage(
         DiskUsage(free_bytes=120_000_000_000, total_bytes=500_000_000_000),
         HomeUsage(cache_bytes=12_100_000, runs_bytes=3_420_000_000, complete=True),
         MemoryUsage(6_100_000_000, 8_000_000_000, 57_000_000, [WorkerMemory(job=3, bytes=1_200_000_000)]),
     )
-    assert usage_facts(taken) == [
+    assert usage_facts(usage) == [
         ("memory", "daemon 57 MB, job 3 1.2 GB; 6.1 GB of 8 GB available"),
         ("disk", "cache 12.1 MB, runs 3.42 GB; 120 GB of 500 GB free"),
     ]

@@ -25,11 +25,11 @@ def hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def test_a_home_that_finder_hides_gets_a_link_that_finder_shows(hidden: Home) -> None:
-    made = invoke(hidden, "init")
+    result = invoke(hidden, "init")
     link = Path.home() / "prefd"
     assert link.resolve() == hidden.root
-    assert made.stdout.strip() == str(hidden.root), "the home itself is where it was"
-    assert f"Finder shows it as {link}" in made.stderr
+    assert result.stdout.strip() == str(hidden.root), "the home itself is where it was"
+    assert f"Finder shows it as {link}" in result.stderr
     assert Home.locate(link) == hidden
     assert f"Finder shows it as {link}" in [finding.detail for finding in check_home(hidden)]
     link.unlink()
@@ -40,15 +40,15 @@ def test_a_home_that_finder_hides_gets_a_link_that_finder_shows(hidden: Home) ->
 def test_what_is_there_already_stays(hidden: Home) -> None:
     clone = Path.home() / "prefd"
     (clone / ".git").mkdir(parents=True)
-    made = invoke(hidden, "init")
-    assert "~/prefd is something else already: `prefd open` shows it" in made.stderr
+    result = invoke(hidden, "init")
+    assert "~/prefd is something else already: `prefd open` shows it" in result.stderr
     assert not clone.is_symlink()
     assert finder_link.find_link(hidden) is None
 
 
 def test_a_home_of_another_place_gets_none(hidden: Home, tmp_path: Path) -> None:
-    made = invoke(Home(tmp_path / "anna" / "tuning"), "init")
-    assert "Finder" not in made.stderr
+    result = invoke(Home(tmp_path / "anna" / "tuning"), "init")
+    assert "Finder" not in result.stderr
     assert not (Path.home() / "prefd").is_symlink()
 
 

@@ -25,12 +25,12 @@ from prefd.daemon.machine.mounts import Mount
 
 
 def test_a_new_home_gets_an_id_that_stays(home: Path) -> None:
-    made = Home(home)
-    made.create()
+    ready_home = Home(home)
+    ready_home.create()
     first = read_identity(home)
     assert first is not None
     assert len(first.id) == 26
-    made.create()
+    ready_home.create()
     assert read_identity(home) == first
 
 

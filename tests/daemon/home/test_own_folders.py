@@ -15,34 +15,36 @@ from support.homes import invoke
 
 
 @pytest.mark.parametrize("name", ["jobs", "jobs/accepted", "runs", "runs/1/adapter", "cache/refs", "run"])
-def test_folders_that_prefd_keeps_are_refused_also_those_of_another_home(made: Home, tmp_path: Path, name: str) -> None:
+def test_folders_that_prefd_keeps_are_refused_also_those_of_another_home(
+    ready_home: Home, tmp_path: Path, name: str
+) -> None:
     other = Home(tmp_path / "other")
     other.create()
     begin_identity(other.root)
-    for home in (made, other):
+    for home in (ready_home, other):
         folder = home.root / name.partition("/")[0]
-        assert explain_own_folder(made, home.root / name) == (
+        assert explain_own_folder(ready_home, home.root / name) == (
             f"{home.root / name} lies in {folder}, which prefd keeps for itself: name a folder outside of {home.root}"
         )
 
 
-def test_a_folder_on_another_drive_that_the_home_has_a_link_to_is_its_own(made: Home, tmp_path: Path) -> None:
+def test_a_folder_on_another_drive_that_the_home_has_a_link_to_is_its_own(ready_home: Home, tmp_path: Path) -> None:
     drive = tmp_path / "drive"
-    made.runs.rename(drive)
-    made.runs.symlink_to(drive)
-    assert f"lies in {made.runs}" in str(explain_own_folder(made, drive / "kept"))
+    ready_home.runs.rename(drive)
+    ready_home.runs.symlink_to(drive)
+    assert f"lies in {ready_home.runs}" in str(explain_own_folder(ready_home, drive / "kept"))
 
 
 @pytest.mark.parametrize("name", ["archive", "archive/best", "notes", "../elsewhere"])
-def test_the_archive_and_what_is_the_users_are_not(made: Home, name: str) -> None:
-    assert explain_own_folder(made, made.root / name) is None
+def test_the_archive_and_what_is_the_users_are_not(ready_home: Home, name: str) -> None:
+    assert explain_own_folder(ready_home, ready_home.root / name) is None
 
 
-def test_an_archive_and_an_export_are_refused_there_and_nothing_is_written(made: Home) -> None:
-    homes.add_done(made, name="smol-ipo")
-    before = sorted(made.root.rglob("*"))
-    for to in (made.root, made.jobs, made.runs / "1"):
-        refused = invoke(made, "archive", 1, "--to", to)
+def test_an_archive_and_an_export_are_refused_there_and_nothing_is_written(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="smol-ipo")
+    before = sorted(ready_home.root.rglob("*"))
+    for to in (ready_home.root, ready_home.jobs, ready_home.runs / "1"):
+        refused = invoke(ready_home, "archive", 1, "--to", to)
         assert (refused.exit_code, str(to) in refused.stderr) == (Exit.USAGE, True), refused.stderr
         assert "name a folder outside" in refused.stderr
-    assert sorted(made.root.rglob("*")) == before
+    assert sorted(ready_home.root.rglob("*")) == before

@@ -50,8 +50,8 @@ def test_jobs_in_a_row_get_different_cores() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has affinity")
 def test_a_worker_keeps_to_its_cores_and_lets_others_go_first() -> None:
-    told = WorkerLimits(cpus=1, nice=3).environment(1)
-    found = subprocess.run([sys.executable, "-c", LOOK], env=os.environ | told, capture_output=True, check=True)
-    nice, cores = json.loads(found.stdout)
+    variables = WorkerLimits(cpus=1, nice=3).environment(1)
+    process = subprocess.run([sys.executable, "-c", LOOK], env=os.environ | variables, capture_output=True, check=True)
+    nice, cores = json.loads(process.stdout)
     assert nice == min(19, psutil.Process().nice() + 3)
-    assert cores == [int(told["PREFD_WORKER_CPUS"])]
+    assert cores == [int(variables["PREFD_WORKER_CPUS"])]

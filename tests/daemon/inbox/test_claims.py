@@ -22,9 +22,9 @@ SETTLE = 0.5
 
 
 @pytest.fixture
-def inbox(made: Home) -> Inbox:
+def inbox(ready_home: Home) -> Inbox:
     """One for which a file begins to settle when it is first looked at."""
-    return Inbox(made, SETTLE, Timing(late_notice=0.0))
+    return Inbox(ready_home, SETTLE, Timing(late_notice=0.0))
 
 
 def settled(inbox: Inbox, start: float = 0.0) -> list[str]:
@@ -36,8 +36,8 @@ def settled(inbox: Inbox, start: float = 0.0) -> list[str]:
 # --- which files are complete
 
 
-def test_a_file_is_complete_when_it_has_not_changed_for_the_settle_time(made: Home, inbox: Inbox) -> None:
-    file = made.jobs / "a.yaml"
+def test_a_file_is_complete_when_it_has_not_changed_for_the_settle_time(ready_home: Home, inbox: Inbox) -> None:
+    file = ready_home.jobs / "a.yaml"
     file.write_text("one")
     assert inbox.list_complete(0.0) == []
     assert inbox.due_in(0.1) == pytest.approx(0.4)
@@ -50,12 +50,12 @@ def test_a_file_is_complete_when_it_has_not_changed_for_the_settle_time(made: Ho
 
 @pytest.mark.parametrize(("clock", "credit"), [(0.1, 0.1), (86_400.0, 0.2), (-86_400.0, 0.0)])
 def test_a_file_that_is_noticed_late_settles_from_when_it_was_put_there_within_bounds(
-    made: Home, monkeypatch: pytest.MonkeyPatch, clock: float, credit: float
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch, clock: float, credit: float
 ) -> None:
-    (made.jobs / "a.yaml").write_text("one")
-    changed = (made.jobs / "a.yaml").stat().st_ctime
+    (ready_home.jobs / "a.yaml").write_text("one")
+    changed = (ready_home.jobs / "a.yaml").stat().st_ctime
     monkeypatch.setattr(inbox_module.time, "time", lambda: changed + clock)
-    local, remote = Inbox(made, SETTLE), Inbox(made, SETTLE)
+    local, remote = Inbox(ready_home, SETTLE), Inbox(ready_home, SETTLE)
     remote.can_tell_writers = False
     for each in (local, remote):
         each.list_complete(0.0)
@@ -65,8 +65,8 @@ def test_a_file_that_is_noticed_late_settles_from_when_it_was_put_there_within_b
     assert local.list_complete(SETTLE - credit + 0.001) == ["a.yaml"]
 
 
-def test_a_replaced_file_settles_anew(made: Home, inbox: Inbox, tmp_path: Path) -> None:
-    file, other = made.jobs / "a.yaml", tmp_path / "other"
+def test_a_replaced_file_settles_anew(ready_home: Home, inbox: Inbox, tmp_path: Path) -> None:
+    file, other = ready_home.jobs / "a.yaml", tmp_path / "other"
     for each in (file, other):
         each.write_text("same")
         os.utime(each, ns=(10**18, 10**18))
@@ -76,8 +76,8 @@ def test_a_replaced_file_settles_anew(made: Home, inbox: Inbox, tmp_path: Path) 
     assert inbox.list_complete(1.2) == ["a.yaml"]
 
 
-def test_an_empty_file_is_given_longer(made: Home, inbox: Inbox) -> None:
-    (made.jobs / "a.yaml").touch()
+def test_an_empty_file_is_given_longer(ready_home: Home, inbox: Inbox) -> None:
+    (ready_home.jobs / "a.yaml").touch()
     inbox.list_complete(0.0)
     assert inbox.list_complete(1.9) == []
     assert inbox.list_complete(2.0) == ["a.yaml"]
@@ -85,9 +85,9 @@ def test_an_empty_file_is_given_longer(made: Home, inbox: Inbox) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
 def test_a_file_that_is_open_for_writing_is_not_complete(
-    made: Home, inbox: Inbox, caplog: pytest.LogCaptureFixture
+    ready_home: Home, inbox: Inbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with (made.jobs / "a.yaml").open("w") as file:
+    with (ready_home.jobs / "a.yaml").open("w") as file:
         file.write("half")
         file.flush()
         inbox.list_complete(0.0)
@@ -99,45 +99,47 @@ def test_a_file_that_is_open_for_writing_is_not_complete(
     assert inbox.list_complete(42.0) == ["a.yaml"]
 
 
-def test_the_oldest_comes_first(made: Home, inbox: Inbox) -> None:
+def test_the_oldest_comes_first(ready_home: Home, inbox: Inbox) -> None:
     for age, name in enumerate(("c.yaml", "a.json", "b.toml")):
-        (made.jobs / name).write_text("x")
-        os.utime(made.jobs / name, (1000 + age, 1000 + age))
+        (ready_home.jobs / name).write_text("x")
+        os.utime(ready_home.jobs / name, (1000 + age, 1000 + age))
     assert settled(inbox) == ["c.yaml", "a.json", "b.toml"]
 
 
 @pytest.mark.parametrize(
     "name", [".hidden.yaml", "a.yaml~", ".a.yaml.swp", "a.yaml.tmp", "a.part", "a.yaml.crdownload", "#a.yaml#", "4913~"]
 )
-def test_editors_leavings_and_partial_names_are_passed_over(made: Home, inbox: Inbox, name: str) -> None:
-    (made.jobs / name).write_text("x")
+def test_editors_leavings_and_partial_names_are_passed_over(ready_home: Home, inbox: Inbox, name: str) -> None:
+    (ready_home.jobs / name).write_text("x")
     assert settled(inbox) == []
     assert inbox.due_in() is None
 
 
 def test_what_is_not_a_regular_file_is_never_opened_and_reported_once(
-    made: Home, inbox: Inbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ready_home: Home, inbox: Inbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "secret").write_text("model: x")
-    (made.jobs / "link.yaml").symlink_to(tmp_path / "secret")
-    (made.jobs / "folder.yaml").mkdir()
-    os.mkfifo(made.jobs / "fifo.yaml")
-    (made.jobs / "dangling.yaml").symlink_to(tmp_path / "nothing")
+    (ready_home.jobs / "link.yaml").symlink_to(tmp_path / "secret")
+    (ready_home.jobs / "folder.yaml").mkdir()
+    os.mkfifo(ready_home.jobs / "fifo.yaml")
+    (ready_home.jobs / "dangling.yaml").symlink_to(tmp_path / "nothing")
     if sys.platform == "linux":  # macOS has no such names
-        os.mknod(os.fsencode(made.jobs) + b"/bad\xff.yaml")
+        os.mknod(os.fsencode(ready_home.jobs) + b"/bad\xff.yaml")
     assert settled(inbox) == []
     assert settled(inbox, 10.0) == []
     for name in ["link.yaml", "folder.yaml", "fifo.yaml", "dangling.yaml"] + ["bad"] * (sys.platform == "linux"):
         assert sum(name in record.getMessage() for record in caplog.records) == 1
-    (made.jobs / "fifo.yaml").unlink()
+    (ready_home.jobs / "fifo.yaml").unlink()
     inbox.list_complete()
-    os.mkfifo(made.jobs / "fifo.yaml")
+    os.mkfifo(ready_home.jobs / "fifo.yaml")
     inbox.list_complete()
     assert sum("fifo.yaml" in record.getMessage() for record in caplog.records) == 2
 
 
-def test_sockets_and_devices_are_left_alone_too(made: Home, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(made.jobs)  # a socket's path may not be long
+def test_sockets_and_devices_are_left_alone_too(
+    ready_home: Home, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ready_home.jobs)  # a socket's path may not be long
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket.yaml")
     with suppress(PermissionError):  # only root makes one
@@ -147,8 +149,8 @@ def test_sockets_and_devices_are_left_alone_too(made: Home, inbox: Inbox, monkey
     assert "'socket.yaml'" in inbox.left_alone
 
 
-def test_a_folder_that_is_gone_is_the_callers_to_mend(made: Home, inbox: Inbox) -> None:
-    made.jobs.rename(made.root / "away")
+def test_a_folder_that_is_gone_is_the_callers_to_mend(ready_home: Home, inbox: Inbox) -> None:
+    ready_home.jobs.rename(ready_home.root / "away")
     with pytest.raises(OSError, match="jobs"):
         inbox.list_complete()
 
@@ -156,25 +158,27 @@ def test_a_folder_that_is_gone_is_the_callers_to_mend(made: Home, inbox: Inbox) 
 # --- claiming
 
 
-def test_a_claim_moves_the_file_and_the_same_name_again_is_another_claim(made: Home, inbox: Inbox) -> None:
+def test_a_claim_moves_the_file_and_the_same_name_again_is_another_claim(ready_home: Home, inbox: Inbox) -> None:
     sources = set()
     for text in ("first", "second"):
-        (made.jobs / "a.yaml").write_text(text)
+        (ready_home.jobs / "a.yaml").write_text(text)
         claimed = inbox.claim("a.yaml")
         assert claimed is not None
         assert (claimed.name, claimed.read(10_000)) == ("a.yaml", text.encode())
         assert claimed.source.endswith("-a.yaml")
         sources.add(claimed.source)
-    assert {path.name for path in made.accepted.glob("[!.]*")} == sources
+    assert {path.name for path in ready_home.accepted.glob("[!.]*")} == sources
     assert len(sources) == 2
 
 
-def test_a_file_that_changed_since_it_was_complete_is_not_claimed_and_settles_anew(made: Home, inbox: Inbox) -> None:
-    (made.jobs / "a.yaml").write_text("one")
+def test_a_file_that_changed_since_it_was_complete_is_not_claimed_and_settles_anew(
+    ready_home: Home, inbox: Inbox
+) -> None:
+    (ready_home.jobs / "a.yaml").write_text("one")
     now = time.monotonic()
     inbox.list_complete(now - SETTLE)
     assert inbox.list_complete(now) == ["a.yaml"]
-    (made.jobs / "a.yaml").write_text("one and two")
+    (ready_home.jobs / "a.yaml").write_text("one and two")
     assert inbox.claim("a.yaml") is None
     assert inbox.due_in() is not None
     assert inbox.list_complete(now + SETTLE / 2) == []
@@ -185,16 +189,16 @@ def test_a_file_that_changed_since_it_was_complete_is_not_claimed_and_settles_an
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who has a file open")
-def test_a_file_that_was_opened_since_it_was_complete_is_not_claimed(made: Home, inbox: Inbox) -> None:
-    (made.jobs / "a.yaml").write_text("one")
+def test_a_file_that_was_opened_since_it_was_complete_is_not_claimed(ready_home: Home, inbox: Inbox) -> None:
+    (ready_home.jobs / "a.yaml").write_text("one")
     assert settled(inbox) == ["a.yaml"]
-    with (made.jobs / "a.yaml").open("a"):
+    with (ready_home.jobs / "a.yaml").open("a"):
         assert inbox.claim("a.yaml") is None
     assert inbox.claim("a.yaml") is not None
 
 
-def test_a_kept_claim_settles_and_is_forgotten_when_someone_takes_it(made: Home, inbox: Inbox) -> None:
-    (made.jobs / "a.yaml").write_text("one")
+def test_a_kept_claim_settles_and_is_forgotten_when_someone_takes_it(ready_home: Home, inbox: Inbox) -> None:
+    (ready_home.jobs / "a.yaml").write_text("one")
     claimed = inbox.claim("a.yaml")
     assert claimed is not None
     inbox.keep(claimed, "is tried again", now=0.0)
@@ -218,21 +222,21 @@ def test_a_file_that_went_away_is_no_claim(inbox: Inbox) -> None:
 
 
 def test_a_symlink_put_in_its_place_is_not_followed(
-    made: Home, inbox: Inbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ready_home: Home, inbox: Inbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "secret").write_text("secret")
-    (made.jobs / "a.yaml").symlink_to(tmp_path / "secret")
+    (ready_home.jobs / "a.yaml").symlink_to(tmp_path / "secret")
     assert inbox.claim("a.yaml") is None
     assert "cannot be claimed and stays" in caplog.text
-    assert (made.jobs / "a.yaml").is_symlink()
+    assert (ready_home.jobs / "a.yaml").is_symlink()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_an_unreadable_file_stays_and_is_reported_once(
-    made: Home, inbox: Inbox, caplog: pytest.LogCaptureFixture
+    ready_home: Home, inbox: Inbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (made.jobs / "a.yaml").write_text("x")
-    (made.jobs / "a.yaml").chmod(0)
+    (ready_home.jobs / "a.yaml").write_text("x")
+    (ready_home.jobs / "a.yaml").chmod(0)
     assert [inbox.claim("a.yaml"), inbox.claim("a.yaml")] == [None, None]
     assert caplog.text.count("Permission denied") == 1
 
@@ -240,8 +244,8 @@ def test_an_unreadable_file_stays_and_is_reported_once(
 @pytest.mark.parametrize(
     "name", ["x" * 250 + ".yaml", "é" * 120 + ".json", "two\nlines.yaml", "-rf.yaml", "a b;c.yaml"]
 )
-def test_any_name_the_file_system_takes_can_be_claimed_and_rejected(made: Home, inbox: Inbox, name: str) -> None:
-    (made.jobs / name).write_text("x")
+def test_any_name_the_file_system_takes_can_be_claimed_and_rejected(ready_home: Home, inbox: Inbox, name: str) -> None:
+    (ready_home.jobs / name).write_text("x")
     claimed = inbox.claim(name)
     assert claimed is not None
     target = inbox.reject(claimed, ("no good",))
@@ -249,22 +253,22 @@ def test_any_name_the_file_system_takes_can_be_claimed_and_rejected(made: Home, 
     assert target.suffix == Path(name).suffix
 
 
-def test_only_as_much_as_a_spec_may_have_is_read(made: Home, inbox: Inbox) -> None:
-    (made.jobs / "a.yaml").write_bytes(b"x" * 1_000_000)
+def test_only_as_much_as_a_spec_may_have_is_read(ready_home: Home, inbox: Inbox) -> None:
+    (ready_home.jobs / "a.yaml").write_bytes(b"x" * 1_000_000)
     claimed = inbox.claim("a.yaml")
     assert claimed is not None
     assert len(claimed.read(1000)) == 1001
 
 
-def test_a_crash_between_claim_and_row_is_found(made: Home, inbox: Inbox, tmp_path: Path) -> None:
+def test_a_crash_between_claim_and_row_is_found(ready_home: Home, inbox: Inbox, tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
-        (made.jobs / name).write_text(name)
+        (ready_home.jobs / name).write_text(name)
     recorded, lost = inbox.claim("a.yaml"), inbox.claim("b.yaml")
     assert recorded is not None
-    (made.accepted / "notes.txt").write_text("someone's own")
-    (made.accepted / ("0" * 26 + "-link.yaml")).symlink_to(tmp_path)
-    (made.accepted / ("0" * 26 + "-folder.yaml")).mkdir()
-    after = Inbox(made, SETTLE)
+    (ready_home.accepted / "notes.txt").write_text("someone's own")
+    (ready_home.accepted / ("0" * 26 + "-link.yaml")).symlink_to(tmp_path)
+    (ready_home.accepted / ("0" * 26 + "-folder.yaml")).mkdir()
+    after = Inbox(ready_home, SETTLE)
     after.keep_claims_without_jobs({recorded.source})
     assert after.take_settled() == []
     assert after.take_settled(time.monotonic() + SETTLE) == [lost]
@@ -274,30 +278,32 @@ def test_a_crash_between_claim_and_row_is_found(made: Home, inbox: Inbox, tmp_pa
 # --- rejecting
 
 
-def test_rejecting_the_same_name_twice_keeps_both(made: Home, inbox: Inbox) -> None:
+def test_rejecting_the_same_name_twice_keeps_both(ready_home: Home, inbox: Inbox) -> None:
     for text in ("first", "second"):
-        (made.jobs / "a.yaml").write_text(text)
+        (ready_home.jobs / "a.yaml").write_text(text)
         claimed = inbox.claim("a.yaml")
         assert claimed is not None
         inbox.reject(claimed, (f"{text} is wrong", "and this too"))
-    assert {path.name: path.read_text() for path in made.rejected.iterdir()} == {
+    assert {path.name: path.read_text() for path in ready_home.rejected.iterdir()} == {
         "a.yaml": "first",
         "a.yaml.error.txt": "first is wrong\nand this too\n",
         "a-2.yaml": "second",
         "a-2.yaml.error.txt": "second is wrong\nand this too\n",
     }
-    assert list(made.accepted.iterdir()) == []
+    assert list(ready_home.accepted.iterdir()) == []
 
 
 # --- submitting
 
 
-def test_a_submitted_spec_reads_back_as_itself_and_overwrites_nothing(made: Home, tmp_path: Path) -> None:
+def test_a_submitted_spec_reads_back_as_itself_and_overwrites_nothing(ready_home: Home, tmp_path: Path) -> None:
     spec = JobSpec.model_validate_json(fake_worker.spec_text(tmp_path, name="mine", loss={"name": "ipo", "beta": 0.5}))
     spec = spec.resolved(tmp_path)
-    paths = [submit(made, spec.model_dump(mode="json"), "smol.ipo.yaml") for _ in range(3)]
+    paths = [submit(ready_home, spec.model_dump(mode="json"), "smol.ipo.yaml") for _ in range(3)]
     assert [path.name for path in paths] == ["smol.ipo.json", "smol.ipo-2.json", "smol.ipo-3.json"]
-    assert sorted(path.name for path in made.jobs.iterdir() if path.is_file()) == sorted(path.name for path in paths)
+    assert sorted(path.name for path in ready_home.jobs.iterdir() if path.is_file()) == sorted(
+        path.name for path in paths
+    )
     for path in paths:
         assert read_spec(path.read_bytes(), path.name) == spec
 
@@ -308,14 +314,14 @@ def test_submit_needs_no_daemon_and_no_home_yet(home: Path, tmp_path: Path) -> N
 
 
 def test_submit_works_where_there_are_no_hard_links(
-    made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
     spec = JobSpec.model_validate_json(fake_worker.spec_text(tmp_path))
-    assert [submit(made, spec.model_dump(mode="json"), "a").name for _ in range(2)] == ["a.json", "a-2.json"]
+    assert [submit(ready_home, spec.model_dump(mode="json"), "a").name for _ in range(2)] == ["a.json", "a-2.json"]
 
 
 def test_names_are_cut_between_characters() -> None:

@@ -21,8 +21,8 @@ SETTLE = 0.5
 
 
 @pytest.fixture
-def inbox(made: Home) -> Inbox:
-    return Inbox(made, SETTLE, Timing(late_notice=0.0))
+def inbox(ready_home: Home) -> Inbox:
+    return Inbox(ready_home, SETTLE, Timing(late_notice=0.0))
 
 
 @pytest.fixture
@@ -38,39 +38,39 @@ def claim(inbox: Inbox, start: float = 0.0) -> list[str]:
 
 
 def test_a_spec_that_is_not_there_yet_is_asked_for_and_holds_up_no_other(
-    made: Home, inbox: Inbox, clouds: FakeCloud
+    ready_home: Home, inbox: Inbox, clouds: FakeCloud
 ) -> None:
     for name in ("away.yaml", "here.yaml"):
-        (made.jobs / name).write_text("x")
-    clouds.evict(made.jobs / "away.yaml")
+        (ready_home.jobs / name).write_text("x")
+    clouds.evict(ready_home.jobs / "away.yaml")
     assert claim(inbox) == ["here.yaml"]
     assert inbox.left_alone == {"'away.yaml'": ASKED_FOR}
-    assert set(clouds.asked) == {made.jobs / "away.yaml"}
-    clouds.bring(made.jobs / "away.yaml")
+    assert set(clouds.asked) == {ready_home.jobs / "away.yaml"}
+    clouds.bring(ready_home.jobs / "away.yaml")
     assert claim(inbox, 10.0) == ["away.yaml"]
     inbox.list_complete(20.0)
     assert inbox.left_alone == {}
 
 
 def test_one_that_goes_away_at_its_claim_is_not_read(
-    made: Home, inbox: Inbox, clouds: FakeCloud, monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, inbox: Inbox, clouds: FakeCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (made.jobs / "a.yaml").write_text("x")
+    (ready_home.jobs / "a.yaml").write_text("x")
     inbox.list_complete(0.0)
     assert inbox.list_complete(SETTLE) == ["a.yaml"]
-    clouds.evict(made.jobs / "a.yaml")
+    clouds.evict(ready_home.jobs / "a.yaml")
     monkeypatch.setattr(os, "pread", lambda *_: pytest.fail("it was read"))
     assert inbox.claim("a.yaml") is None
     assert inbox.left_alone == {"'a.yaml'": ASKED_FOR}
-    assert (made.jobs / "a.yaml").exists()
+    assert (ready_home.jobs / "a.yaml").exists()
 
 
 @pytest.mark.parametrize("code", [errno.EDEADLK, errno.ETIMEDOUT, errno.EIO])
 def test_one_that_cannot_be_read_at_its_claim_stays_and_holds_up_no_other(
-    made: Home, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, code: int
+    ready_home: Home, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     for name in ("a.yaml", "b.yaml"):
-        (made.jobs / name).write_text("x")
+        (ready_home.jobs / name).write_text("x")
     fail_first(monkeypatch, os, "pread", [OSError(code, os.strerror(code))])
     assert claim(inbox) == ["b.yaml"]
     assert os.strerror(code) in inbox.left_alone["'a.yaml'"]
@@ -93,9 +93,9 @@ def test_a_claimed_one_that_goes_away_is_told_and_read_when_it_is_back(place: Pl
 
 
 def test_one_that_has_something_standing_for_it_is_kept_and_looked_at_now_and_then(
-    made: Home, inbox: Inbox, clouds: FakeCloud
+    ready_home: Home, inbox: Inbox, clouds: FakeCloud
 ) -> None:
-    source = made.accepted / "01KB8Z6T00ABCDEFGHJKMNPQRS-a.yaml"
+    source = ready_home.accepted / "01KB8Z6T00ABCDEFGHJKMNPQRS-a.yaml"
     standing = source.with_name(f".{source.name}.icloud")
     standing.touch()
     claims.make_mark(source)
@@ -113,9 +113,9 @@ def test_one_that_has_something_standing_for_it_is_kept_and_looked_at_now_and_th
 
 
 def test_a_claimed_file_is_not_read_for_what_it_says_while_it_is_away(
-    made: Home, clouds: FakeCloud, monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, clouds: FakeCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = made.accepted / "01KB8Z6T00ABCDEFGHJKMNPQRS-a.yaml"
+    source = ready_home.accepted / "01KB8Z6T00ABCDEFGHJKMNPQRS-a.yaml"
     source.write_text("x")
     clouds.evict(source)
     with pytest.raises(InCloud, match="it is asked for, and waited for"):

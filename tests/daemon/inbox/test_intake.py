@@ -36,7 +36,7 @@ def into(folder: Path) -> Any:
     return lambda _, target, *__: Path(target).parent == folder
 
 
-def said(caplog: pytest.LogCaptureFixture, what: str) -> list[str]:
+def list_messages(caplog: pytest.LogCaptureFixture, what: str) -> list[str]:
     return [record.getMessage() for record in caplog.records if what in record.getMessage()]
 
 
@@ -82,10 +82,14 @@ def test_whatever_fails_at_a_claim_is_tried_again_and_told_once(
     assert failures == []
     assert [path.name for path in place.home.accepted.glob("[!.]*")] == [job.source for job in place.jobs()]
     assert names(place.home.jobs) == ["accepted", "rejected"]
-    told = said(caplog, CODES[code])
-    told = [line for line in told if not line.startswith("the losses cannot be listed")]  # that is told by itself
-    assert len(told) <= 1, told
-    assert told or step in ("the opening", "the listing of losses"), "these failed at a look that is made again anyway"
+    messages = list_messages(caplog, CODES[code])
+    messages = [
+        line for line in messages if not line.startswith("the losses cannot be listed")
+    ]  # that is told by itself
+    assert len(messages) <= 1, messages
+    assert messages or step in ("the opening", "the listing of losses"), (
+        "these failed at a look that is made again anyway"
+    )
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), RuntimeError("can't start new thread")])
@@ -120,7 +124,7 @@ def test_a_rejection_that_fails_is_made_once_it_can_be(
     assert failures == []
     assert names(place.home.rejected) == ["a.yaml", "a.yaml.error.txt"]
     assert "nonsense: unknown key" in place.rejected()["a.yaml"]
-    assert len(said(caplog, "No space left")) == 1
+    assert len(list_messages(caplog, "No space left")) == 1
 
 
 def test_a_spec_that_was_put_right_gets_its_new_reason_in_the_old_ones_place(place: Place) -> None:
@@ -160,8 +164,8 @@ def test_a_folder_that_cannot_be_looked_at_stands_in_the_status_until_it_can(
         failures.clear()
         place.wait_for("done")
         fake_worker.wait_for(lambda: client.status().watcher.folder is None)
-    assert len(said(caplog, "Stale file handle")) == 1
-    assert len(said(caplog, "can be claimed from again")) == 1
+    assert len(list_messages(caplog, "Stale file handle")) == 1
+    assert len(list_messages(caplog, "can be claimed from again")) == 1
 
 
 def test_a_folder_that_hangs_holds_up_neither_the_daemon_nor_its_stop(
@@ -308,7 +312,7 @@ def test_the_same_content_again_is_a_job_that_says_so(place: Place, caplog: pyte
     with JobTable.open_readonly(place.home.database) as table:
         reasons = [[event.reason for event in table.history(job.id) if "same" in event.reason] for job in table.list()]
     assert reasons == [[], ["the same spec as job 1"], ["the same spec as job 2"], []]
-    assert len(said(caplog, "(b.yaml): the same spec as job 2")) == 1
+    assert len(list_messages(caplog, "(b.yaml): the same spec as job 2")) == 1
     assert len([*place.home.accepted.glob("[!.]*")]) == 4
 
 

@@ -63,8 +63,8 @@ SPECS = ["ipo.yaml", "IPO.YML", "ipo-laptop-sigmoid.yaml", "notes.yaml", "confli
 
 
 @pytest.fixture
-def inbox(made: Home) -> Inbox:
-    return Inbox(made, SETTLE, Timing(late_notice=0.0))
+def inbox(ready_home: Home) -> Inbox:
+    return Inbox(ready_home, SETTLE, Timing(late_notice=0.0))
 
 
 def claim_all(inbox: Inbox, start: float = 0.0) -> list[str]:
@@ -74,69 +74,73 @@ def claim_all(inbox: Inbox, start: float = 0.0) -> list[str]:
     return [name for name in names if inbox.claim(name) is not None]
 
 
-def put(made: Home, *names: str) -> None:
+def put(ready_home: Home, *names: str) -> None:
     for name in names:
-        (made.jobs / name).write_text("model: x")
+        (ready_home.jobs / name).write_text("model: x")
 
 
 def test_what_programs_leave_is_passed_over_in_silence(
-    made: Home, inbox: Inbox, caplog: pytest.LogCaptureFixture
+    ready_home: Home, inbox: Inbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(made, *SILENT)
+    put(ready_home, *SILENT)
     assert claim_all(inbox) == []
     assert (inbox.left_alone, caplog.text, inbox.due_in()) == ({}, "", None)
-    assert {path.name for path in made.jobs.iterdir() if path.is_file()} == set(SILENT)
+    assert {path.name for path in ready_home.jobs.iterdir() if path.is_file()} == set(SILENT)
 
 
-def test_folders_of_desktops_and_storage_are_passed_over_too(made: Home, inbox: Inbox) -> None:
+def test_folders_of_desktops_and_storage_are_passed_over_too(ready_home: Home, inbox: Inbox) -> None:
     for name in ("@eaDir", "lost+found", ".stversions", "ipo.yaml.download", "sweep"):
-        (made.jobs / name).mkdir()
+        (ready_home.jobs / name).mkdir()
     assert claim_all(inbox) == []
     assert list(inbox.left_alone) == ["'sweep'"]
 
 
 @pytest.mark.parametrize("name", CONFLICTS)
 def test_a_conflict_copy_is_left_alone_and_told_once(
-    made: Home, inbox: Inbox, caplog: pytest.LogCaptureFixture, name: str
+    ready_home: Home, inbox: Inbox, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    put(made, name)
+    put(ready_home, name)
     with caplog.at_level(logging.WARNING):
         assert claim_all(inbox) == []
         assert claim_all(inbox, 10.0) == []
-    assert (made.jobs / name).exists()
+    assert (ready_home.jobs / name).exists()
     assert len(caplog.records) == 1
     assert "changed in two places" in caplog.text
     assert "rename it if it is to be a job" in next(iter(inbox.left_alone.values()))
 
 
 @pytest.mark.parametrize(("name", "reason"), TOLD.items())
-def test_what_a_person_puts_beside_a_spec_is_left_and_told(made: Home, inbox: Inbox, name: str, reason: str) -> None:
-    put(made, name, "ipo.yaml")
+def test_what_a_person_puts_beside_a_spec_is_left_and_told(
+    ready_home: Home, inbox: Inbox, name: str, reason: str
+) -> None:
+    put(ready_home, name, "ipo.yaml")
     assert claim_all(inbox) == ["ipo.yaml"]
     assert reason in inbox.left_alone[repr(name)]
-    assert (made.jobs / name).exists()
+    assert (ready_home.jobs / name).exists()
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_the_names_that_people_give_to_specs_are_taken(made: Home, inbox: Inbox, name: str) -> None:
-    put(made, name)
+def test_the_names_that_people_give_to_specs_are_taken(ready_home: Home, inbox: Inbox, name: str) -> None:
+    put(ready_home, name)
     assert claim_all(inbox) == [name]
 
 
-def test_a_name_is_told_as_it_is_and_without_what_cannot_be_printed(made: Home, inbox: Inbox) -> None:
-    put(made, "Größe.txt", "a\x1b[31m.txt")
+def test_a_name_is_told_as_it_is_and_without_what_cannot_be_printed(ready_home: Home, inbox: Inbox) -> None:
+    put(ready_home, "Größe.txt", "a\x1b[31m.txt")
     assert claim_all(inbox) == []
     assert list(inbox.left_alone) in (["'Größe.txt'", "'a\\x1b[31m.txt'"], ["'a\\x1b[31m.txt'", "'Größe.txt'"])
 
 
 @pytest.mark.parametrize("copy", ["ipo (1).yaml", "ipo 2.yaml"])
-def test_a_numbered_copy_is_left_alone_where_its_original_was_dropped(made: Home, inbox: Inbox, copy: str) -> None:
-    put(made, "ipo.yaml")
+def test_a_numbered_copy_is_left_alone_where_its_original_was_dropped(
+    ready_home: Home, inbox: Inbox, copy: str
+) -> None:
+    put(ready_home, "ipo.yaml")
     assert claim_all(inbox) == ["ipo.yaml"]
-    put(made, copy)
+    put(ready_home, copy)
     assert claim_all(inbox, 10.0) == []
     assert "second copy of ipo.yaml" in inbox.left_alone[repr(copy)]
-    (made.jobs / copy).rename(made.jobs / "ipo-b.yaml")
+    (ready_home.jobs / copy).rename(ready_home.jobs / "ipo-b.yaml")
     assert claim_all(inbox, 20.0) == ["ipo-b.yaml"]
 
 
@@ -148,11 +152,11 @@ def test_a_numbered_copy_is_left_alone_where_its_original_was_dropped(made: Home
         '\ufeff\n  {"prompt": {"role": "user"}, "rejected": "b", "chosen": "a"}',
     ],
 )
-def test_rows_in_a_json_file_are_data(made: Home, inbox: Inbox, rows: str) -> None:
-    (made.jobs / "pairs.json").write_text(rows, encoding="utf-8")
+def test_rows_in_a_json_file_are_data(ready_home: Home, inbox: Inbox, rows: str) -> None:
+    (ready_home.jobs / "pairs.json").write_text(rows, encoding="utf-8")
     assert claim_all(inbox) == []
     assert inbox.left_alone == {"'pairs.json'": DATA}
-    assert (made.jobs / "pairs.json").exists()
+    assert (ready_home.jobs / "pairs.json").exists()
 
 
 def test_a_spec_in_json_that_names_its_columns_is_a_spec() -> None:
@@ -162,11 +166,11 @@ def test_a_spec_in_json_that_names_its_columns_is_a_spec() -> None:
 
 @pytest.mark.parametrize("name", [*CONFLICTS, "ipo (1).yaml", "ipo (2).toml", "ipo 2.yaml"])
 def test_what_is_submitted_is_taken_whatever_its_file_is_called(
-    made: Home, inbox: Inbox, tmp_path: Path, name: str
+    ready_home: Home, inbox: Inbox, tmp_path: Path, name: str
 ) -> None:
-    put(made, "ipo.json")
+    put(ready_home, "ipo.json")
     document = json.loads(fake_worker.spec_text(tmp_path))
-    target = submit(made, document, name)
+    target = submit(ready_home, document, name)
     assert target.name in claim_all(inbox)
 
 

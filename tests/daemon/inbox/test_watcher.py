@@ -17,7 +17,7 @@ from support.quick_timing import QUICK_TIMING
 QUICK = WatchConfig(rescan_seconds=0.05)
 
 
-def watched(folder: Path, config: WatchConfig, body: Callable[[Watcher], Coroutine[Any, Any, None]]) -> None:
+def run_watcher(folder: Path, config: WatchConfig, body: Callable[[Watcher], Coroutine[Any, Any, None]]) -> None:
     async def run() -> None:
         watcher = Watcher(folder, config, asyncio.Event(), timing=QUICK_TIMING)
         task = asyncio.create_task(watcher.run())
@@ -50,7 +50,7 @@ def test_a_dropped_file_is_a_hint(tmp_path: Path) -> None:
         assert watcher.health.last_event is not None
         assert watcher.health.error is None
 
-    watched(tmp_path, WatchConfig(), body)
+    run_watcher(tmp_path, WatchConfig(), body)
 
 
 def test_a_hint_comes_quickly(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_hint_comes_quickly(tmp_path: Path) -> None:
         await watcher.changed.wait()
         assert time.monotonic() - began < 0.4
 
-    watched(tmp_path, WatchConfig(), body)
+    run_watcher(tmp_path, WatchConfig(), body)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no such names")
@@ -71,7 +71,7 @@ def test_a_name_that_is_not_utf8_does_not_end_it(tmp_path: Path) -> None:
             await asyncio.sleep(0.02)
         await hint(watcher, lambda: (tmp_path / f"{time.monotonic_ns()}.yaml").write_text("x"))
 
-    watched(tmp_path, QUICK, body)
+    run_watcher(tmp_path, QUICK, body)
 
 
 def test_a_folder_that_is_not_there_is_waited_for_without_a_word(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_folder_that_is_not_there_is_waited_for_without_a_word(tmp_path: Path)
             await asyncio.sleep(0.02)
 
     folder = tmp_path / "jobs"
-    watched(folder, QUICK, body)
+    run_watcher(folder, QUICK, body)
 
 
 def test_a_folder_that_is_deleted_and_made_again_is_watched_again(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_folder_that_is_deleted_and_made_again_is_watched_again(tmp_path: Path
         while watcher.health.last_event == before:
             await hint(watcher, lambda: (folder / f"{time.monotonic_ns()}.yaml").write_text("x"))
 
-    watched(folder, QUICK, body)
+    run_watcher(folder, QUICK, body)
 
 
 def test_no_events_at_all_leaves_the_rescans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,4 +120,4 @@ def test_no_events_at_all_leaves_the_rescans(tmp_path: Path, monkeypatch: pytest
         assert "inotify watch limit reached" in watcher.health.error
         assert watcher.changed.is_set()
 
-    watched(tmp_path, QUICK, body)
+    run_watcher(tmp_path, QUICK, body)

@@ -94,25 +94,25 @@ def overflow(folder: Path) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     mine = libc.inotify_init1(os.O_NONBLOCK)
     assert libc.inotify_add_watch(mine, os.fsencode(folder), MOVED) > 0
-    kept = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    queue_size = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     names = [folder / ".a", folder / ".b"]
     names[0].touch()
-    for _ in range(kept // 2 + 1):  # two events each
+    for _ in range(queue_size // 2 + 1):  # two events each
         names[0].rename(names[1])
         names.reverse()
     try:
-        told = bytearray()
+        content = bytearray()
         while True:
             try:
-                told += os.read(mine, 1 << 20)
+                content += os.read(mine, 1 << 20)
             except BlockingIOError:
                 break
     finally:
         os.close(mine)
-    at, last = 0, 0
-    while at < len(told):
-        _, last, _, size = struct.unpack_from("iIII", told, at)
-        at += 16 + size
+    position, last = 0, 0
+    while position < len(content):
+        _, last, _, size = struct.unpack_from("iIII", content, position)
+        position += 16 + size
     return last == OVERFLOWN
 
 

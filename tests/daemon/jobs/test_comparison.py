@@ -42,10 +42,10 @@ def test_flat_settings_are_the_leaves_that_are_not_null(nested: dict[str, Any]) 
 
     assert len(flat) == leaves(nested)
     for name, value in flat.items():
-        found: Any = nested
+        node: Any = nested
         for part in name.split("."):
-            found = found[part]
-        assert found == value
+            node = node[part]
+        assert node == value
 
 
 def test_ties_are_all_best_and_equal_values_are_not_marked() -> None:

@@ -182,14 +182,14 @@ def test_an_edit_between_the_look_and_the_start_takes_effect(
     )
 
 
-def test_a_spec_from_which_something_was_trained_stays_frozen(made: Home) -> None:
+def test_a_spec_from_which_something_was_trained_stays_frozen(ready_home: Home) -> None:
     first, second = spec(), spec(loss={"name": "sigmoid"})
-    run = freeze_edited(made, 1, first)
+    run = freeze_edited(ready_home, 1, first)
     assert is_frozen(run, first)
-    freeze_edited(made, 1, second)
+    freeze_edited(ready_home, 1, second)
     assert is_frozen(run, second)
     (run.checkpoints / "step-00000010").mkdir(parents=True)
-    freeze_edited(made, 1, first)
+    freeze_edited(ready_home, 1, first)
     assert is_frozen(run, second)
 
 

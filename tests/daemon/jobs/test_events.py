@@ -19,16 +19,16 @@ ROWS = homes.metric_rows(12)
 
 @pytest.fixture
 def there(home: Path) -> Home:
-    made = Home(home)
-    made.create()
-    return made
+    ready_home = Home(home)
+    ready_home.create()
+    return ready_home
 
 
 def all_of(follower: Follower) -> list[StreamEvent]:
-    found: list[StreamEvent] = []
+    events: list[StreamEvent] = []
     while more := follower.take():
-        found += more
-    return found
+        events += more
+    return events
 
 
 def brief(events: list[StreamEvent]) -> list[str]:
@@ -97,9 +97,9 @@ def test_whoever_comes_back_with_any_id_gets_exactly_what_came_behind_it(there: 
     with JobTable.open_readonly(there.database) as table:
         events = all_of(follow(there, table))
         assert len({event.id for event in events}) == len(events)
-        for at, event in enumerate(events):
+        for index, event in enumerate(events):
             assert event.id is not None
-            assert all_of(follow(there, table, event.id)) == events[at + 1 :]
+            assert all_of(follow(there, table, event.id)) == events[index + 1 :]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -109,7 +109,7 @@ def test_nothing_is_missed_or_told_twice_however_often_the_client_is_cut_off(
 ) -> None:
     home = Home(tmp_path_factory.mktemp("homes") / "home")
     home.create()
-    told: list[StreamEvent] = []
+    seen_events: list[StreamEvent] = []
     expected: dict[int, list[Any]] = {}
     reported: dict[int, int] = {}
     with JobTable.open(home.database) as table:
@@ -134,12 +134,12 @@ def test_nothing_is_missed_or_told_twice_however_often_the_client_is_cut_off(
                 expected[training[0]].append(state)
             elif step == "cut off":  # it has seen all but the last
                 more = all_of(follower)
-                told += more[:-1]
-                last = told[-1].id if told else "0"
+                seen_events += more[:-1]
+                last = seen_events[-1].id if seen_events else "0"
                 follower = follow(home, table, last or "0")
-        told += all_of(follower)
+        seen_events += all_of(follower)
     for job_id, happened in expected.items():
-        seen = [position(event) for event in told if event.data.job == job_id]
+        seen = [position(event) for event in seen_events if event.data.job == job_id]
         assert [each for each in seen if isinstance(each, str)] == [each for each in happened if isinstance(each, str)]
         assert [each for each in seen if isinstance(each, int)] == [each for each in happened if isinstance(each, int)]
 

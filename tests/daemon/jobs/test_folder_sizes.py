@@ -21,12 +21,12 @@ from support import homes
 
 
 @pytest.fixture
-def done(made: Home) -> Home:
-    homes.add_done(made)
+def done(ready_home: Home) -> Home:
+    homes.add_done(ready_home)
     for part in ("checkpoints/step-00000010", "fused", "attempts/1/checkpoints/step-00000005"):
-        (made.job(1) / part).mkdir(parents=True)
-        (made.job(1) / part / "weights").write_bytes(b"x" * 20_000)
-    return made
+        (ready_home.job(1) / part).mkdir(parents=True)
+        (ready_home.job(1) / part / "weights").write_bytes(b"x" * 20_000)
+    return ready_home
 
 
 def test_a_folder_is_measured_with_its_parts_and_those_of_earlier_attempts(done: Home) -> None:

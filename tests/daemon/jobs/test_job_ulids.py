@@ -8,10 +8,10 @@ CLAIM = "01M8JM63F7P708G3B0PN9VRKRM"
 
 
 def test_a_claim_that_is_tried_again_makes_the_same_jobs() -> None:
-    made = [make_job_ulid(f"{CLAIM}-sweep.yaml", part) for part in range(40)]
-    assert made[0] == CLAIM
-    assert made == [make_job_ulid(f"{CLAIM}-other name.yaml", part) for part in range(40)]
-    assert len({*made}) == 40, "each job of a sweep has its own"
+    ulids = [make_job_ulid(f"{CLAIM}-sweep.yaml", part) for part in range(40)]
+    assert ulids[0] == CLAIM
+    assert ulids == [make_job_ulid(f"{CLAIM}-other name.yaml", part) for part in range(40)]
+    assert len({*ulids}) == 40, "each job of a sweep has its own"
 
 
 def test_what_was_not_claimed_gets_a_new_one_each_time() -> None:

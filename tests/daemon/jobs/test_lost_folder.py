@@ -17,10 +17,10 @@ from support.homes import invoke
 
 
 @pytest.fixture
-def lost(made: Home) -> Home:
-    homes.add_done(made, name="one")
-    shutil.rmtree(made.job(1))
-    return made
+def lost(ready_home: Home) -> Home:
+    homes.add_done(ready_home, name="one")
+    shutil.rmtree(ready_home.job(1))
+    return ready_home
 
 
 @pytest.mark.parametrize("command", ["show", "logs", "metrics", "compare", "wait"])
@@ -52,13 +52,13 @@ def test_it_is_still_said_when_the_daemon_has_written_the_record_again(lost: Hom
         assert find_lost_folder(table.get(1), RunDir(lost.job(1))) == f"its folder {lost.job(1)} is gone"
 
 
-def test_a_job_that_has_not_begun_has_lost_nothing(made: Home) -> None:
-    homes.add_queued(made)
-    with JobTable.open_readonly(made.database) as table:
-        assert find_lost_folder(table.get(1), RunDir(made.job(1))) == ""
+def test_a_job_that_has_not_begun_has_lost_nothing(ready_home: Home) -> None:
+    homes.add_queued(ready_home)
+    with JobTable.open_readonly(ready_home.database) as table:
+        assert find_lost_folder(table.get(1), RunDir(ready_home.job(1))) == ""
 
 
-def test_a_job_of_which_only_the_adapter_was_removed_says_that(made: Home) -> None:
-    homes.add_done(made, name="one")
-    (made.job(1) / "adapter").rmdir()
-    assert f"{made.job(1)}/adapter is gone" in invoke(made, "show", 1).stdout
+def test_a_job_of_which_only_the_adapter_was_removed_says_that(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="one")
+    (ready_home.job(1) / "adapter").rmdir()
+    assert f"{ready_home.job(1)}/adapter is gone" in invoke(ready_home, "show", 1).stdout

@@ -73,8 +73,8 @@ def test_a_migrated_database_is_the_same_as_a_new_one(path: Path, tmp_path: Path
 
     def schema(file: Path) -> list[tuple[str, str]]:
         database = sqlite3.connect(file)
-        found = database.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite%' ORDER BY name")
-        rows = found.fetchall()
+        tables = database.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite%' ORDER BY name")
+        rows = tables.fetchall()
         database.close()
         return rows
 

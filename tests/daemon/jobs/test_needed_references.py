@@ -41,7 +41,7 @@ FOLDER = ReferenceFingerprint({"weights": "c", "config": "0"}, {"model": "/model
 
 
 @pytest.fixture
-def made(home: Path) -> Home:
+def ready_home(home: Path) -> Home:
     """Two references with a segment each."""
     there = Home(home)
     there.create()
@@ -55,84 +55,86 @@ def needed_references(home: Home, cache: ReferenceCache) -> NeededReferences:
     return NeededReferences(home, list_references(cache), partial(list_waiting_specs, home))
 
 
-def needed(home: Home) -> dict[str, list[str]]:
+def list_needed(home: Home) -> dict[str, list[str]]:
     return needed_references(home, ReferenceCache.open(home.cache))()
 
 
-def test_a_spec_is_seen_on_all_of_its_way(made: Home) -> None:
-    submit(made, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
-    assert needed(made) == {SMALL.name: ["the spec ipo.json"]}, "dropped, no daemon is running"
-    claimed = Inbox(made, settle_seconds=0).claim("ipo.json")
+def test_a_spec_is_seen_on_all_of_its_way(ready_home: Home) -> None:
+    submit(ready_home, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
+    assert list_needed(ready_home) == {SMALL.name: ["the spec ipo.json"]}, "dropped, no daemon is running"
+    claimed = Inbox(ready_home, settle_seconds=0).claim("ipo.json")
     assert claimed is not None
-    assert needed(made) == {SMALL.name: ["the spec ipo.json"]}, "claimed, a crash came before its row"
-    with JobTable.open(made.database) as jobs:
+    assert list_needed(ready_home) == {SMALL.name: ["the spec ipo.json"]}, "claimed, a crash came before its row"
+    with JobTable.open(ready_home.database) as jobs:
         job = jobs.add(homes.make_spec(), claimed.source)
-        assert needed(made) == {SMALL.name: [f"job {job.id}"]}
+        assert list_needed(ready_home) == {SMALL.name: [f"job {job.id}"]}
         jobs.request_cancel(job.id)
-    assert needed(made) == {}
+    assert list_needed(ready_home) == {}
 
 
-def test_a_spec_that_is_claimed_as_one_looks_is_not_passed_over(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    submit(made, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
+def test_a_spec_that_is_claimed_as_one_looks_is_not_passed_over(
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(ready_home, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
     real = waiting_module._files
 
     def list_and_claim(folder: Path) -> list[Path]:
         files = real(folder)
-        if folder == made.jobs:
-            assert Inbox(made, settle_seconds=0).claim("ipo.json") is not None
+        if folder == ready_home.jobs:
+            assert Inbox(ready_home, settle_seconds=0).claim("ipo.json") is not None
         return files
 
     monkeypatch.setattr(waiting_module, "_files", list_and_claim)
-    assert needed(made) == {SMALL.name: ["the spec ipo.json"]}
+    assert list_needed(ready_home) == {SMALL.name: ["the spec ipo.json"]}
 
 
-def test_a_sweep_that_waits_needs_the_references_of_all_its_jobs(made: Home) -> None:
+def test_a_sweep_that_waits_needs_the_references_of_all_its_jobs(ready_home: Home) -> None:
     document = homes.make_spec().model_dump(mode="json", exclude_unset=True)
-    submit(made, document | {"sweep": {"loss.beta": [0.1, 0.2]}}, "betas.yaml")
-    assert needed(made) == {SMALL.name: ["the spec betas.json"]}
-    submit(made, document | {"sweep": {"model": ["org/small-model", "org/large"]}}, "models.yaml")
-    assert needed(made)[LARGE.name] == ["the spec models.json"]
-    assert needed(made)[SMALL.name] == ["the spec betas.json", "the spec models.json"]
+    submit(ready_home, document | {"sweep": {"loss.beta": [0.1, 0.2]}}, "betas.yaml")
+    assert list_needed(ready_home) == {SMALL.name: ["the spec betas.json"]}
+    submit(ready_home, document | {"sweep": {"model": ["org/small-model", "org/large"]}}, "models.yaml")
+    assert list_needed(ready_home)[LARGE.name] == ["the spec models.json"]
+    assert list_needed(ready_home)[SMALL.name] == ["the spec betas.json", "the spec models.json"]
 
 
-def test_what_will_be_no_job_needs_nothing(made: Home) -> None:
-    (made.jobs / "broken.yaml").write_text("model: [")
-    (made.jobs / ".hidden.yaml").write_text("model: org/small-model")
-    (made.jobs / "notes.txt").write_text("model: org/small-model")
-    (made.jobs / "link.yaml").symlink_to("/dev/zero")
-    assert needed(made) == {}
+def test_what_will_be_no_job_needs_nothing(ready_home: Home) -> None:
+    (ready_home.jobs / "broken.yaml").write_text("model: [")
+    (ready_home.jobs / ".hidden.yaml").write_text("model: org/small-model")
+    (ready_home.jobs / "notes.txt").write_text("model: org/small-model")
+    (ready_home.jobs / "link.yaml").symlink_to("/dev/zero")
+    assert list_needed(ready_home) == {}
 
 
-def test_a_hub_id_may_have_been_scored_as_a_folder(made: Home) -> None:
+def test_a_hub_id_may_have_been_scored_as_a_folder(ready_home: Home) -> None:
     """Under another name, so the one that has its name is not the only one it may be."""
-    ReferenceCache.open(made.cache).reference(FOLDER)
-    homes.add_queued(made)
-    assert needed(made).keys() == {SMALL.name, FOLDER.name}
+    ReferenceCache.open(ready_home.cache).reference(FOLDER)
+    homes.add_queued(ready_home)
+    assert list_needed(ready_home).keys() == {SMALL.name, FOLDER.name}
 
 
-def test_a_reference_with_damaged_attributes_may_be_anyones(made: Home) -> None:
-    (made.cache / "refs" / LARGE.name / "zarr.json").write_text("{")
-    homes.add_queued(made)
-    assert needed(made).keys() == {SMALL.name, LARGE.name}
+def test_a_reference_with_damaged_attributes_may_be_anyones(ready_home: Home) -> None:
+    (ready_home.cache / "refs" / LARGE.name / "zarr.json").write_text("{")
+    homes.add_queued(ready_home)
+    assert list_needed(ready_home).keys() == {SMALL.name, LARGE.name}
 
 
 def test_a_job_that_is_submitted_while_prune_is_at_work_keeps_what_it_needs(
-    made: Home, monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_aside = removals.set_aside
 
     def and_submit(*arguments: Any) -> Any:
-        if not list(made.jobs.glob("*.json")):
-            submit(made, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
+        if not list(ready_home.jobs.glob("*.json")):
+            submit(ready_home, homes.make_spec().model_dump(mode="json"), "ipo.yaml")
         return set_aside(*arguments)
 
     monkeypatch.setattr(removals, "set_aside", and_submit)
     for command in (["--max-size", "0"], ["--reference", SMALL.name]):
-        result = invoke(made, "cache", "prune", *command)
+        result = invoke(ready_home, "cache", "prune", *command)
         assert result.exit_code == Exit.OK
         assert f"{SMALL.name[:12]} stays: the spec ipo.json needs it" in result.stderr
-        (made.jobs / "ipo.json").unlink()
-    cache = ReferenceCache.open(made.cache)
+        (ready_home.jobs / "ipo.json").unlink()
+    cache = ReferenceCache.open(ready_home.cache)
     assert len(cache.reference(SMALL).missing(list(entries()))) == 0
     assert len(cache.reference(LARGE).missing(list(entries()))) == len(entries()), "the one nobody needs"
 

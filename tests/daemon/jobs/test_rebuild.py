@@ -68,8 +68,8 @@ def damaged_index(path: Path) -> None:
         root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'jobs_state'").fetchone()[0]
     db.close()
     data = bytearray(path.read_bytes())
-    at = (root - 1) * 4096
-    data[at + 3 : at + 5] = (0).to_bytes(2, "big")  # no cells
+    offset = (root - 1) * 4096
+    data[offset + 3 : offset + 5] = (0).to_bytes(2, "big")  # no cells
     path.write_bytes(bytes(data))
 
 
@@ -119,9 +119,9 @@ def test_every_loss_is_set_aside_and_every_job_is_there_again(filled: Home, lose
         assert facts(after) == facts(before)
         assert [table.spec(job.id) for job in after] == specs
         for job, history in zip(after, histories):
-            said = [event.reason for event in table.history(job.id)[len(history) :]]
+            reasons = [event.reason for event in table.history(job.id)[len(history) :]]
             assert table.history(job.id)[: len(history)] == history
-            assert [reason.startswith("rebuilt from runs/, for the database") for reason in said] == [True] * (
+            assert [reason.startswith("rebuilt from runs/, for the database") for reason in reasons] == [True] * (
                 not job.ended
             )
         assert [change.number for change in table.changes(0, 1000)][: len(numbers)] == numbers, "events keep their ids"
@@ -249,13 +249,13 @@ def test_a_record_is_whole_at_every_change_and_written_again_when_one_is_lost(fi
     st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["pause", "resume", "cancel", "retry", "train"])), max_size=8)
 )
 def test_whatever_was_asked_a_rebuilt_table_says_what_the_lost_one_said(
-    tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[int, str]]
+    tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[int, str]]
 ) -> None:
     home = Home(tmp_path_factory.mktemp("home"))
     for name in "abc":
         homes.add_queued(home, name=name)
     with JobTable.open(home.database) as table:
-        for number, what in asked:
+        for number, what in actions:
             acts: dict[str, Callable[[int], object]] = {
                 "pause": table.request_pause,
                 "resume": table.resume,

@@ -12,16 +12,16 @@ from prefd.daemon.jobs.table import JobTable
 from support import homes
 
 
-def test_jobs_in_every_state_are_summarized(made: Home) -> None:
-    homes.add_done(made, name="done")
-    homes.add_running(made, name="runs", loss=[{"name": "sigmoid"}, {"name": "sft", "weight": 0.1}])
-    homes.add_queued(made, name="waits", training=None)
-    homes.add_queued(made, name="first", priority=3)
-    homes.add_failed(made, name="failed")
-    lost = homes.add_done(made, name="lost")
-    shutil.rmtree(made.job(lost.id))
-    summaries = JobSummaries(made)
-    with JobTable.open_readonly(made.database) as table:
+def test_jobs_in_every_state_are_summarized(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="done")
+    homes.add_running(ready_home, name="runs", loss=[{"name": "sigmoid"}, {"name": "sft", "weight": 0.1}])
+    homes.add_queued(ready_home, name="waits", training=None)
+    homes.add_queued(ready_home, name="first", priority=3)
+    homes.add_failed(ready_home, name="failed")
+    lost = homes.add_done(ready_home, name="lost")
+    shutil.rmtree(ready_home.job(lost.id))
+    summaries = JobSummaries(ready_home)
+    with JobTable.open_readonly(ready_home.database) as table:
         done, runs, waits, first, failed, gone = summaries.make(table, table.list()).values()
     assert done.task is not None
     assert (done.task.model, done.task.loss, done.task.fine_tune) == ("org/small-model", "ipo (beta 0.1)", "lora")
@@ -46,9 +46,9 @@ def test_jobs_in_every_state_are_summarized(made: Home) -> None:
     assert gone.last is None
 
 
-def test_a_spec_of_another_version_has_no_task(made: Home) -> None:
-    homes.add_queued(made)
-    with closing(sqlite3.connect(made.database)) as database, database:
+def test_a_spec_of_another_version_has_no_task(ready_home: Home) -> None:
+    homes.add_queued(ready_home)
+    with closing(sqlite3.connect(ready_home.database)) as database, database:
         database.execute("UPDATE jobs SET spec = ?", ('{"of": "tomorrow"}',))
-    with JobTable.open_readonly(made.database) as table:
-        assert JobSummaries(made).make(table, table.list())[1].task is None
+    with JobTable.open_readonly(ready_home.database) as table:
+        assert JobSummaries(ready_home).make(table, table.list())[1].task is None

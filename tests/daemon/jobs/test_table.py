@@ -56,9 +56,9 @@ def test_a_kept_spec_says_only_what_its_file_said(path: Path) -> None:
     """A default that was written out would contradict an adapter's own rank."""
     spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "training": {"lora": {"scale": 4.0}}})
     with JobTable.open(path) as table:
-        kept = table.spec(table.add(spec, "x").id)
-    run = freeze(Home(path.parent), 1, kept)
-    for each in (kept, read_frozen_spec(run)):
+        spec_text = table.spec(table.add(spec, "x").id)
+    run = freeze(Home(path.parent), 1, spec_text)
+    for each in (spec_text, read_frozen_spec(run)):
         assert each == spec
         assert each.training is not None
         assert each.training.lora.model_fields_set == {"scale"}
@@ -189,11 +189,11 @@ def test_a_paused_queue_stays_so_in_the_file_and_every_job_says_it(path: Path) -
 
 
 def test_what_a_spec_says_of_its_turn_is_in_the_job(path: Path) -> None:
-    said = {"priority": 5, "after": [1], "not_before": "2026-11-23T02:00+00:00"}
+    turn = {"priority": 5, "after": [1], "not_before": "2026-11-23T02:00+00:00"}
     with JobTable.open(path) as table:
         plain = table.add(SPEC, "a")
         assert (plain.priority, plain.after, plain.not_before, plain.waiting) == (0, (), None, "")
-        job = table.add(JobSpec.model_validate(SPEC.model_dump(exclude_unset=True) | said), "b")
+        job = table.add(JobSpec.model_validate(SPEC.model_dump(exclude_unset=True) | turn), "b")
         assert (job.priority, job.after, job.not_before) == (5, (1,), 1795399200.0)
 
 

@@ -95,8 +95,8 @@ def test_names_that_lead_elsewhere_and_unknown_things_are_refused(place: LivePla
                 ("../up", "/etc", "a/b", "", ".hidden", "x" * 101, "a\0", "é", "_snapshot-1"), 1
             ):
                 for endpoint in ("/save_weights", "/save_weights_for_sampler"):
-                    asked = {"model_id": model, "seq_id": 2 * seq_id - (endpoint == "/save_weights"), "path": name}
-                    failed = (await client.result(await client.post(endpoint, **asked))).json()
+                    call = {"model_id": model, "seq_id": 2 * seq_id - (endpoint == "/save_weights"), "path": name}
+                    failed = (await client.result(await client.post(endpoint, **call))).json()
                     assert (failed["category"], "is no name" in failed["error"]) == ("user", True)
             assert not place.folder().weights.exists()
             for path in (
@@ -105,15 +105,15 @@ def test_names_that_lead_elsewhere_and_unknown_things_are_refused(place: LivePla
                 "/etc/passwd",
                 f"tinker://{model}/weights/none",
             ):
-                asked = {"session_id": session, "model_seq_id": 1}
-                assert (await client.refusal("/load_weights", path=path, **asked))[0] in (400, 404)
+                call = {"session_id": session, "model_seq_id": 1}
+                assert (await client.refusal("/load_weights", path=path, **call))[0] in (400, 404)
                 assert (
                     await client.refusal(
                         "/create_sampling_session", session_id=session, sampling_session_seq_id=0, model_path=path
                     )
                 )[0] in (400, 404)
-            made = {"session_id": session, "model_seq_id": 1, "lora_config": {"rank": 8}}
-            status, why = await client.refusal("/create_model", **made, base_model="/etc")
+            model_body = {"session_id": session, "model_seq_id": 1, "lora_config": {"rank": 8}}
+            status, why = await client.refusal("/create_model", **model_body, base_model="/etc")
             assert (status, why) == (404, "there is no model '/etc' here; there are local/a, local/b, local/smol")
             assert (await client.refusal("/create_model", session_id="0" * 32, model_seq_id=1, base_model="local/a"))[
                 0

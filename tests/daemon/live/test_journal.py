@@ -26,8 +26,8 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Has the disk be full for the file with this place among those that are written from now on; then it has room again."""
     whole_file = writing_plan.whole_file
 
-    def fill(at: int) -> None:
-        left = [at]
+    def fill(index: int) -> None:
+        left = [index]
 
         def write(*arguments: Any) -> Any:
             left[0] -= 1
@@ -184,12 +184,12 @@ def test_whichever_write_fails_each_request_is_done_once_and_answered(
     for name in ("whole_file", "flush_file", "sync_folder", "write_json"):
         count(name)
 
-    async def ask(client: LiveClient, *asked: tuple[str, dict[str, Any]]) -> list[Any]:
+    async def ask(client: LiveClient, *bodies: tuple[str, dict[str, Any]]) -> list[Any]:
         """Ask all at once, and those that were refused once more."""
-        replies = await asyncio.gather(*(client.ask("POST", path, json=document) for path, document in asked))
+        replies = await asyncio.gather(*(client.ask("POST", path, json=document) for path, document in bodies))
         if dies and any(reply.status_code == 503 for reply in replies):
             place.restart()
-        for index, (path, document) in enumerate(asked):
+        for index, (path, document) in enumerate(bodies):
             if replies[index].status_code == 503:
                 replies[index] = await client.ask("POST", path, json=document)
             assert replies[index].status_code == 200, replies[index].text

@@ -124,9 +124,11 @@ def test_a_repeated_create_session_makes_no_second_one(place: LivePlace) -> None
     async def run() -> None:
         async with place.working() as client:
             headers = {"X-Idempotency-Key": "same"}
-            made = [(await client.ask("POST", "/create_session", json={}, headers=headers)).json() for _ in range(2)]
+            sessions = [
+                (await client.ask("POST", "/create_session", json={}, headers=headers)).json() for _ in range(2)
+            ]
             other = (await client.ask("POST", "/create_session", json={})).json()
-            assert made[0] == made[1] != other
+            assert sessions[0] == sessions[1] != other
 
     asyncio.run(run())
 
@@ -135,9 +137,9 @@ def test_checkpoints_are_listed_deleted_and_end_when_their_time_is_over(place: L
     async def run() -> None:
         async with place.working() as client:
             model = await client.begin()
-            asked = {"model_id": model, "user_metadata": {"run": "a"}}
-            await client.result(await client.post("/save_weights", seq_id=1, path="kept", **asked))
-            await client.result(await client.post("/save_weights", seq_id=2, path="brief", ttl_seconds=60, **asked))
+            body = {"model_id": model, "user_metadata": {"run": "a"}}
+            await client.result(await client.post("/save_weights", seq_id=1, path="kept", **body))
+            await client.result(await client.post("/save_weights", seq_id=2, path="brief", ttl_seconds=60, **body))
             listed = (await client.ask("GET", f"/training_runs/{model}/checkpoints")).json()["checkpoints"]
             assert [(each["checkpoint_id"], each["size_bytes"]) for each in listed] == [
                 ("weights/kept", 10),
@@ -146,8 +148,8 @@ def test_checkpoints_are_listed_deleted_and_end_when_their_time_is_over(place: L
             assert [each["expires_at"] is None for each in listed] == [True, False]
             assert delete_ended(place.folder(), model, time.time()) == []
             assert delete_ended(place.folder(), model, time.time() + 61) == [f"tinker://{model}/weights/brief"]
-            kept = f"/training_runs/{model}/checkpoints/weights/kept"
-            assert [(await client.ask("DELETE", kept)).status_code for _ in range(2)] == [200, 404]
+            address = f"/training_runs/{model}/checkpoints/weights/kept"
+            assert [(await client.ask("DELETE", address)).status_code for _ in range(2)] == [200, 404]
             assert list(place.folder().weights.iterdir()) == []
             about = (await client.ask("GET", f"/training_runs/{model}")).json()
             assert (about["base_model"], about["lora_rank"]) == ("local/a", 8)
@@ -164,10 +166,10 @@ def test_a_run_is_told_of_with_its_metadata_and_its_last_checkpoints_also_when_i
         async with place.working() as client:
             noted = {"user_metadata": {"who": "me"}, "display_name": "a try"}
             session = (await client.post("/create_session", **noted, tags=["x"]))["session_id"]
-            made = {"session_id": session, "model_seq_id": 0, "base_model": "local/a", "lora_config": {"rank": 8}}
-            status, why = await client.refusal("/create_model", **made, user_metadata={"a": "x" * 17_000})
+            body = {"session_id": session, "model_seq_id": 0, "base_model": "local/a", "lora_config": {"rank": 8}}
+            status, why = await client.refusal("/create_model", **body, user_metadata={"a": "x" * 17_000})
             assert (status, "user_metadata" in why) == (422, True)
-            model = (await client.post("/create_model", **made, user_metadata={"run": "a"}))["model_id"]
+            model = (await client.post("/create_model", **body, user_metadata={"run": "a"}))["model_id"]
             for seq_id, name in enumerate(("one", "two"), 1):
                 saved = await client.post("/save_weights", model_id=model, seq_id=seq_id, path=name)
                 path = (await client.result(saved)).json()["path"]
@@ -225,8 +227,8 @@ def test_a_job_that_was_removed_is_no_sampler_any_more(place: LivePlace) -> None
         async with place.working() as client:
             model = await client.begin()
             session = model.partition(":")[0]
-            asked = {"session_id": session, "sampling_session_seq_id": 1, "base_model": "local/a"}
-            sampler = (await client.post("/create_sampling_session", **asked))["sampling_session_id"]
+            body = {"session_id": session, "sampling_session_seq_id": 1, "base_model": "local/a"}
+            sampler = (await client.post("/create_sampling_session", **body))["sampling_session_id"]
             shutil.rmtree(place.home.job(1))
             prompt = {"chunks": [{"tokens": [1], "type": "encoded_text"}]}
             status, why = await client.refusal("/asample", sampling_session_id=sampler, seq_id=0, prompt=prompt)
@@ -264,18 +266,18 @@ def test_what_a_session_holds_outlives_a_full_disk_and_a_restart(
         async with place.working() as client:
             key = {"X-Idempotency-Key": "one"}
             sampler = {"sampling_session_seq_id": 0, "base_model": "local/a"}
-            made = {"model_seq_id": 0, "base_model": "local/a", "lora_config": {"rank": 8}}
+            body = {"model_seq_id": 0, "base_model": "local/a", "lora_config": {"rank": 8}}
             session: dict[str, Any] = {}
-            for endpoint, asked in (
+            for endpoint, call in (
                 ("/create_session", {}),
-                ("/create_model", made),
+                ("/create_model", body),
                 ("/create_sampling_session", sampler),
             ):
                 with monkeypatch.context() as patch:
                     patch.setattr(sessions, "write_json", raise_disk_full)
-                    refused = await client.ask("POST", endpoint, json=asked | session, headers=key)
+                    refused = await client.ask("POST", endpoint, json=call | session, headers=key)
                     assert (endpoint, refused.status_code) == (endpoint, 503)
-                answer = (await client.ask("POST", endpoint, json=asked | session, headers=key)).json()
+                answer = (await client.ask("POST", endpoint, json=call | session, headers=key)).json()
                 session = session or {"session_id": answer["session_id"]}
                 place.restart()
             model = f"{session['session_id']}:train:0"

@@ -78,10 +78,10 @@ def test_a_client_that_samples_as_it_trains_opens_a_sampler_for_each_of_many_ste
 
     async def run() -> None:
         async with place.working() as client:
-            asked = {"model_id": await client.begin()}
+            body = {"model_id": await client.begin()}
             for number in range(1, 106):
-                await client.post("/save_weights_for_sampler", **asked, seq_id=number, sampling_session_seq_id=number)
-            refused = await client.post("/save_weights_for_sampler", **asked, seq_id=106, sampling_session_seq_id=106)
+                await client.post("/save_weights_for_sampler", **body, seq_id=number, sampling_session_seq_id=number)
+            refused = await client.post("/save_weights_for_sampler", **body, seq_id=106, sampling_session_seq_id=106)
             assert "the session holds 105 samplers already" in (await client.result(refused)).json()["error"]
 
     asyncio.run(run())
@@ -101,9 +101,9 @@ def test_many_requests_for_log_probabilities_are_written_down_together(
                 "prefd.daemon.live.writing_plan.flush_file", lambda file: (listings.append(file), flush(file))
             )
             headers = {"x-sdk-method": "SamplingClient.compute_logprobs"}
-            asked = [make_sample(base, seq, prompt_logprobs=True) for seq in range(64)]
+            bodies = [make_sample(base, seq, prompt_logprobs=True) for seq in range(64)]
             replies = await asyncio.gather(
-                *(client.ask("POST", "/asample", json=each, headers=headers) for each in asked)
+                *(client.ask("POST", "/asample", json=each, headers=headers) for each in bodies)
             )
             answers = await asyncio.gather(*(client.result(each.json()) for each in replies))
             assert {str(each.json()["prompt_logprobs"]) for each in answers} == {"[None, -0.02, -0.05]"}

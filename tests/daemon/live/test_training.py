@@ -179,8 +179,8 @@ def test_weights_of_another_base_are_not_loaded_into_a_model(place: LivePlace) -
         async with place.working() as client:
             model = await client.begin()
             session = model.partition(":")[0]
-            asked = {"session_id": session, "model_seq_id": 1, "base_model": "local/b", "lora_config": {"rank": 8}}
-            other = (await client.post("/create_model", **asked))["model_id"]
+            body = {"session_id": session, "model_seq_id": 1, "base_model": "local/b", "lora_config": {"rank": 8}}
+            other = (await client.post("/create_model", **body))["model_id"]
             saved = await client.post("/save_weights", model_id=other, seq_id=1, path="one")
             path = (await client.result(saved)).json()["path"]
             loaded = await client.post("/load_weights", model_id=model, seq_id=1, path=path)

@@ -76,16 +76,16 @@ class Asker:
         return self.post("/retrieve_future", request_id=self.post(endpoint, **document)["request_id"])
 
     def train(self, session: str, number: int, disturb: dict[int, Any]) -> list[float]:
-        made = {"session_id": session, "model_seq_id": number, "base_model": "local/tiny"}
-        model = self.result("/create_model", **made, lora_config={"rank": 4, "seed": 1})["model_id"]
+        body = {"session_id": session, "model_seq_id": number, "base_model": "local/tiny"}
+        model = self.result("/create_model", **body, lora_config={"rank": 4, "seed": 1})["model_id"]
         losses = []
         for step in range(4):
             promise = self.post("/forward_backward", **make_call(model, 2 * step + 1, [5, 6, 7, 8]))
             disturb.get(step, lambda: None)()
             stepped = self.post("/optim_step", model_id=model, seq_id=2 * step + 2, adam_params={"learning_rate": 0.02})
             losses.append(self.post("/retrieve_future", **promise)["metrics"]["loss:sum"])
-            taken = self.post("/retrieve_future", **stepped)
-            assert taken.get("metrics", taken) == {**taken.get("metrics", {}), "optim/step:last": step + 1}
+            result = self.post("/retrieve_future", **stepped)
+            assert result.get("metrics", result) == {**result.get("metrics", {}), "optim/step:last": step + 1}
         return losses
 
 

@@ -53,9 +53,9 @@ def test_none_found_is_one_warning_with_the_remedy(
 def test_whether_one_is_missing_is_asked_of_a_child(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
     monkeypatch.setattr(blas, "_load", lambda _: pytest.fail("loaded here"))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    found = blas.is_missing()
+    is_missing = blas.is_missing()
     monkeypatch.undo()
-    assert found == (blas.preload() is None)
+    assert is_missing == (blas.preload() is None)
     monkeypatch.setattr(blas, "is_wanted", lambda: False)
     assert not blas.is_missing()
 
@@ -184,12 +184,12 @@ def test_installer_has_no_wheel_for_other_machines(monkeypatch: pytest.MonkeyPat
 
 
 def test_installed_folder_replaces_a_broken_one_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    folder, found = tmp_path / "lib" / "prefd-blas", tmp_path / "found"
+    folder, library = tmp_path / "lib" / "prefd-blas", tmp_path / "found"
     folder.mkdir(parents=True)
     (folder / "half").touch()
-    found.mkdir()
-    (found / "libopenblas.so.0").touch()
+    library.mkdir()
+    (library / "libopenblas.so.0").touch()
     monkeypatch.setattr(install, "FOLDER", folder)
-    install.place(found)
+    install.place(library)
     assert [path.name for path in folder.iterdir()] == ["libopenblas.so.0"]
     assert [path.name for path in folder.parent.iterdir()] == ["prefd-blas"]

@@ -56,10 +56,10 @@ def test_elsewhere_every_file_is_there(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_download_is_asked_for_once_and_by_so_many_threads_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, arrival = list[str](), threading.Event()
+    requests, arrival = list[str](), threading.Event()
 
     def wait(path: Path) -> None:
-        asked.append(path.name)
+        requests.append(path.name)
         arrival.wait(30)
 
     monkeypatch.setattr(cloud, "_read_byte", wait)
@@ -69,7 +69,7 @@ def test_a_download_is_asked_for_once_and_by_so_many_threads_at_most(
     arrival.set()
     for thread in threads:
         thread.join(30)
-    assert sorted(asked) == ["a", "b", "c", "d"]
+    assert sorted(requests) == ["a", "b", "c", "d"]
     assert cloud._requested == set(), "there is room again"
 
 

@@ -33,8 +33,8 @@ def mac(monkeypatch: pytest.MonkeyPatch) -> Mac:
 
 
 def test_the_structure_is_the_kernels() -> None:
-    at = {name: getattr(ProcessUsage, name).offset for name, _ in ProcessUsage._fields_}
-    assert (at["resident_size"], at["phys_footprint"], at["start_abstime"]) == (64, 72, 80)
+    offsets = {name: getattr(ProcessUsage, name).offset for name, _ in ProcessUsage._fields_}
+    assert (offsets["resident_size"], offsets["phys_footprint"], offsets["start_abstime"]) == (64, 72, 80)
 
 
 def test_memory_is_the_footprint_and_not_what_is_resident(mac: Mac) -> None:

@@ -55,10 +55,10 @@ def test_a_disk_that_fails_is_not_and_neither_is_a_file(
 
 
 def test_a_database_is_rebuilt_where_folders_cannot_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database, made = tmp_path / "prefd.sqlite3", tmp_path / "made"
-    made.write_text("new")
+    database, rebuilt = tmp_path / "prefd.sqlite3", tmp_path / "made"
+    rebuilt.write_text("new")
     refuse(monkeypatch, errno.ENOSYS, folders_only=True)
-    rebuild.put_in_place(database, made)
+    rebuild.put_in_place(database, rebuilt)
     assert database.read_text() == "new"
 
 

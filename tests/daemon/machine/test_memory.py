@@ -11,13 +11,13 @@ from prefd.daemon.machine.memory import return_free_memory
 
 
 def test_free_memory_is_given_back_where_the_library_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    calls: list[int] = []
 
     class Library:
-        malloc_trim = staticmethod(asked.append)
+        malloc_trim = staticmethod(calls.append)
 
     monkeypatch.setattr(sys, "platform", "linux")
     for library in (Library(), object()):  # musl's has no such function
         monkeypatch.setattr(ctypes, "CDLL", lambda name, library=library: library)
         return_free_memory()
-    assert asked == [0]
+    assert calls == [0]

@@ -37,16 +37,16 @@ def test_ones_own_file_needs_no_explanation(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "said"),
+    ("owner", "message"),
     [
         (0, "; it is root's, and you are user 47114711: was it made by `sudo`? `sudo chown -R user 47114711 /x/y` makes it yours"),
         (12, f"; it is {name_user(12)}'s, and you are user 47114711: `{write_sudo(12)} prefd …` works as {name_user(12)}"),
     ],
 )  # fmt: skip
-def test_anothers_file_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, owner: int, said: str) -> None:
+def test_anothers_file_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPatch, owner: int, message: str) -> None:
     monkeypatch.setattr(owners, "find_owner", lambda _: owner)
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
-    assert explain_owner(Path("/x/y")) == said
+    assert explain_owner(Path("/x/y")) == message
 
 
 def test_a_read_only_file_system_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

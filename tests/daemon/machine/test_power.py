@@ -104,7 +104,7 @@ def test_linux_is_kept_awake_by_systemd_where_it_is_at_work(monkeypatch: pytest.
 def test_a_process_without_a_daemon_keeps_its_machine_awake_by_the_first_command_that_works(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked = [str(tmp_path / "none"), "false", "true", "false"]
+    commands = [str(tmp_path / "none"), "false", "true", "false"]
     monkeypatch.setattr(
         power,
         "list_keepers",
@@ -112,7 +112,7 @@ def test_a_process_without_a_daemon_keeps_its_machine_awake_by_the_first_command
     )
     power.keep_awake_from_here().join(60)
     assert (tmp_path / "pid").read_text() == str(os.getpid())
-    monkeypatch.setattr(power, "list_keepers", lambda pid: [[each] for each in asked])
+    monkeypatch.setattr(power, "list_keepers", lambda pid: [[each] for each in commands])
     ran: list[str] = []
     real = subprocess.run
 
@@ -122,4 +122,4 @@ def test_a_process_without_a_daemon_keeps_its_machine_awake_by_the_first_command
 
     monkeypatch.setattr(power.subprocess, "run", run)
     power.keep_awake_from_here().join(60)
-    assert ran == asked[:3]
+    assert ran == commands[:3]

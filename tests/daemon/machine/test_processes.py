@@ -111,7 +111,7 @@ def test_the_worker_lock_lives_as_long_as_whoever_inherited_it(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("returncode", "said"),
+    ("returncode", "message"),
     [
         (-signal.SIGKILL, "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent; its log ends:\none\ntwo"),
         (-signal.SIGSEGV, "the worker died of SIGSEGV; its log ends:\none\ntwo"),
@@ -120,10 +120,10 @@ def test_the_worker_lock_lives_as_long_as_whoever_inherited_it(tmp_path: Path) -
         (0, "the worker ended without saying how it went; its log ends:\none\ntwo"),
     ],
 )  # fmt: skip
-def test_an_end_without_an_outcome_is_put_into_words(tmp_path: Path, returncode: int, said: str) -> None:
+def test_an_end_without_an_outcome_is_put_into_words(tmp_path: Path, returncode: int, message: str) -> None:
     log = tmp_path / "worker.log"
     log.write_text("one\n\ntwo\n")
-    assert describe_end(returncode, log) == said
+    assert describe_end(returncode, log) == message
 
 
 def test_the_tail_is_bounded_printable_and_of_this_run_only(tmp_path: Path) -> None:

@@ -49,16 +49,16 @@ def choose_pairs() -> Pairs:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """What came of each command under some conditions."""
-    found: Results = make_once(tmp_path_factory, "streams", lambda: run_all(tmp_path_factory, choose_pairs()))
-    return found
+    outputs: Results = make_once(tmp_path_factory, "streams", lambda: run_all(tmp_path_factory, choose_pairs()))
+    return outputs
 
 
 @pytest.fixture(scope="module")
 def all_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     """What came of each command under each condition."""
     pairs: Pairs = [(command, list(CONDITIONS)) for command in COMMANDS]
-    found: Results = make_once(tmp_path_factory, "all-streams", lambda: run_all(tmp_path_factory, pairs))
-    return found
+    results: Results = make_once(tmp_path_factory, "all-streams", lambda: run_all(tmp_path_factory, pairs))
+    return results
 
 
 def run_all(factory: pytest.TempPathFactory, pairs: Pairs) -> Results:
@@ -77,8 +77,8 @@ def run_all(factory: pytest.TempPathFactory, pairs: Pairs) -> Results:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found: Results = json.loads(done.stdout)
-    return found
+    results: Results = json.loads(done.stdout)
+    return results
 
 
 @pytest.mark.slow
@@ -176,18 +176,18 @@ def test_an_outlet_waits_for_a_slow_reader_of_a_pipe_that_does_not_block(pipe: t
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def test_an_endless_command_ends_with_its_reader(made: Home) -> None:
-    job = homes.add_queued(made)
-    homes.run_folder(made, job).log.write_text("line\n" * 50_000)
+def test_an_endless_command_ends_with_its_reader(ready_home: Home) -> None:
+    job = homes.add_queued(ready_home)
+    homes.run_folder(ready_home, job).log.write_text("line\n" * 50_000)
     follow = subprocess.Popen(
-        [sys.executable, "-m", "prefd.daemon.cli", "--home", str(made.root), "logs", str(job.id), "--follow"],
+        [sys.executable, "-m", "prefd.daemon.cli", "--home", str(ready_home.root), "logs", str(job.id), "--follow"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
     assert follow.stdout is not None
     assert follow.stdout.readline() == b"line\n"
     follow.stdout.close()
-    log = homes.run_folder(made, job).log
+    log = homes.run_folder(ready_home, job).log
     with log.open("a") as file:
         file.write("line\n" * 50_000)
     assert follow.wait(60) == 0

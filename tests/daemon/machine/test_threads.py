@@ -53,9 +53,9 @@ def test_work_beside_work_that_hangs_is_done_by_another_thread() -> None:
     async def body() -> list[int]:
         stuck = asyncio.create_task(run_in_thread(hang.wait, 20))
         await asyncio.sleep(0.05)
-        found = await asyncio.wait_for(asyncio.gather(*(run_in_thread(divmod, n, 1) for n in range(5))), 60)
+        values = await asyncio.wait_for(asyncio.gather(*(run_in_thread(divmod, n, 1) for n in range(5))), 60)
         hang.set()
         assert await stuck
-        return [quotient for quotient, _ in found]
+        return [quotient for quotient, _ in values]
 
     assert asyncio.run(body()) == [0, 1, 2, 3, 4]

@@ -24,8 +24,8 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
 
 
 @pytest.fixture
-def service(made: Home) -> ServiceDefinition:
-    return ServiceDefinition.make(made, 60.0)
+def service(ready_home: Home) -> ServiceDefinition:
+    return ServiceDefinition.make(ready_home, 60.0)
 
 
 def test_the_agent_has_the_program_the_environment_and_the_time_to_stop(
@@ -54,9 +54,9 @@ def test_an_agent_that_is_loaded_is_booted_out_first(account: FakeAccount, servi
     manager = Launchd()
     manager.install(service)
     manager.install(service)
-    calls = [line.split()[1] for line in account.asked if "print" not in line]
+    calls = [line.split()[1] for line in account.commands if "print" not in line]
     assert calls == ["bootout", "bootstrap", "bootout", "bootstrap"]
-    assert f"gui/{os.getuid()}" in account.asked[-1]
+    assert f"gui/{os.getuid()}" in account.commands[-1]
     assert "state = running" in (manager.describe() or "")
 
 

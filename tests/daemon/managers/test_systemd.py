@@ -26,8 +26,8 @@ def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAccount:
 
 
 @pytest.fixture
-def service(made: Home) -> ServiceDefinition:
-    return ServiceDefinition.make(made, 60.0)
+def service(ready_home: Home) -> ServiceDefinition:
+    return ServiceDefinition.make(ready_home, 60.0)
 
 
 def settings(text: str) -> dict[str, str]:
@@ -37,17 +37,19 @@ def settings(text: str) -> dict[str, str]:
     return {key: value for section in parser.values() for key, value in section.items()}
 
 
-def test_the_unit_is_written_enabled_and_started(account: FakeAccount, service: ServiceDefinition, made: Home) -> None:
+def test_the_unit_is_written_enabled_and_started(
+    account: FakeAccount, service: ServiceDefinition, ready_home: Home
+) -> None:
     manager = find_manager()
     manager.install(service)
-    assert account.asked == [
+    assert account.commands == [
         "systemctl --user daemon-reload",
         "systemctl --user enable prefd.service",
         "systemctl --user restart prefd.service",
     ]
     assert manager.file == account.folder / ".config" / "systemd" / "user" / "prefd.service"
     assert shlex.split(settings(manager.file.read_text())["ExecStart"]) == [*service.program, "start"]
-    assert read_unit_home(manager.file) == made.root, "`prefd doctor` finds the home in it"
+    assert read_unit_home(manager.file) == ready_home.root, "`prefd doctor` finds the home in it"
 
 
 def test_all_else_is_as_in_the_file_that_is_installed_by_hand(service: ServiceDefinition) -> None:
@@ -81,5 +83,5 @@ def test_a_unit_is_stopped_and_taken_away(account: FakeAccount, service: Service
     manager.install(service)
     assert "ActiveState=active" in (manager.describe() or "")
     assert manager.uninstall()
-    assert account.asked[-1] == "systemctl --user disable --now prefd.service"
+    assert account.commands[-1] == "systemctl --user disable --now prefd.service"
     assert manager.describe() is None

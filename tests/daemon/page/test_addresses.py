@@ -58,12 +58,12 @@ def test_no_pattern_and_no_url_is_a_host(name: str) -> None:
         list_hosts("127.0.0.1", 8377, [name])
 
 
-def test_a_taken_port_names_who_has_it_and_the_remedy(made: Home) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other, hold_page(made):
+def test_a_taken_port_names_who_has_it_and_the_remedy(ready_home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, hold_page(ready_home):
         port = other.getsockname()[1]
         with pytest.raises(PortTaken) as caught:
             bind_page("127.0.0.1", port)
-    assert f"is taken by the page of {made.root} (pid {os.getpid()})" in str(caught.value), (
+    assert f"is taken by the page of {ready_home.root} (pid {os.getpid()})" in str(caught.value), (
         "another home's is told apart"
     )
     assert "prefd web --port" in str(caught.value)

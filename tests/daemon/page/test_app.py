@@ -71,16 +71,16 @@ def test_no_endpoint_fails_without_a_daemon(page: TestClient, four_jobs: Home) -
 
 
 def test_a_daemon_that_does_not_answer_does_not_keep_the_page_from_ending(
-    made: Home, monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer that is waited for is given up, and so is its thread, which asyncio.run would wait for."""
-    asked, over = threading.Event(), threading.Event()
-    monkeypatch.setattr(Client, "relay", lambda *_: (asked.set(), over.wait(60)))
+    has_asked, over = threading.Event(), threading.Event()
+    monkeypatch.setattr(Client, "relay", lambda *_: (has_asked.set(), over.wait(60)))
 
     async def ask() -> None:
-        relay = Relay(made, 1000)
+        relay = Relay(ready_home, 1000)
         answer = asyncio.ensure_future(relay.answer(Request({**SCOPE, "type": "http"}, receive)))
-        while not asked.is_set():
+        while not has_asked.is_set():
             await asyncio.sleep(0.01)
         answer.cancel()
 
@@ -96,7 +96,7 @@ def test_a_change_is_the_daemons(page: TestClient, four_jobs: Home) -> None:
         assert page.post("/v1/jobs/4/retry").status_code == 409
         spec, yaml = b"model: m\n", {"Content-Type": "application/yaml"}
         assert page.post("/v1/jobs?name=new", content=spec, headers=yaml).status_code == 202
-        assert daemon.posted == [(spec, "new.yaml")]
+        assert daemon.posted_specs == [(spec, "new.yaml")]
         assert page.post("/v1/jobs?nam=new", content=spec, headers=yaml).status_code == 422
         assert page.get("/v1/status").json()["pid"] == 42
         assert page.get("/v1/metrics").headers["content-type"].startswith("text/plain")
@@ -109,13 +109,15 @@ def test_the_description_has_every_endpoint(page: TestClient, four_jobs: Home) -
     assert set(described) == {each.path for each in list_endpoints(four_jobs, Hub(four_jobs))}
 
 
-def test_a_page_that_was_not_built_says_how_to_get_it(made: Home, tmp_path: Path) -> None:
+def test_a_page_that_was_not_built_says_how_to_get_it(ready_home: Home, tmp_path: Path) -> None:
     with pytest.raises(PageMissing, match="`make page` builds it"):
-        make_page(made, Hub(made), "token", [], tmp_path)
+        make_page(ready_home, Hub(ready_home), "token", [], tmp_path)
 
 
-def test_a_page_that_is_built_anew_under_a_running_server_is_served_as_it_is_now(made: Home, tmp_path: Path) -> None:
-    client = browse(made, write_static(tmp_path / "static"))
+def test_a_page_that_is_built_anew_under_a_running_server_is_served_as_it_is_now(
+    ready_home: Home, tmp_path: Path
+) -> None:
+    client = browse(ready_home, write_static(tmp_path / "static"))
     shell = tmp_path / "static" / "index.html"
     shell.write_text('<script src="/assets/main-NEW.js" nonce="__NONCE__">')
     assert "main-NEW.js" in client.get("/").text

@@ -141,8 +141,8 @@ def test_a_form_of_another_page_changes_nothing(page: TestClient, media: str) ->
 
 
 def test_no_other_page_may_read_an_answer(page: TestClient) -> None:
-    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
-    answers = [page.options("/v1/jobs", headers=asked), page.get("/"), page.get("/v1/jobs", headers=OPEN)]
+    headers = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    answers = [page.options("/v1/jobs", headers=headers), page.get("/"), page.get("/v1/jobs", headers=OPEN)]
     for answer in answers:
         assert not [name for name in answer.headers if name.startswith("access-control")]
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"

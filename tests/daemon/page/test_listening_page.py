@@ -25,10 +25,10 @@ NOBODY = 65_534
 
 
 @pytest.fixture
-def port(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def port(ready_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """The page of `made`, which gives a request half a second to come."""
     monkeypatch.setattr(browser, "QUICK_TIMING", replace(QUICK_TIMING, request_arrival=0.5))
-    with browser.serving(made, write_static(tmp_path / "static")) as address:
+    with browser.serving(ready_home, write_static(tmp_path / "static")) as address:
         yield int(address.rpartition(":")[2])
 
 
@@ -114,8 +114,8 @@ def test_a_flood_of_connections_leaves_room_for_the_next(port: int) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_another_user_reaches_the_port_and_neither_the_token_nor_a_job(port: int, made: Home) -> None:
-    record = write_page_record(made, "127.0.0.1", port)
+def test_another_user_reaches_the_port_and_neither_the_token_nor_a_job(port: int, ready_home: Home) -> None:
+    record = write_page_record(ready_home, "127.0.0.1", port)
     code = (
         "import os, pathlib, sys, urllib.request, urllib.error, encodings.idna\n"
         "os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))\n"
@@ -125,7 +125,7 @@ def test_another_user_reaches_the_port_and_neither_the_token_nor_a_job(port: int
         "    try: print(urllib.request.urlopen('http://127.0.0.1:' + sys.argv[3] + path, timeout=60).status)\n"
         "    except urllib.error.HTTPError as error: print(error.code)\n"
     )
-    arguments = [str(NOBODY), str(made.page_record), str(port)]
+    arguments = [str(NOBODY), str(ready_home.page_record), str(port)]
     done = subprocess.run([sys.executable, "-I", "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["PermissionError", "200", "401", "401"], done.stderr
     assert record.token not in done.stdout

@@ -53,11 +53,11 @@ def write_long_run(path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_a_long_run_and_the_cache_leave_the_process_below_100_mb(made: Home, tmp_path: Path) -> None:
-    write_long_run(homes.run_folder(made, homes.add_done(made)).metrics)
-    homes.add_done(made, name="other")
-    ReferenceCache.open(made.cache).reference(FINGERPRINT).put({b"k" * 32: np.full(3, -0.5, dtype=np.float32)})
-    program = [sys.executable, "-c", PROGRAM, str(made.root), str(write_static(tmp_path / "static")), *ASKED]
+def test_a_long_run_and_the_cache_leave_the_process_below_100_mb(ready_home: Home, tmp_path: Path) -> None:
+    write_long_run(homes.run_folder(ready_home, homes.add_done(ready_home)).metrics)
+    homes.add_done(ready_home, name="other")
+    ReferenceCache.open(ready_home.cache).reference(FINGERPRINT).put({b"k" * 32: np.full(3, -0.5, dtype=np.float32)})
+    program = [sys.executable, "-c", PROGRAM, str(ready_home.root), str(write_static(tmp_path / "static")), *ASKED]
     done = subprocess.run(program, capture_output=True, text=True, check=True, cwd=ROOT / "tests")
     resident, statuses, loaded = json.loads(done.stdout)
     assert statuses == [200] * len(ASKED)

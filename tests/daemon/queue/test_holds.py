@@ -45,8 +45,10 @@ def test_jobs_that_lack_a_plugin_wait_for_it_without_being_tried_and_start_in_th
         jobs = place.wait_for("done", "done", "done", "done")
     starts = [job.started_at or 0.0 for job in jobs]
     assert starts == sorted(starts)
-    told = [record.getMessage() for record in caplog.records if "waits: loss mine is not there" in record.getMessage()]
-    assert len(told) == 1, "the others were not tried"
+    messages = [
+        record.getMessage() for record in caplog.records if "waits: loss mine is not there" in record.getMessage()
+    ]
+    assert len(messages) == 1, "the others were not tried"
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from support.running_daemon import Place, process
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "MemoryError",
         "terminate called after throwing an instance of 'std::bad_alloc'",
@@ -32,8 +32,8 @@ from support.running_daemon import Place, process
         "cudaMallocAsync failed: out of memory",
     ],
 )
-def test_what_libraries_say_is_known(said: str) -> None:
-    assert "ran out of memory" in (MemoryWatch(os.getpid()).verdict(-signal.SIGABRT, f"before\n{said}\n") or "")
+def test_what_libraries_say_is_known(message: str) -> None:
+    assert "ran out of memory" in (MemoryWatch(os.getpid()).verdict(-signal.SIGABRT, f"before\n{message}\n") or "")
 
 
 def test_other_ends_are_not_taken_for_it() -> None:
@@ -44,8 +44,8 @@ def test_other_ends_are_not_taken_for_it() -> None:
 
 def test_a_kill_with_hardly_any_memory_free_is_probably_the_systems() -> None:
     watch = MemoryWatch(os.getpid(), free=0.01, peak=3_000_000_000)
-    said = "the worker was killed, probably for want of memory (1.0% of it was free); it took 3.00 GB at most"
-    assert (watch.verdict(-signal.SIGKILL, "") or "").startswith(said)
+    message = "the worker was killed, probably for want of memory (1.0% of it was free); it took 3.00 GB at most"
+    assert (watch.verdict(-signal.SIGKILL, "") or "").startswith(message)
     assert watch.verdict(-signal.SIGTERM, "") is None
 
 
@@ -112,7 +112,7 @@ def test_what_is_only_mapped_does_not_count(tmp_path: Path) -> None:
     path.write_bytes(b"\1" * 50_000_000)
     before = memory.private_bytes(psutil.Process())
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        assert sum(mapped[at] for at in range(0, len(mapped), 4096)) > 0
+        assert sum(mapped[offset] for offset in range(0, len(mapped), 4096)) > 0
         after = memory.private_bytes(psutil.Process())
     if sys.platform == "linux":
         assert after - before < 10_000_000
@@ -132,24 +132,24 @@ def group() -> Iterator[Path]:
     """A memory group of 150 MB, without swap; `cgroup.procs` in it takes processes."""
     root = Path("/sys/fs/cgroup")
     old = (root / "memory").is_dir()
-    made = (root / "memory" if old else root) / f"prefd-test-{os.getpid()}"
+    group_folder = (root / "memory" if old else root) / f"prefd-test-{os.getpid()}"
     try:
-        made.mkdir()
+        group_folder.mkdir()
     except OSError as error:
         pytest.skip(f"no memory group can be made here: {error.strerror}")
     try:
         limits = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes") if old else ("memory.max", "memory.swap.max")
-        (made / limits[0]).write_text("150000000")
+        (group_folder / limits[0]).write_text("150000000")
         with suppress(OSError):  # where swap is not counted, there is none
-            (made / limits[1]).write_text("150000000" if old else "0")
-        yield made
+            (group_folder / limits[1]).write_text("150000000" if old else "0")
+        yield group_folder
     except OSError as error:
         pytest.skip(f"no memory group can be given a limit here: {error.strerror}")
     finally:
         deadline = time.monotonic() + 10
-        while made.exists() and time.monotonic() < deadline:
+        while group_folder.exists() and time.monotonic() < deadline:
             with suppress(OSError):  # its last process is not quite gone
-                made.rmdir()
+                group_folder.rmdir()
             time.sleep(0.05)
 
 

@@ -148,9 +148,9 @@ def test_what_cannot_be_scored_is_refused(place: Place, monkeypatch: pytest.Monk
             ask(client, 1)
 
 
-def test_whoever_scores_them_and_is_gone_scores_them_no_more(made: Home, tmp_path: Path) -> None:
-    made.job(1).mkdir(parents=True)
-    files = files_of(made, 1)
+def test_whoever_scores_them_and_is_gone_scores_them_no_more(ready_home: Home, tmp_path: Path) -> None:
+    ready_home.job(1).mkdir(parents=True)
+    files = files_of(ready_home, 1)
     files.write_state("scoring")
     assert files.read_state(1).state == "scoring"
     write_json(

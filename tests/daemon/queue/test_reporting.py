@@ -23,7 +23,7 @@ BRIEF = replace(QUICK_TIMING, report_end=0.3, report_stop=0.3)
 PATIENT = replace(QUICK_TIMING, report_end=60.0, report_stop=60.0)
 
 
-def told(bench: Bench, to: str, job: int = 1) -> list[str]:
+def list_reported(bench: Bench, to: str, job: int = 1) -> list[str]:
     path = bench.home.root / f"told-{to}-{job}.txt"
     return path.read_text().splitlines() if path.exists() else []
 
@@ -54,21 +54,21 @@ def errors(bench: Bench) -> dict[str, str]:
 def test_a_job_is_reported_to_what_its_spec_names_and_the_end_is_told(bench: Bench) -> None:
     settings = ReportConfig(to=["tensorboard"], project="mine")
     assert run(bench, config=settings, report_to=["trackio"]).state == "done"
-    assert told(bench, "trackio") == ["mine done"]
-    assert told(bench, "tensorboard") == []
+    assert list_reported(bench, "trackio") == ["mine done"]
+    assert list_reported(bench, "tensorboard") == []
     assert errors(bench) == {}
 
 
 def test_a_spec_that_names_none_is_reported_to_what_the_settings_name(bench: Bench) -> None:
     run(bench, config=ReportConfig(to=["tensorboard"]))
-    assert told(bench, "tensorboard") == ["prefd done"]
+    assert list_reported(bench, "tensorboard") == ["prefd done"]
     run(bench, config=ReportConfig(to=["tensorboard"]), report_to=[])
-    assert told(bench, "tensorboard", 2) == []
+    assert list_reported(bench, "tensorboard", 2) == []
 
 
 def test_one_process_follows_a_job_over_the_crash_of_its_worker(bench: Bench) -> None:
     assert run(bench, "shaky", report_to=["trackio"]).state == "done"
-    assert told(bench, "trackio") == ["prefd done"]
+    assert list_reported(bench, "trackio") == ["prefd done"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_goes_wrong_fails_no_job_and_is_told_once(
     assert errors(bench)[to] == error
     messages = [record.getMessage() for record in caplog.records]
     assert messages == [f"job 1 is not reported to {to} any more: {error}; `prefd report 1 --to {to}` sends the rest"]
-    assert told(bench, "trackio") == ["prefd done"]
+    assert list_reported(bench, "trackio") == ["prefd done"]
 
 
 def test_reports_end_with_the_daemon_and_with_their_folder(bench: Bench) -> None:
@@ -105,7 +105,7 @@ def test_reports_end_with_the_daemon_and_with_their_folder(bench: Bench) -> None
         reporting.begin(job, spec, folder, provision)
         await asyncio.sleep(0)
         await reporting.stop(job.id)  # its folder goes
-        assert told(bench, "trackio") == []
+        assert list_reported(bench, "trackio") == []
         reporting.begin(job, spec, folder, provision)
         await asyncio.wait_for(reporting.close(), 60)  # the daemon stops
 

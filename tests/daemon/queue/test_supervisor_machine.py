@@ -139,9 +139,9 @@ def test_a_failure_with_a_plugin_that_was_edited_meanwhile_is_planned_anew_and_n
 def test_a_worker_is_given_the_settings_that_its_phase_was_planned_with(bench: Bench) -> None:
     job = bench.add("environment")
     bench.run(job)
-    told = json.loads((bench.home.job(job.id) / "told.json").read_text())
-    assert {"PREFD_SETTINGS": told["PREFD_SETTINGS"]} == HandedSettings().environment()
-    assert json.loads(told["PREFD_SETTINGS"])["plugins"] == []
+    surroundings = json.loads((bench.home.job(job.id) / "told.json").read_text())
+    assert {"PREFD_SETTINGS": surroundings["PREFD_SETTINGS"]} == HandedSettings().environment()
+    assert json.loads(surroundings["PREFD_SETTINGS"])["plugins"] == []
 
 
 def test_no_worker_is_started_where_the_home_is_another_folder_by_now(bench: Bench) -> None:

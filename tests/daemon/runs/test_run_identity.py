@@ -16,64 +16,68 @@ from support import homes
 
 
 @pytest.fixture
-def owner(made: Home) -> RunIdentity:
+def owner(ready_home: Home) -> RunIdentity:
     """The first job of a home, with its frozen spec."""
-    job = homes.add_queued(made, name="mine")
+    job = homes.add_queued(ready_home, name="mine")
     owner = RunIdentity(job.ulid, job.id, name=job.name)
-    freeze(made, 1, homes.make_spec(), Stock(), owner=owner)
+    freeze(ready_home, 1, homes.make_spec(), Stock(), owner=owner)
     return owner
 
 
-def test_record_and_frozen_spec_both_name_the_job(made: Home, owner: RunIdentity) -> None:
-    assert read_identities(made.job(1)) == [owner, owner]
+def test_record_and_frozen_spec_both_name_the_job(ready_home: Home, owner: RunIdentity) -> None:
+    assert read_identities(ready_home.job(1)) == [owner, owner]
 
 
-def test_what_was_written_before_jobs_had_ids_names_none(made: Home) -> None:
-    homes.run_folder(made, homes.add_queued(made))
-    (made.job(1) / "job.json").write_text('{"row": {"id": 1, "name": "old"}, "history": []}')
-    assert read_identities(made.job(1)) == []
+def test_what_was_written_before_jobs_had_ids_names_none(ready_home: Home) -> None:
+    homes.run_folder(ready_home, homes.add_queued(ready_home))
+    (ready_home.job(1) / "job.json").write_text('{"row": {"id": 1, "name": "old"}, "history": []}')
+    assert read_identities(ready_home.job(1)) == []
     for text in ("", "[1]", '{"row": 1}', '{"row": {"ulid": 3, "id": 1, "name": ""}}'):
-        (made.job(1) / "job.json").write_text(text)
-        assert read_identities(made.job(1)) == []
+        (ready_home.job(1) / "job.json").write_text(text)
+        assert read_identities(ready_home.job(1)) == []
 
 
 @pytest.mark.parametrize("name", ["job.json", "spec.json"])
-def test_one_file_of_another_job_is_enough_to_refuse_the_folder(made: Home, owner: RunIdentity, name: str) -> None:
-    theirs = homes.add_queued(made, name="other").ulid
-    freeze(made, 2, homes.make_spec(), Stock(), owner=RunIdentity(theirs, 2, "01HOME", "other"))
-    (made.job(1) / name).write_bytes((made.job(2) / name).read_bytes())
+def test_one_file_of_another_job_is_enough_to_refuse_the_folder(
+    ready_home: Home, owner: RunIdentity, name: str
+) -> None:
+    theirs = homes.add_queued(ready_home, name="other").ulid
+    freeze(ready_home, 2, homes.make_spec(), Stock(), owner=RunIdentity(theirs, 2, "01HOME", "other"))
+    (ready_home.job(1) / name).write_bytes((ready_home.job(2) / name).read_bytes())
     with pytest.raises(
         ForeignFolder, match=rf"holds files of job 2 \(other\).*, {theirs}, and not only of job 1 \(mine\)"
     ):
-        freeze(made, 1, homes.make_spec(), Stock(), owner=owner)
+        freeze(ready_home, 1, homes.make_spec(), Stock(), owner=owner)
 
 
 def test_a_record_of_another_job_is_not_overwritten(
-    made: Home, owner: RunIdentity, caplog: pytest.LogCaptureFixture
+    ready_home: Home, owner: RunIdentity, caplog: pytest.LogCaptureFixture
 ) -> None:
-    homes.add_queued(made, name="other")
-    theirs = (made.job(2) / "job.json").read_bytes()
-    (made.job(1) / "job.json").write_bytes(theirs.replace(b'"id": 2', b'"id": 1'))
-    before = (made.job(1) / "job.json").read_bytes()
-    with JobTable.open(made.database) as table:
+    homes.add_queued(ready_home, name="other")
+    theirs = (ready_home.job(2) / "job.json").read_bytes()
+    (ready_home.job(1) / "job.json").write_bytes(theirs.replace(b'"id": 2', b'"id": 1'))
+    before = (ready_home.job(1) / "job.json").read_bytes()
+    with JobTable.open(ready_home.database) as table:
         table.request_pause(1)
         table.resume(1)
-    assert (made.job(1) / "job.json").read_bytes() == before
+    assert (ready_home.job(1) / "job.json").read_bytes() == before
     assert caplog.text.count("is the folder of another job") == 1
 
 
-def test_an_outcome_of_another_job_is_not_read(made: Home, owner: RunIdentity) -> None:
+def test_an_outcome_of_another_job_is_not_read(ready_home: Home, owner: RunIdentity) -> None:
     outcome = TrainingOutcome(ok=True, reason="trained 6 steps")
-    mine, theirs = RunDir(made.job(1), owner.job), RunDir(made.job(1), "01OTHER")
+    mine, theirs = RunDir(ready_home.job(1), owner.job), RunDir(ready_home.job(1), "01OTHER")
     theirs.write_outcome("training", outcome)
     assert mine.outcome("training") is None
-    assert RunDir(made.job(1)).outcome("training") == theirs.outcome("training") == outcome
-    RunDir(made.job(1)).write_outcome("training", outcome)
+    assert RunDir(ready_home.job(1)).outcome("training") == theirs.outcome("training") == outcome
+    RunDir(ready_home.job(1)).write_outcome("training", outcome)
     assert mine.outcome("training") == outcome, "an earlier version's says nothing of whose it is"
 
 
-def test_a_folder_for_runs_that_is_not_mounted_is_told(made: Home, owner: RunIdentity, tmp_path: Path) -> None:
-    made.runs.rename(tmp_path / "drive")
-    made.runs.symlink_to(tmp_path / "unplugged")
-    with pytest.raises(Exception, match=f"{made.runs} is a link to {tmp_path}/unplugged, which is not there: mount"):
-        freeze(made, 1, homes.make_spec(), Stock(), owner=owner)
+def test_a_folder_for_runs_that_is_not_mounted_is_told(ready_home: Home, owner: RunIdentity, tmp_path: Path) -> None:
+    ready_home.runs.rename(tmp_path / "drive")
+    ready_home.runs.symlink_to(tmp_path / "unplugged")
+    with pytest.raises(
+        Exception, match=f"{ready_home.runs} is a link to {tmp_path}/unplugged, which is not there: mount"
+    ):
+        freeze(ready_home, 1, homes.make_spec(), Stock(), owner=owner)

@@ -91,16 +91,16 @@ def test_a_folder_is_known_by_each_of_its_data_files(tmp_path: Path) -> None:
     (folder / "more").mkdir()
     for name in ("train.jsonl", "more/b.csv", "README.md", ".hidden/c.json"):
         (folder / name).write_text(name)
-    found = examine_data(homes.make_spec(data={"path": str(folder), "validation": 0.1}))
-    assert found == {
+    data_files = examine_data(homes.make_spec(data={"path": str(folder), "validation": 0.1}))
+    assert data_files == {
         str(folder / name): DataState(bytes=len(name), sha256=sha256(name.encode()))
         for name in ("train.jsonl", "more/b.csv")
     }
 
 
 def test_held_out_pairs_and_hub_datasets_are_known_too(pairs: Path) -> None:
-    found = examine_data(homes.make_spec(data={"path": "org/pairs", "revision": "v2", "validation": str(pairs)}))
-    assert found == {
+    data_files = examine_data(homes.make_spec(data={"path": "org/pairs", "revision": "v2", "validation": str(pairs)}))
+    assert data_files == {
         "org/pairs": DataState(revision="v2"),
         str(pairs): DataState(bytes=pairs.stat().st_size, sha256=sha256(pairs.read_bytes())),
     }
@@ -109,14 +109,14 @@ def test_held_out_pairs_and_hub_datasets_are_known_too(pairs: Path) -> None:
 @pytest.fixture
 def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """A hub on this machine that knows org/pairs; the paths it was asked for."""
-    asked: list[str] = []
+    paths: list[str] = []
 
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
-            known = self.path.startswith("/api/datasets/org/pairs")
-            text = json.dumps({"id": "org/pairs", "sha": "c0ffee" * 6 + "c0ff"} if known else {"error": "not here"})
-            self.send_response(200 if known else 404)
+            paths.append(self.path)
+            is_known = self.path.startswith("/api/datasets/org/pairs")
+            text = json.dumps({"id": "org/pairs", "sha": "c0ffee" * 6 + "c0ff"} if is_known else {"error": "not here"})
+            self.send_response(200 if is_known else 404)
             self.end_headers()
             self.wfile.write(text.encode())
 
@@ -130,7 +130,7 @@ def hub_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         monkeypatch.setattr(huggingface_hub, "HfApi", api)
         monkeypatch.setattr(hub_commits, "_answers", {})
         monkeypatch.setattr(hub_commits, "_silent_until", 0.0)
-        yield asked
+        yield paths
         server.shutdown()
         thread.join()
 
@@ -194,10 +194,10 @@ def test_data_that_cannot_be_read_holds_up_no_claim(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(snapshot, "_digest", refuse)
-    found = examine_data(homes.make_spec(data={"path": str(pairs)}))
-    assert found == {str(pairs): DataState(error="Permission denied")}
+    data_files = examine_data(homes.make_spec(data={"path": str(pairs)}))
+    assert data_files == {str(pairs): DataState(error="Permission denied")}
     before = Stock(data={str(pairs): DataState(bytes=5, sha256="a" * 64)})
-    assert describe_changes(before, Stock(data=found))[0].endswith(
+    assert describe_changes(before, Stock(data=data_files))[0].endswith(
         "(5 bytes, sha256 aaaaaaaaaaaa, now cannot be read: Permission denied)"
     )
 

@@ -78,8 +78,8 @@ def test_a_state_that_is_not_what_was_sealed_is_not_taken(memory: StepMemory, tm
     write(memory, 1, b"state 1")
     write(memory, 2, b"state 2")
     mapping = memory._map()
-    at = mapping.find(b"state 2")
-    mapping[at : at + 1] = b"S"
+    offset = mapping.find(b"state 2")
+    mapping[offset : offset + 1] = b"S"
     assert rescued(memory, tmp_path / "rescued") == (1, b"state 1")
 
 

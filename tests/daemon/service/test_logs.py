@@ -27,11 +27,11 @@ from support.running_daemon import Place
 
 
 def record(message: str, *values: Any, level: int = logging.INFO, **more: Any) -> logging.LogRecord:
-    made = logging.LogRecord(
+    log_record = logging.LogRecord(
         "prefd.daemon.service.daemon", level, "service.py", 1, message, values, more.get("exc_info")
     )
-    vars(made).update(more.get("extra", {}))  # as the standard library does
-    return made
+    vars(log_record).update(more.get("extra", {}))  # as the standard library does
+    return log_record
 
 
 def failure() -> Any:
@@ -56,10 +56,10 @@ def test_a_line_has_time_level_and_message() -> None:
 
 
 def test_a_json_record_says_when_what_and_of_which_job() -> None:
-    made = record("job %d queued: %s", 3, "smol", extra={"job": 3})
-    document = json.loads(JsonFormatter().format(made))
+    log_record = record("job %d queued: %s", 3, "smol", extra={"job": 3})
+    document = json.loads(JsonFormatter().format(log_record))
     moment = datetime.fromisoformat(document.pop("time"))
-    assert abs(moment - datetime.fromtimestamp(made.created, UTC)) < timedelta(milliseconds=1)
+    assert abs(moment - datetime.fromtimestamp(log_record.created, UTC)) < timedelta(milliseconds=1)
     assert document == {
         "level": "info",
         "event": "job %d queued: %s",
@@ -84,21 +84,21 @@ def test_whatever_is_logged_of_a_job_has_its_number_in_a_field() -> None:
 
 
 def test_a_failure_brings_its_traceback() -> None:
-    made = record("job %d", 3, level=logging.ERROR, exc_info=failure())
-    assert "ValueError: a name" in json.loads(JsonFormatter().format(made))["traceback"]
-    lines = TextFormatter(timestamps=True).format(made).splitlines()
+    log_record = record("job %d", 3, level=logging.ERROR, exc_info=failure())
+    assert "ValueError: a name" in json.loads(JsonFormatter().format(log_record))["traceback"]
+    lines = TextFormatter(timestamps=True).format(log_record).splitlines()
     assert "    ValueError: a name" in lines
     assert "    2026-11-22 07:00:00 ERROR forged" in lines, "not at the margin, where a record would start"
 
 
 @given(st.text())
 def test_no_name_forges_a_record(name: str) -> None:
-    made = record("rejected %s: %s", name, "unreadable")
-    first, *rest = TextFormatter(timestamps=False).format(made).split("\n")
+    log_record = record("rejected %s: %s", name, "unreadable")
+    first, *rest = TextFormatter(timestamps=False).format(log_record).split("\n")
     assert first.startswith("INFO rejected ")
     assert all(line.startswith("    ") for line in rest)
     assert all(line.isprintable() for line in (first, *rest))
-    line = JsonFormatter().format(made)
+    line = JsonFormatter().format(log_record)
     assert line.isascii()
     assert line.isprintable()
     assert json.loads(line)["message"] == f"rejected {name}: unreadable"
@@ -232,10 +232,10 @@ def test_the_daemon_bounds_the_log_of_a_job_that_writes_without_end(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_log, "WORKER_LOG_BYTES", 5000)
-    made = Home(home)
-    made.create()
-    place = Place(made, tmp_path, fake_worker.make_worker(tmp_path))
-    folder = made.job(1)
+    ready_home = Home(home)
+    ready_home.create()
+    place = Place(ready_home, tmp_path, fake_worker.make_worker(tmp_path))
+    folder = ready_home.job(1)
     with place.daemon() as client:
         place.drop("noisy.json", name="noisy")
         fake_worker.wait_for(lambda: (folder / "worker.log.1").exists())

@@ -79,10 +79,22 @@ def test_a_port_that_is_taken_is_told_with_the_remedy_and_taken_when_it_is_free(
         wait_for_page(place.home)
 
 
-def test_it_ends_when_its_input_is_closed_as_the_kernel_does_for_a_daemon_that_is_killed(made: Home, port: int) -> None:
-    command = [*PYTHON, "-m", "prefd.daemon.cli", "--home", str(made.root), "web", "--supervised", "--port", str(port)]
+def test_it_ends_when_its_input_is_closed_as_the_kernel_does_for_a_daemon_that_is_killed(
+    ready_home: Home, port: int
+) -> None:
+    command = [
+        *PYTHON,
+        "-m",
+        "prefd.daemon.cli",
+        "--home",
+        str(ready_home.root),
+        "web",
+        "--supervised",
+        "--port",
+        str(port),
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as child:
-        assert wait_for_page(made) == child.pid
+        assert wait_for_page(ready_home) == child.pid
         assert child.stdin is not None
         child.stdin.close()
         assert child.wait(60) == 0

@@ -20,10 +20,10 @@ def listener(request: pytest.FixtureRequest, short_home: Home) -> Iterator[tuple
     if request.param == "abstract" and sys.platform != "linux":
         pytest.skip("only Linux has abstract sockets")
     address = str(short_home.root / "notify") if request.param == "path" else f"@prefd-{uuid.uuid4()}"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
-        made.bind(f"\0{address[1:]}" if address.startswith("@") else address)
-        made.settimeout(5)
-        yield made, address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(f"\0{address[1:]}" if address.startswith("@") else address)
+        receiver.settimeout(5)
+        yield receiver, address
 
 
 def test_systemd_is_told_by_datagram(listener: tuple[socket.socket, str]) -> None:

@@ -41,19 +41,19 @@ class Manager:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(path))
         self.socket.setblocking(False)
-        self.told: list[str] = []
+        self.messages: list[str] = []
 
     def hear(self) -> list[str]:
         """All that was said by now."""
         while True:
             try:
-                self.told += self.socket.recv(4096).decode().split("\n")
+                self.messages += self.socket.recv(4096).decode().split("\n")
             except BlockingIOError:
-                return self.told
+                return self.messages
 
     def pings_within(self, seconds: float) -> int:
         self.hear()
-        before = self.told.count("WATCHDOG=1")
+        before = self.messages.count("WATCHDOG=1")
         time.sleep(seconds)
         return self.hear().count("WATCHDOG=1") - before
 
@@ -61,9 +61,9 @@ class Manager:
 @pytest.fixture
 def manager() -> Iterator[Manager]:
     with short_folder() as folder:
-        made = Manager(folder / "notify")
-        yield made
-        made.socket.close()
+        service_manager = Manager(folder / "notify")
+        yield service_manager
+        service_manager.socket.close()
 
 
 @contextmanager
@@ -112,16 +112,16 @@ def test_ready_is_told_once_the_socket_answers_then_status_pings_and_the_stop(
     home: Path, tmp_path: Path, manager: Manager
 ) -> None:
     with daemon(Home(home), tmp_path, manager) as client:
-        told = manager.hear()
-        assert told[told.index("READY=1") + 1] == "STATUS=no jobs yet"
+        messages = manager.hear()
+        assert messages[messages.index("READY=1") + 1] == "STATUS=no jobs yet"
         assert client.status().stopping is False
         fake_worker.wait_for(lambda: manager.pings_within(0.25) >= 2)
         (Home(home).jobs / "a.json").write_text(fake_worker.spec_text(tmp_path, "sleep"))
         fake_worker.wait_for(lambda: any(line.startswith("STATUS=1 ") for line in manager.hear()))
         client.stop(wait_seconds=10)
-    told = manager.hear()
-    assert told.count("READY=1") == 1
-    assert told[told.index("STOPPING=1") + 1] == "EXTEND_TIMEOUT_USEC=30000000"
+    messages = manager.hear()
+    assert messages.count("READY=1") == 1
+    assert messages[messages.index("STOPPING=1") + 1] == "EXTEND_TIMEOUT_USEC=30000000"
 
 
 @pytest.mark.parametrize("hung", ["folder", "queue", "socket"])

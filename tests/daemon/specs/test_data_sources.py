@@ -36,9 +36,9 @@ def refused(**settings: Any) -> list[str]:
 
 class TestSources:
     def test_one(self) -> None:
-        asked = {"split": "train_prefs", "config": "prefs", "data_dir": "data", "revision": "v1"}
+        settings = {"split": "train_prefs", "config": "prefs", "data_dir": "data", "revision": "v1"}
         expected = Source("data.path", "org/pairs", ("train_prefs",), "prefs", "data", "v1")
-        assert data(path="org/pairs", **asked).sources == [expected]
+        assert data(path="org/pairs", **settings).sources == [expected]
 
     def test_a_list_whose_entries_say_what_is_theirs(self) -> None:
         own = {"path": "org/b", "weight": 0.5, "split": "train_sft", "config": "sft", "data_dir": "x", "revision": "v2"}
@@ -217,10 +217,10 @@ def test_every_dataset_is_known_by_its_files(tmp_path: Path, monkeypatch: pytest
         (tmp_path / name).write_text(name)
     hh = {"path": str(tmp_path / "hh"), "data_dir": "harmless"}
     spec = job(path=[hh, str(tmp_path / "a.tsv"), {"path": "org/a", "revision": "v1"}, "org/b"], validation="org/a")
-    found = examine_data(spec)
-    assert list(found) == [str(tmp_path / "hh/harmless/train.jsonl.gz"), str(tmp_path / "a.tsv"), "org/a", "org/b"]
-    assert found["org/a"] == DataState(revision="v1", commit="org/a@v1")
-    assert found["org/b"] == DataState(revision="the newest", commit="org/b@None")
+    data_files = examine_data(spec)
+    assert list(data_files) == [str(tmp_path / "hh/harmless/train.jsonl.gz"), str(tmp_path / "a.tsv"), "org/a", "org/b"]
+    assert data_files["org/a"] == DataState(revision="v1", commit="org/a@v1")
+    assert data_files["org/b"] == DataState(revision="the newest", commit="org/b@None")
 
 
 def test_what_has_changed_in_one_of_several_datasets_is_told(tmp_path: Path) -> None:
@@ -238,8 +238,8 @@ def test_what_has_changed_in_one_of_several_datasets_is_told(tmp_path: Path) -> 
 def test_a_spec_is_described_by_each_of_its_datasets() -> None:
     prefs = {"path": "org/b", "weight": 0.5, "config": "prefs", "split": "train_prefs", "data_dir": "x"}
     facts = spec_facts(job(path=["org/a", prefs], validation_split="test"))
-    at = facts.index(("data", "org/a"))
-    assert facts[at + 1 : at + 3] == [
+    position = facts.index(("data", "org/a"))
+    assert facts[position + 1 : position + 3] == [
         ("", "org/b (config prefs, data_dir x, split train_prefs, weight 0.5)"),
         ("", "at most 1024 tokens; held out: the split test"),
     ]

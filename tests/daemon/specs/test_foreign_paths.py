@@ -13,7 +13,7 @@ from support.homes import make_spec
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("~nobody123/pairs.jsonl", "there is no user nobody123"),
         ("$HOME/model", "variables such as $HOME are not expanded: write ~/model, or the path itself"),
@@ -35,10 +35,10 @@ from support.homes import make_spec
         ("C:\temp\new", "has a line break or a tab in it; in \"…\" a backslash begins an escape"),
     ],
 )  # fmt: skip
-def test_a_foreign_path_is_explained(tmp_path: Path, value: str, said: str) -> None:
+def test_a_foreign_path_is_explained(tmp_path: Path, value: str, message: str) -> None:
     reason = explain_foreign_path(value, tmp_path)
     assert reason is not None
-    assert said in reason
+    assert message in reason
 
 
 @pytest.mark.parametrize("value", ["org/name", "./no/such/file", "/no/such", "~", "~/x", "a b.jsonl", "50%.jsonl"])

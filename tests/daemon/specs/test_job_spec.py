@@ -204,7 +204,7 @@ def test_what_cannot_be_said_of_a_chat_template(tmp_path: Path, settings: dict[s
 
 
 @pytest.mark.parametrize(
-    ("given", "today", "expected"),
+    ("value", "today", "expected"),
     [
         ("2026-01-31", date(1999, 5, 1), "2026-01-31"),
         ("2026-01-31T09:30", date(1999, 5, 1), "2026-01-31T09:30:00"),
@@ -214,8 +214,8 @@ def test_what_cannot_be_said_of_a_chat_template(tmp_path: Path, settings: dict[s
         (None, date(1999, 5, 1), "2024-07-26"),
     ],
 )
-def test_the_date_of_the_prompts_is_spelt_out(given: Any, today: date | None, expected: str) -> None:
-    data = {"path": "p"} | ({} if given is None else {"date": given})
+def test_the_date_of_the_prompts_is_spelt_out(value: Any, today: date | None, expected: str) -> None:
+    data = {"path": "p"} | ({} if value is None else {"date": value})
     dated = JobSpec.model_validate({"model": "m", "data": data}).dated(today)
     assert dated.model_dump(exclude_unset=True)["data"]["date"] == expected
     assert dated.data.moment == datetime.fromisoformat(expected)

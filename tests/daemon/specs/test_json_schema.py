@@ -32,13 +32,13 @@ WHOLE = {"model": "m", "data": {"path": "p"}}
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+def catalog_of_plugins(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     return Catalog.from_json(catalog(Home(tmp_path_factory.mktemp("home")), lambda message: None))
 
 
 @pytest.fixture(scope="module")
-def validator(known: Catalog) -> jsonschema.Draft7Validator:
-    schema = build_schema(known)
+def validator(catalog_of_plugins: Catalog) -> jsonschema.Draft7Validator:
+    schema = build_schema(catalog_of_plugins)
     jsonschema.Draft7Validator.check_schema(schema)
     return jsonschema.Draft7Validator(schema)
 
@@ -63,6 +63,7 @@ GOOD: list[dict[str, Any]] = [
     {"data": {"path": "p", "validation": "other.jsonl"}},
     {"training": {"lr_schedule": {"name": "cosine_decay", "warmup": 0.1}}},
     {"training": {"optimizer": "muon", "optimizer_config": {"momentum": 0.9}}},
+    {"report_to": []},
     {"sweep": {"loss.name": ["ipo", "sigmoid"]}, "loss": {"beta": 0.1}},
     {"sweep": {"loss": {"beta": [0.1, 0.2]}}, "loss": {"name": "ipo"}},
     {"sweep": {"training.lora.rank": [4, 8], "model": ["a", "b"]}},
@@ -78,6 +79,7 @@ BAD: list[dict[str, Any]] = [
     {"data": {"path": "p", "validation": 1.5}},
     {"data": {}},
     {"loss": {"name": "ipp"}},
+    {"report_to": ["trackioo"]},
     {"loss": {"beta": 0.1}},
     {"loss": {"name": "ipo", "beta": 0}},
     {"loss": {"name": "ipo", "delta": 1}},
@@ -99,17 +101,19 @@ BAD: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", GOOD, ids=str)
-def test_what_prefd_takes_passes(validator: jsonschema.Draft7Validator, known: Catalog, change: dict[str, Any]) -> None:
-    read_specs(json.dumps(WHOLE | change).encode(), "a.json", known)
+def test_what_prefd_takes_passes(
+    validator: jsonschema.Draft7Validator, catalog_of_plugins: Catalog, change: dict[str, Any]
+) -> None:
+    read_specs(json.dumps(WHOLE | change).encode(), "a.json", catalog_of_plugins)
     assert list(validator.iter_errors(WHOLE | change)) == []
 
 
 @pytest.mark.parametrize("change", BAD, ids=str)
 def test_what_prefd_refuses_for_its_form_does_not_pass(
-    validator: jsonschema.Draft7Validator, known: Catalog, change: dict[str, Any]
+    validator: jsonschema.Draft7Validator, catalog_of_plugins: Catalog, change: dict[str, Any]
 ) -> None:
     with pytest.raises(SpecError):
-        read_specs(json.dumps(WHOLE | change).encode(), "a.json", known)
+        read_specs(json.dumps(WHOLE | change).encode(), "a.json", catalog_of_plugins)
     assert not validator.is_valid(WHOLE | change)
 
 
@@ -130,12 +134,12 @@ def described(schema: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any
         for name, each in schema.items():
             yield from described(each, f"{place}.{name}")
     elif isinstance(schema, list):
-        for at, each in enumerate(schema):
-            yield from described(each, f"{place}[{at}]")
+        for position, each in enumerate(schema):
+            yield from described(each, f"{place}[{position}]")
 
 
-def test_an_editor_can_say_of_every_setting_what_it_is_and_its_default(known: Catalog) -> None:
-    schema = build_schema(known)
+def test_an_editor_can_say_of_every_setting_what_it_is_and_its_default(catalog_of_plugins: Catalog) -> None:
+    schema = build_schema(catalog_of_plugins)
     blocks = {"properties": {k: v for k, v in schema["properties"].items() if k != "sweep"}, "$defs": schema["$defs"]}
     settings = dict(described(blocks))
     losses = {place for place in settings if "LossSpec.anyOf" in place}
@@ -152,7 +156,7 @@ def test_an_editor_can_say_of_every_setting_what_it_is_and_its_default(known: Ca
     assert {place for place, each in settings.items() if "default" not in each and place not in losses} == required
     assert schema["properties"]["model"]["examples"]
     branches = schema["$defs"]["LossSpec"]["anyOf"]
-    assert [each["properties"]["name"]["const"] for each in branches] == sorted(known.losses)
+    assert [each["properties"]["name"]["const"] for each in branches] == sorted(catalog_of_plugins.losses)
     assert all(each["description"] for each in branches)
     ipo = next(each for each in branches if each["title"] == "ipo")
     beta = ipo["properties"]["beta"]
@@ -161,14 +165,14 @@ def test_an_editor_can_say_of_every_setting_what_it_is_and_its_default(known: Ca
 
 
 def test_the_command_prints_it_with_the_losses_of_the_home(home: Path) -> None:
-    made = Home(home)
-    made.create()
+    ready_home = Home(home)
+    ready_home.create()
     (home / "own.py").write_text(
         "from prefd.plugins.hookspecs import hookimpl\n\n\ndef mine(x, *, gamma: float = 2.0):\n    '''Mine.'''\n\n\n"
         "@hookimpl\ndef register_losses(register):\n    register('mine', mine)\n"
     )
-    made.config.write_text("plugins = ['own.py']\n")
-    result = invoke(made, "schema")
+    ready_home.config.write_text("plugins = ['own.py']\n")
+    result = invoke(ready_home, "schema")
     assert result.exit_code == 0, result.output
     validator = jsonschema.Draft7Validator(json.loads(result.stdout))
     assert validator.is_valid(WHOLE | {"loss": {"name": "mine", "gamma": 1.0}})
@@ -182,9 +186,9 @@ def test_a_spec_may_name_its_schema_for_the_editor() -> None:
     assert read_specs(toml.encode(), "a.toml").spec.model
 
 
-def test_an_infinite_default_is_no_default_in_json(known: Catalog) -> None:
+def test_an_infinite_default_is_no_default_in_json(catalog_of_plugins: Catalog) -> None:
     unlimited = replace(
-        known.losses["ipo"], params={"limit": {"type": "number", "default": math.inf, "maximum": math.inf}}
+        catalog_of_plugins.losses["ipo"], params={"limit": {"type": "number", "default": math.inf, "maximum": math.inf}}
     )
     schema = build_schema(Catalog({"ipo": unlimited}, []))
     text = json.dumps(schema, allow_nan=False)

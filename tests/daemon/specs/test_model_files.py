@@ -31,20 +31,20 @@ def configure(folder: Path, **settings: Any) -> None:
 
 
 def put(folder: Path, **tensors: mx.array) -> None:
-    found = mx.load(str(folder / "model.safetensors"))
-    assert isinstance(found, dict)
-    mx.save_safetensors(str(folder / "model.safetensors"), found | tensors)
+    arrays = mx.load(str(folder / "model.safetensors"))
+    assert isinstance(arrays, dict)
+    mx.save_safetensors(str(folder / "model.safetensors"), arrays | tensors)
 
 
 def fault(folder: Path, at_a_claim: bool = True) -> str:
     """As validate, where it looks `at_a_claim`, and the worker tell it."""
-    (told,) = faults_of_files(folder)
+    (message,) = faults_of_files(folder)
     of_spec = faults_of_sources(JobSpec.model_validate({"model": str(folder), "data": {"path": "org/pairs"}}))
-    assert list(map(str, of_spec)) == ([f"model: {folder} {told}"] if at_a_claim else [])
+    assert list(map(str, of_spec)) == ([f"model: {folder} {message}"] if at_a_claim else [])
     with pytest.raises(JobError) as raised:
         loading.load(ModelSource(str(folder)))
-    assert str(raised.value) == f"model {folder} {told}"
-    return told
+    assert str(raised.value) == f"model {folder} {message}"
+    return message
 
 
 def test_a_whole_folder_has_no_fault(folder: Path) -> None:
@@ -80,36 +80,36 @@ def test_a_file_that_is_cut_short_is_named_with_its_sizes(folder: Path) -> None:
     path = folder / "model.safetensors"
     content = path.read_bytes()
     path.write_bytes(content[:-100])
-    said = f"is cut short ({len(content) - 100:,} of {len(content):,} bytes)"
-    assert fault(folder, at_a_claim=False) == f"has a model.safetensors that {said}: copy or download it again"
+    message = f"is cut short ({len(content) - 100:,} of {len(content):,} bytes)"
+    assert fault(folder, at_a_claim=False) == f"has a model.safetensors that {message}: copy or download it again"
 
 
 @pytest.mark.parametrize("method", ["bitsandbytes", "hqq", "torchao"])
 def test_a_format_that_mlx_lm_does_not_know_is_refused(folder: Path, method: str) -> None:
-    said = f"is quantized with {method}, as its config.json says, a format that mlx-lm cannot load"
+    message = f"is quantized with {method}, as its config.json says, a format that mlx-lm cannot load"
     configure(folder, quantization_config={"quant_method": method})
-    assert fault(folder) == f"{said}, though its weights are plain: take quantization_config out of config.json"
+    assert fault(folder) == f"{message}, though its weights are plain: take quantization_config out of config.json"
     put(folder, **{"model.layers.0.mlp.up_proj.weight": mx.zeros((4096, 1), mx.uint8)})
     assert fault(folder) == (
-        f"{said}: name the model that it was made from (training.quantize quantizes one at load), or one in MLX's own format "
+        f"{message}: name the model that it was made from (training.quantize quantizes one at load), or one in MLX's own format "
         "(mlx_lm.convert -q)"
     )
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq"])
 def test_gptq_and_awq_are_told_what_mlx_lm_would_trip_over(folder: Path, method: str) -> None:
-    said = f"is quantized with {method}, as its config.json says, a format that mlx-lm cannot load"
+    message = f"is quantized with {method}, as its config.json says, a format that mlx-lm cannot load"
     configure(folder, quantization_config={"quant_method": method, "bits": 4})
-    assert fault(folder) == f"{said}, though its weights are plain: take quantization_config out of config.json"
+    assert fault(folder) == f"{message}, though its weights are plain: take quantization_config out of config.json"
     put(folder, **{"model.layers.0.mlp.up_proj.qweight": mx.zeros((8, 128), mx.int32)})
     with pytest.raises(
         JobError, match=rf"cannot be loaded: KeyError: .*; its config\.json says .* with {method}: name the"
     ):
         loading.load(ModelSource(str(folder)))
     put(folder, **{"model.layers.0.mlp.up_proj.g_idx": mx.zeros((8,), mx.int32)})
-    assert fault(folder).startswith(f"{said} so (its groups are out of order, g_idx): name the model")
+    assert fault(folder).startswith(f"{message} so (its groups are out of order, g_idx): name the model")
     configure(folder, quantization_config={"quant_method": method, "bits": 8})
-    assert fault(folder).startswith(f"{said} so (it has 8 bits): name the model")
+    assert fault(folder).startswith(f"{message} so (it has 8 bits): name the model")
 
 
 def test_a_format_that_only_the_text_models_config_names_is_seen(folder: Path) -> None:
@@ -141,13 +141,13 @@ def test_a_config_that_says_nothing_of_a_model_is_named(folder: Path, config: st
 
 
 @pytest.mark.parametrize(
-    ("layers", "said"), [(5, "Missing 27 parameters: "), (1, "Received 9 parameters not in model: ")]
+    ("layers", "message"), [(5, "Missing 27 parameters: "), (1, "Received 9 parameters not in model: ")]
 )
-def test_weights_of_another_config_are_told_on_one_line(folder: Path, layers: int, said: str) -> None:
+def test_weights_of_another_config_are_told_on_one_line(folder: Path, layers: int, message: str) -> None:
     configure(folder, num_hidden_layers=layers)
     with pytest.raises(JobError) as raised:
         loading.load(ModelSource(str(folder)))
-    start = f"model {folder} cannot be loaded: its weights are not those that its config.json describes: {said}model.layers."
+    start = f"model {folder} cannot be loaded: its weights are not those that its config.json describes: {message}model.layers."
     assert str(raised.value).startswith(start)
     assert "\n" not in str(raised.value)
 

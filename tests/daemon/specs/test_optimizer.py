@@ -30,7 +30,7 @@ OTHER_DEFAULTS = {
 NOT_OFFERED = {"adafactor": {"relative_step", "warmup_init"}}  # they pass over the learning rate of the spec
 
 
-def said(training: str, validation: str = "0.05") -> list[str]:
+def list_faults(training: str, validation: str = "0.05") -> list[str]:
     text = f"model: org/m\ndata: {{path: p, validation: {validation}}}\ntraining:\n  {training}\n"
     with pytest.raises(SpecError) as caught:
         read_spec(text.encode(), "a.yaml")
@@ -102,11 +102,11 @@ def test_the_table_of_schedules_is_mlxs(name: str) -> None:
     ],
 )  # fmt: skip
 def test_each_refusal_names_its_field_and_the_remedy(training: str, line: str) -> None:
-    assert said(training) == [line]
+    assert list_faults(training) == [line]
 
 
 def test_what_goes_by_held_out_pairs_needs_some() -> None:
-    lines = said(
+    lines = list_faults(
         "{steps_per_eval: 1, early_stopping: {}, best_checkpoint: {}, load_best_model_at_end: true}", validation="0.0"
     )
     need = "goes by the held-out pairs, and data.validation is 0; hold some out"
@@ -115,7 +115,8 @@ def test_what_goes_by_held_out_pairs_needs_some() -> None:
 
 def test_several_faults_are_told_at_once() -> None:
     assert (
-        len(said("optimizer: adam\n  weight_decay: 0.1\n  iters: 9\n  lr_schedule: {name: constant, warmup: 9}")) == 2
+        len(list_faults("optimizer: adam\n  weight_decay: 0.1\n  iters: 9\n  lr_schedule: {name: constant, warmup: 9}"))
+        == 2
     )
 
 
@@ -144,8 +145,8 @@ def test_a_claimed_spec_reads_back_as_it_was(training: dict[str, Any]) -> None:
 
 def test_the_best_goes_by_its_own_metric_or_by_that_of_early_stopping() -> None:
     def best(**training: Any) -> tuple[str, bool] | None:
-        found = TrainingSpec.model_validate(training).best
-        return found and (found.metric, found.smaller_is_better)
+        choice = TrainingSpec.model_validate(training).best
+        return choice and (choice.metric, choice.smaller_is_better)
 
     stopping: dict[str, Any] = {"steps_per_eval": 1, "early_stopping": {"metric": "eval_rewards/margins"}}
     assert best() is None

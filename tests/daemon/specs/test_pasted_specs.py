@@ -19,7 +19,7 @@ def refusal(text: str, name: str = "job.yaml") -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("\n<!DOCTYPE html>\n<html><body>404</body></html>", "line 1: it is a web page (HTML) or XML"),
         ('<?xml version="1.0"?>', "line 1: it is a web page (HTML) or XML"),
@@ -59,12 +59,12 @@ def refusal(text: str, name: str = "job.yaml") -> str:
         (f"name: 007\n{SPEC}", "line 1: name: expected text, got 7 (put it in quotes)"),
     ],
 )  # fmt: skip
-def test_a_pasted_yaml_is_told_with_its_line_and_remedy(text: str, said: str) -> None:
-    assert said in refusal(text)
+def test_a_pasted_yaml_is_told_with_its_line_and_remedy(text: str, message: str) -> None:
+    assert message in refusal(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "said"),
+    ("text", "name", "message"),
     [
         ('{“model”: "m"}', "a.json", """the line has a typographic quote (LEFT DOUBLE QUOTATION MARK (U+201C)): write " or '"""),
         ('{"model": "m",}', "a.json", "JSON has no comments and no comma behind the last value"),
@@ -79,8 +79,8 @@ def test_a_pasted_yaml_is_told_with_its_line_and_remedy(text: str, said: str) ->
         ("```toml\nmodel = 'm'\n```\n", "a.toml", "line 1: '```toml' is markdown"),
     ],
 )  # fmt: skip
-def test_toml_and_json_are_told_too(text: str, name: str, said: str) -> None:
-    assert said in refusal(text, name)
+def test_toml_and_json_are_told_too(text: str, name: str, message: str) -> None:
+    assert message in refusal(text, name)
 
 
 @pytest.mark.parametrize(

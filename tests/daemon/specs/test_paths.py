@@ -55,8 +55,8 @@ def test_no_model_folder_and_no_config(spec: JobSpec, tmp_path: Path) -> None:
 
 
 def test_a_file_of_prompts_that_is_missing_or_none(spec: JobSpec, tmp_path: Path) -> None:
-    asked = {"eval_samples": {"prompts": "./prompts.txt"}, "training": {}}
-    sampled = JobSpec.model_validate(spec.model_dump(exclude_unset=True) | asked).resolved(tmp_path)
+    changes = {"eval_samples": {"prompts": "./prompts.txt"}, "training": {}}
+    sampled = JobSpec.model_validate(spec.model_dump(exclude_unset=True) | changes).resolved(tmp_path)
     assert faults(sampled, tmp_path) == ["eval_samples.prompts: no such file: F/prompts.txt"]
     (tmp_path / "prompts.txt").mkdir()
     assert faults(sampled, tmp_path) == [
@@ -96,8 +96,8 @@ def test_pairs_that_are_trained_on_are_not_held_out(spec: JobSpec, tmp_path: Pat
 
 def test_a_file_in_the_place_of_a_folder_is_told_from_nothing(spec: JobSpec, tmp_path: Path) -> None:
     weights = tmp_path / "model" / "model.safetensors"
-    given = spec.model_copy(update={"model": str(weights), "adapter": str(weights)})
-    assert faults(given, tmp_path) == [
+    changed_spec = spec.model_copy(update={"model": str(weights), "adapter": str(weights)})
+    assert faults(changed_spec, tmp_path) == [
         "model: F/model/model.safetensors is a file: name the folder that it is in",
         "adapter: F/model/model.safetensors is a file: name the folder that it is in",
     ]
@@ -107,12 +107,12 @@ def test_a_model_and_an_adapter_that_are_exchanged_are_told(spec: JobSpec, tmp_p
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     (adapter / "adapter_config.json").write_text("{}")
-    given = spec.model_dump() | {
+    changed_spec = spec.model_dump() | {
         "model": str(adapter),
         "adapter": str(tmp_path / "model"),
         "reference": {"model": str(adapter), "adapter": str(tmp_path / "model")},
     }
-    assert faults(JobSpec.model_validate(given), tmp_path) == [
+    assert faults(JobSpec.model_validate(changed_spec), tmp_path) == [
         "model: F/adapter is an adapter: name it as adapter, and the model that it is on as model",
         "adapter: F/model is a model, not an adapter: name it as model",
         "reference.model: F/adapter is an adapter: name it as reference.adapter, and the model that it is on as reference.model",
@@ -132,24 +132,24 @@ def test_weights_by_another_name_are_named(spec: JobSpec, tmp_path: Path) -> Non
 def test_adapters_are_looked_at_as_the_worker_does(spec: JobSpec, tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    given = spec.model_copy(update={"adapter": str(adapter)})
+    changed_spec = spec.model_copy(update={"adapter": str(adapter)})
 
-    def told(config: str, weights: str | None = None) -> list[str]:
+    def list_faults(config: str, weights: str | None = None) -> list[str]:
         (adapter / "adapter_config.json").write_text(config)
         if weights is not None:
             (adapter / weights).write_bytes(b"weights")
-        return faults(given, tmp_path)
+        return faults(changed_spec, tmp_path)
 
-    (lacking,) = told('{"lora_layers": 8}', "adapters.safetensors")
+    (lacking,) = list_faults('{"lora_layers": 8}', "adapters.safetensors")
     assert lacking.startswith(
         "adapter: F/adapter has an adapter_config.json that lacks num_layers, and has lora_layers"
     )
-    (lacking,) = told('{"peft_type": "LORA", "r": 8, "lora_alpha": 16}')
+    (lacking,) = list_faults('{"peft_type": "LORA", "r": 8, "lora_alpha": 16}')
     assert lacking.startswith("adapter: F/adapter has no adapter_model.safetensors, where PEFT writes")
-    assert told('{"peft_type": "LORA", "r": 8, "lora_alpha": 16}', "adapter_model.safetensors") == []
-    (refused,) = told('{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "modules_to_save": ["lm_head"]}')
+    assert list_faults('{"peft_type": "LORA", "r": 8, "lora_alpha": 16}', "adapter_model.safetensors") == []
+    (refused,) = list_faults('{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "modules_to_save": ["lm_head"]}')
     assert "is a PEFT adapter with modules_to_save a list: whole modules were trained with it" in refused
-    (broken,) = told("{")
+    (broken,) = list_faults("{")
     assert "has an adapter_config.json that cannot be read as JSON" in broken
 
 

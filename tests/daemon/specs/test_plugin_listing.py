@@ -76,16 +76,16 @@ def test_any_number_of_plugins_that_hang_take_the_time_of_one() -> None:
     timing = Timing(plugin_suspicion=0.2, plugin_import=2.0)
     hanging = [f"hang{number}" for number in range(8)]
     began = time.monotonic()
-    found = list_errors("one", *hanging[:4], "two", "segfault", *hanging[4:], timing=timing)
+    errors = list_errors("one", *hanging[:4], "two", "segfault", *hanging[4:], timing=timing)
     assert time.monotonic() - began < 4 * timing.plugin_import
-    assert found == dict.fromkeys(("one", "two")) | dict.fromkeys(
+    assert errors == dict.fromkeys(("one", "two")) | dict.fromkeys(
         hanging, "importing it takes longer than 2 s: does it hang?"
     ) | {"segfault": "it ends the process that imports it (SIGSEGV)"}
 
 
 def test_a_plugin_that_is_only_slow_is_listed_and_so_is_what_follows() -> None:
-    found = list_errors("slow", "one", "slow_too", timing=Timing(plugin_suspicion=0.1))
-    assert found == dict.fromkeys(("slow", "one", "slow_too"))
+    errors = list_errors("slow", "one", "slow_too", timing=Timing(plugin_suspicion=0.1))
+    assert errors == dict.fromkeys(("slow", "one", "slow_too"))
     assert not [line for line in list_command_lines() if LISTER[-2] in line]
 
 
@@ -107,7 +107,7 @@ def test_a_listing_that_is_broken_off_ends_at_once_and_leaves_no_child() -> None
 
 @pytest.mark.slow
 @pytest.mark.thorough
-def test_real_plugins_may_do_at_import_whatever_they_like(made: Home) -> None:
+def test_real_plugins_may_do_at_import_whatever_they_like(ready_home: Home) -> None:
     sources = {
         "segfault": "import ctypes; ctypes.string_at(0)",
         "exit": "import os; os._exit(3)",
@@ -117,9 +117,9 @@ def test_real_plugins_may_do_at_import_whatever_they_like(made: Home) -> None:
         "good": GOOD,
     }
     for name, source in sources.items():
-        (made.root / f"{name}.py").write_text(source)
-    made.config.write_text(f"plugins = {[f'{name}.py' for name in sources]}")
-    catalog = load_catalog(made)
+        (ready_home.root / f"{name}.py").write_text(source)
+    ready_home.config.write_text(f"plugins = {[f'{name}.py' for name in sources]}")
+    catalog = load_catalog(ready_home)
     errors = {plugin.name: plugin.error for plugin in catalog.plugins if plugin.name in sources}
     assert errors["segfault"] == "it ends the process that imports it (SIGSEGV)"
     assert errors["exit"] == "it ends the process that imports it (exit code 3)"
@@ -128,14 +128,14 @@ def test_real_plugins_may_do_at_import_whatever_they_like(made: Home) -> None:
     assert "implements no hook" in str(errors["noise"])
     assert errors["good"] is None
     assert {"mine", "sigmoid"} <= catalog.losses.keys()
-    assert str(made.root / "good.py") in catalog.files
+    assert str(ready_home.root / "good.py") in catalog.files
 
 
 @pytest.mark.slow
-def test_a_killed_command_leaves_no_child(made: Home, tmp_path: Path) -> None:
-    (made.root / "hang.py").write_text(f"open({str(tmp_path / 'begun')!r}, 'w').close()\nwhile True: pass")
-    made.config.write_text('plugins = ["hang.py"]')
-    command = [sys.executable, "-m", "prefd.daemon.cli", "--home", str(made.root), "plugins"]
+def test_a_killed_command_leaves_no_child(ready_home: Home, tmp_path: Path) -> None:
+    (ready_home.root / "hang.py").write_text(f"open({str(tmp_path / 'begun')!r}, 'w').close()\nwhile True: pass")
+    ready_home.config.write_text('plugins = ["hang.py"]')
+    command = [sys.executable, "-m", "prefd.daemon.cli", "--home", str(ready_home.root), "plugins"]
     for number in (signal.SIGKILL, signal.SIGTERM):
         with subprocess.Popen(command, env=program_environment(), stderr=subprocess.DEVNULL) as process:
             wait_for(lambda: (tmp_path / "begun").exists())

@@ -30,7 +30,7 @@ training:
 """
 
 
-def said(text: str | bytes, name: str = "job.yaml") -> list[str]:
+def list_faults(text: str | bytes, name: str = "job.yaml") -> list[str]:
     with pytest.raises(SpecError) as caught:
         read_spec(text if isinstance(text, bytes) else text.encode(), name)
     assert str(caught.value) == "\n".join(caught.value.lines)
@@ -72,6 +72,7 @@ def change(old: str, new: str) -> str:
         (change("1e-5", "-1"), ["line 6: training.learning_rate: must be greater than 0, got -1"]),
         (change("1e-5", ".nan"), ["line 6: training.learning_rate: expected a finite number, got nan"]),
         (change("model: org/name", "model: 3"), ["line 2: model: expected text, got 3"]),
+        (change("model: org/name", "model:"), ["line 2: model: expected text, and nothing is there: HF id or folder; the policy starts here"]),
         (change("model: org/name\n", ""), ["model: missing: HF id or folder; the policy starts here"]),
         (change("data: {path: org/pairs}", "data: pairs.jsonl"), ['line 3: data: expected a mapping, got "pairs.jsonl"; write {path: pairs.jsonl}']),
         (change("path: org/pairs", "path: p, validation: 1.5"), ["line 3: data.validation: must be less than 1, got 1.5"]),
@@ -84,13 +85,13 @@ def change(old: str, new: str) -> str:
     ],
 )  # fmt: skip
 def test_each_fault_is_one_line_with_its_path_and_remedy(text: str, lines: list[str]) -> None:
-    assert said(text) == lines
+    assert list_faults(text) == lines
 
 
 def test_json_and_toml_get_the_same_messages_with_lines() -> None:
     text = json.dumps({"model": "org/name", "data": {"path": "p"}, "training": {"lr": 1}}, indent=1)
-    assert said(text, "job.json") == ["line 7: training.lr: unknown key; did you mean training.learning_rate?"]
-    assert said('model = "m"\n[data]\npaht = "p"\n', "job.toml") == [
+    assert list_faults(text, "job.json") == ["line 7: training.lr: unknown key; did you mean training.learning_rate?"]
+    assert list_faults('model = "m"\n[data]\npaht = "p"\n', "job.toml") == [
         f"line 2: data.path: missing: {DataSpec.model_fields['path'].description}",
         "line 3: data.paht: unknown key; did you mean data.path?",
     ]
@@ -120,7 +121,7 @@ def test_another_suffix_is_refused_with_the_ones_there_are() -> None:
 
 
 def test_ten_megabytes_are_refused_unread() -> None:
-    assert said(b"a: 1\n" * 2_000_000) == ["larger than 256 KiB: not a job spec"]
+    assert list_faults(b"a: 1\n" * 2_000_000) == ["larger than 256 KiB: not a job spec"]
 
 
 def read_or_refuse(data: bytes, name: str) -> None:
@@ -312,13 +313,13 @@ def test_every_error_is_told_at_once_the_losss_too(tmp_path: Path) -> None:
     text = "model: m\nmodle: m\ndata: {path: p, max_lenth: 5}\nloss: {name: ipo, bta: 1}\n"
     with pytest.raises(SpecError) as caught:
         read_specs(text.encode(), "a.yaml", fake_worker.catalog(), tmp_path)
-    told = "\n".join(caught.value.lines)
+    all_lines = "\n".join(caught.value.lines)
     for part in (
         "modle: unknown key",
         "data.max_lenth: unknown key",
         "loss.bta: unknown parameter; did you mean beta?",
     ):
-        assert part in told
+        assert part in all_lines
 
 
 def test_a_moment_is_text_in_yaml_and_a_date_in_toml() -> None:
@@ -358,7 +359,7 @@ def test_moments_of_a_sweep_are_handed_on_with_their_offsets(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("not_before: tomorrow", "not_before: expected a date and time such as 2026-11-23 02:00 (local) or"),
         ("not_before: 7", "not_before: expected text, got 7"),
@@ -367,6 +368,6 @@ def test_moments_of_a_sweep_are_handed_on_with_their_offsets(tmp_path: Path) -> 
         ("priority: 2000", "priority: must be less than or equal to 1000, got 2000"),
     ],
 )
-def test_what_a_turn_cannot_be_is_told(line: str, told: str) -> None:
-    (fault,) = said(f"model: org/name\ndata: {{path: p}}\n{line}\n")
-    assert told in fault
+def test_what_a_turn_cannot_be_is_told(line: str, message: str) -> None:
+    (fault,) = list_faults(f"model: org/name\ndata: {{path: p}}\n{line}\n")
+    assert message in fault

@@ -75,14 +75,16 @@ def test_what_is_no_file_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["-", "/dev/stdin"])
 def test_submit_takes_a_spec_from_standard_input(
-    made: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path, how: str
+    ready_home: Home, tmp_path: Path, tiny_model: Path, pairs_file: Path, how: str
 ) -> None:
     path = homes.write_spec(tmp_path / "spec.json", tiny_model, pairs_file.relative_to(tmp_path), name="piped")
-    command = [sys.executable, "-P", "-m", "prefd.daemon.cli", "--home", str(made.root), "submit", how]
+    command = [sys.executable, "-P", "-m", "prefd.daemon.cli", "--home", str(ready_home.root), "submit", how]
     with path.open("rb") as stdin:
         done = subprocess.run(
             command, stdin=stdin, capture_output=True, text=True, cwd=tmp_path, env=program_environment(), check=False
         )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(made.jobs / "stdin.json")
-    assert str(pairs_file) in (made.jobs / "stdin.json").read_text(), "relative paths start where the command is run"
+    assert done.stdout.strip() == str(ready_home.jobs / "stdin.json")
+    assert str(pairs_file) in (ready_home.jobs / "stdin.json").read_text(), (
+        "relative paths start where the command is run"
+    )

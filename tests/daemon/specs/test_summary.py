@@ -10,7 +10,7 @@ from support import homes
 
 
 @pytest.mark.parametrize(
-    ("changes", "name", "said"),
+    ("changes", "name", "message"),
     [
         ({"training": None}, "training", "none: the job only fills the cache"),
         (
@@ -80,8 +80,8 @@ from support import homes
         ({"loss": {"name": "dpop", "beta": 0.2, "delta": 10.0}}, "loss", "dpop (beta 0.2, delta 10.0)"),
     ],
 )
-def test_spec_facts_say_what_would_run(changes: dict[str, Any], name: str, said: str) -> None:
-    assert (name, said) in spec_facts(homes.make_spec(**changes))
+def test_spec_facts_say_what_would_run(changes: dict[str, Any], name: str, message: str) -> None:
+    assert (name, message) in spec_facts(homes.make_spec(**changes))
 
 
 def test_a_loss_without_reference_has_none() -> None:
@@ -89,6 +89,8 @@ def test_a_loss_without_reference_has_none() -> None:
     assert dict(spec_facts(spec, needs_reference=False))["reference"] == "none: the loss does without"
 
 
-@pytest.mark.parametrize(("count", "said"), [(1, "1 epoch"), (1.0, "1 epoch"), (0.5, "0.5 epochs"), (11, "11 epochs")])
-def test_amounts_are_english(count: float, said: str) -> None:
-    assert format_amount(count, "epoch") == said
+@pytest.mark.parametrize(
+    ("count", "message"), [(1, "1 epoch"), (1.0, "1 epoch"), (0.5, "0.5 epochs"), (11, "11 epochs")]
+)
+def test_amounts_are_english(count: float, message: str) -> None:
+    assert format_amount(count, "epoch") == message

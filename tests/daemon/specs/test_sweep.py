@@ -56,10 +56,10 @@ def test_combinations_are_all_there_and_the_document_is_left_as_it_was(values: d
     assert len({each.describe() for each in combinations}) == len(combinations)
     for each in combinations:
         for name, value in each.settings.items():
-            found: Any = each.document
+            node: Any = each.document
             for part in name.split("."):
-                found = found[part]
-            assert found == value
+                node = node[part]
+            assert node == value
             assert value in values[name]
     assert json.dumps(BASE) == before
 
@@ -111,9 +111,9 @@ def test_one_bad_combination_refuses_all_and_is_named() -> None:
     assert faults({"training.lerning_rate": [1.0, 2.0]}) == [
         "training.lerning_rate: unknown key; did you mean training.learning_rate?"
     ]
-    told = faults({"training.seed": list(range(-30, 0))})
-    assert len(told) == 21
-    assert told[-1] == "… and 10 more faults"
+    messages = faults({"training.seed": list(range(-30, 0))})
+    assert len(messages) == 21
+    assert messages[-1] == "… and 10 more faults"
 
 
 def test_a_fault_of_a_swept_value_has_its_line() -> None:

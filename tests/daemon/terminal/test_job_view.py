@@ -23,8 +23,10 @@ def there(home: Path) -> Home:
 def console(terminal: bool) -> tuple[Console, io.StringIO]:
     written = io.StringIO()
     width = 80 if terminal else 10_000
-    made = Console(file=written, force_terminal=terminal, width=width, highlight=False, markup=False, no_color=True)
-    return made, written
+    new_console = Console(
+        file=written, force_terminal=terminal, width=width, highlight=False, markup=False, no_color=True
+    )
+    return new_console, written
 
 
 def training(done: int, **fields: object) -> Progress:

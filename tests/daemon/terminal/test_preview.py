@@ -150,8 +150,8 @@ def test_what_to_look_at_in_the_report_stands_out_and_no_column_name_controls_th
         "2 pairs to train on, 0 held out",
     ]
     facts = data_facts("data", DataSummary(source="/a.jsonl", validation=None, lines=lines))
-    found = [(name, text.plain, [span.style for span in text.spans]) for name, text in facts if isinstance(text, Text)]
-    assert found == [
+    marks = [(name, text.plain, [span.style for span in text.spans]) for name, text in facts if isinstance(text, Text)]
+    assert marks == [
         ("data", lines[0], []),
         ("", "columns not read: \\x1b[2J", ["yellow", "bold yellow", "yellow"]),
         ("", lines[2], []),

@@ -6,8 +6,8 @@ from prefd.daemon.terminal.status import power_facts, watch_facts
 
 
 def test_a_healthy_watcher_takes_one_line() -> None:
-    at = time.mktime((2026, 11, 22, 7, 30, 5, 0, 0, -1))
-    health = WatchHealth("events", last_event=at, last_rescan=at + 1)
+    moment = time.mktime((2026, 11, 22, 7, 30, 5, 0, 0, -1))
+    health = WatchHealth("events", last_event=moment, last_rescan=moment + 1)
     ((name, text),) = watch_facts(health)
     assert name == "watching"
     assert text.startswith("events, last event ")

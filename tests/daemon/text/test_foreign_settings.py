@@ -46,5 +46,5 @@ def test_an_unknown_key_is_answered_with_what_it_is_here(block: str, key: str, l
     text = f"model: org/name\ndata: {blocks['data']}\ntraining: {blocks['training']}\n".replace("'", "")
     with pytest.raises(SpecError) as raised:
         read_spec(text.encode(), "a.yaml")
-    (told,) = raised.value.lines
-    assert f"{block}.{key}: unknown key; {line}" in told
+    (answer,) = raised.value.lines
+    assert f"{block}.{key}: unknown key; {line}" in answer

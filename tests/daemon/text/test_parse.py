@@ -12,10 +12,10 @@ from prefd.daemon.text.parsed import MAX_BYTES, ParseError
 def message(text: str | bytes, suffix: str) -> str:
     with pytest.raises(ParseError) as caught:
         parse(text if isinstance(text, bytes) else text.encode(), suffix)
-    said = str(caught.value)
-    assert "\n" not in said
-    assert len(said) < 400
-    return said
+    text_of_error = str(caught.value)
+    assert "\n" not in text_of_error
+    assert len(text_of_error) < 400
+    return text_of_error
 
 
 def test_the_three_formats_give_the_same_values() -> None:
@@ -26,7 +26,7 @@ def test_the_three_formats_give_the_same_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "suffix", "said"),
+    ("text", "suffix", "expected"),
     [
         ("", ".yaml", "the file is empty: a spec needs at least `model` and `data.path`"),
         (" \n\t\n", ".json", "the file is empty: a spec needs at least `model` and `data.path`"),
@@ -59,8 +59,8 @@ def test_the_three_formats_give_the_same_values() -> None:
         ("a: 1\n" + "x" * MAX_BYTES, ".yaml", "larger than 256 KiB: not a job spec"),
     ],
 )  # fmt: skip
-def test_bad_text_gets_one_line_that_says_what_and_where(text: str | bytes, suffix: str, said: str) -> None:
-    assert message(text, suffix) == said
+def test_bad_text_gets_one_line_that_says_what_and_where(text: str | bytes, suffix: str, expected: str) -> None:
+    assert message(text, suffix) == expected
 
 
 NEST = 100_000
@@ -99,12 +99,12 @@ def test_a_dotted_value_or_comment_is_not_a_nested_key() -> None:
 
 def parse_or_refuse(data: bytes, suffix: str) -> None:
     """Anything else than a mapping or a printable line fails the test."""
-    said = ""
+    message = ""
     try:
         assert isinstance(parse(data, suffix).value, dict)
     except ParseError as error:
-        said = str(error)
-    assert said.isprintable()
+        message = str(error)
+    assert message.isprintable()
 
 
 @given(st.binary(max_size=300), st.sampled_from(sorted(PARSERS)))

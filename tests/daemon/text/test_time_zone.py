@@ -77,11 +77,13 @@ def test_a_link_to_a_zone_that_is_not_there_is_told(set_zone: SetZone, tmp_path:
     assert explain_unknown_zone(tmp_path / "none") is None
 
 
-def test_every_command_says_so_beside_its_data_and_a_moment_beside_its_offset(set_zone: SetZone, made: Home) -> None:
+def test_every_command_says_so_beside_its_data_and_a_moment_beside_its_offset(
+    set_zone: SetZone, ready_home: Home
+) -> None:
     set_zone("Europe/Berln")
-    told = str(explain_unknown_zone())
-    listed = invoke(made, "jobs", "--json")
-    assert (listed.stderr, listed.exit_code) == (f"warning: {told}\n", 0)
+    message = str(explain_unknown_zone())
+    listed = invoke(ready_home, "jobs", "--json")
+    assert (listed.stderr, listed.exit_code) == (f"warning: {message}\n", 0)
     assert "Europe" not in listed.stdout
-    assert explain_moment("2999-01-01 02:00")[1:] == [told]
+    assert explain_moment("2999-01-01 02:00")[1:] == [message]
     assert explain_moment("2999-01-01 02:00Z") == []

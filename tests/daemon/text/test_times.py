@@ -38,9 +38,9 @@ def test_what_is_no_moment_is_said_with_an_example(text: str) -> None:
     ],
 )
 def test_a_time_of_day_is_the_next_one_and_a_span_starts_now(text: str, meant: datetime) -> None:
-    found = parse_next_moment(text, NOW)
-    assert found == meant.astimezone()
-    assert parse_moment(found.isoformat(" ", "seconds")) == meant.timestamp(), "as `prefd submit` hands it on"
+    moment = parse_next_moment(text, NOW)
+    assert moment == meant.astimezone()
+    assert parse_moment(moment.isoformat(" ", "seconds")) == meant.timestamp(), "as `prefd submit` hands it on"
 
 
 @pytest.mark.parametrize("text", ["25:00", "+3y", "soon"])

@@ -10,7 +10,7 @@ KNOWN = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("dpo", "DPO's loss is `sigmoid`"),
         ("DPO", "DPO's loss is `sigmoid`"),
@@ -36,8 +36,8 @@ KNOWN = ["sigmoid", "hinge", "ipo", "dpop", "cpo", "cpo_hinge", "cpo_ipo", "cpo_
         ("", ""),
     ],
 )
-def test_a_slip_is_mended_and_another_method_is_not_renamed(name: str, said: str) -> None:
-    assert suggest_loss(name, KNOWN) == said
+def test_a_slip_is_mended_and_another_method_is_not_renamed(name: str, message: str) -> None:
+    assert suggest_loss(name, KNOWN) == message
 
 
 def test_rdpo_is_named_as_the_two_methods_that_it_is() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from prefd.daemon.text.wording import clip, find_nearest, format_path, format_value
+from prefd.daemon.text.wording import clip, compose, find_nearest, format_path, format_value
 
 FIELDS = ["learning_rate", "batch_size", "gradient_accumulation_steps", "epochs", "iters", "num_layers", "seed"]
 
@@ -30,7 +30,7 @@ def test_nearest_name_by_spelling_initials_or_part(written: str, meant: str | No
 
 
 @pytest.mark.parametrize(
-    ("written", "known", "meant"),
+    ("written", "names", "meant"),
     [
         ("system_feature", ["prompt_feature", "chosen_feature", "rejected_feature"], None),
         ("context_feature", ["prompt_feature", "chosen_feature", "rejected_feature"], None),
@@ -45,8 +45,8 @@ def test_nearest_name_by_spelling_initials_or_part(written: str, meant: str | No
         ("Batch-Size", ["batch_size"], "batch_size"),
     ],
 )
-def test_a_name_that_is_only_alike_is_another_name(written: str, known: list[str], meant: str | None) -> None:
-    assert find_nearest(written, known) == meant
+def test_a_name_that_is_only_alike_is_another_name(written: str, names: list[str], meant: str | None) -> None:
+    assert find_nearest(written, names) == meant
 
 
 def test_text_is_clipped_to_one_printable_line() -> None:
@@ -63,3 +63,7 @@ def test_values_are_shown_as_a_spec_writes_them() -> None:
 
 def test_paths_are_dotted() -> None:
     assert format_path(("training", "lora", "keys", 0)) == "training.lora.keys[0]"
+
+
+def test_a_name_from_finder_is_the_one_that_is_typed() -> None:
+    assert compose("e\u0301tude") == "\u00e9tude"

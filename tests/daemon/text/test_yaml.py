@@ -21,9 +21,9 @@ def value_of(text: str) -> object:
     ],
 )  # fmt: skip
 def test_scalars_follow_the_core_schema(written: str, value: object) -> None:
-    found = value_of(written)
-    assert found == value
-    assert type(found) is type(value)
+    scalar = value_of(written)
+    assert scalar == value
+    assert type(scalar) is type(value)
 
 
 def test_every_path_has_its_position() -> None:

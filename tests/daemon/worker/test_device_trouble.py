@@ -10,6 +10,7 @@ import pytest
 
 from prefd.daemon.errors import WorkerExit
 from prefd.daemon.worker import phases
+from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.ranks.mate import LostRank
 from support.jobs_on_disk import make_job
 
@@ -29,10 +30,19 @@ METAL = "[METAL] Command buffer execution failed:"
 def test_a_rank_that_tells_of_it_ends_the_worker_as_its_own_would(
     words: str, code: WorkerExit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lose(*_: Any) -> Any:
-        raise LostRank(f"rank 1 (studio-2) failed: {words} (the traceback is in worker.log)")
+    lost = LostRank(f"rank 1 (studio-2) failed: {words} (the traceback is in worker.log)")
 
-    monkeypatch.setitem(phases.PHASES, "training", lose)
+    def lose(*_: Any) -> Any:
+        raise lost
+
+    def lose_at_its_start(*_: Any) -> Any:
+        raise JobError(str(lost)) from lost
+
     job = make_job(tmp_path / "home", 1, model=str(tmp_path), data={"path": str(tmp_path)})
+    monkeypatch.setitem(phases.PHASES, "training", lose)
     assert phases._run("training", job, threading.Event()) == code
     assert job.run.outcome("training") is None
+    monkeypatch.setitem(phases.PHASES, "training", lose_at_its_start)
+    assert phases._run("training", job, threading.Event()) == (
+        WorkerExit.FAILED if code == WorkerExit.LOST_RANK else code
+    )

@@ -32,7 +32,7 @@ def test_one_loss_is_that_loss_with_no_metrics_added() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "needed"),
+    ("loss", "needs_reference"),
     [
         ({"name": "sigmoid"}, True),
         ({"name": "sft"}, False),
@@ -40,20 +40,20 @@ def test_one_loss_is_that_loss_with_no_metrics_added() -> None:
         ([{"name": "sft"}, {"name": "cpo"}], False),
     ],
 )
-def test_a_mixture_needs_a_reference_where_any_part_does(loss: Any, needed: bool) -> None:
-    assert objective(loss).needs_reference is needed
+def test_a_mixture_needs_a_reference_where_any_part_does(loss: Any, needs_reference: bool) -> None:
+    assert objective(loss).needs_reference is needs_reference
 
 
 @pytest.mark.parametrize(
-    ("loss", "error", "said"),
+    ("loss", "error", "message"),
     [
         ({"name": "gone"}, JobError, "loss 'gone' is not registered by any plugin"),
         ({"name": "ipo", "bta": 1.0}, LossParameterError, "loss.bta: unknown parameter; did you mean beta?"),
         ([{"name": "sft"}, {"name": "ipo", "beta": 0}], LossParameterError, r"loss\[1\]\.beta: must be above 0"),
     ],
 )
-def test_what_cannot_be_made_is_named_with_its_place(loss: Any, error: type[Exception], said: str) -> None:
-    with pytest.raises(error, match=said):
+def test_what_cannot_be_made_is_named_with_its_place(loss: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
         objective(loss)
 
 
@@ -89,17 +89,17 @@ def test_a_mixture_without_a_reference_has_none_to_score(home: Path, tiny_model:
 
 
 @pytest.mark.parametrize(
-    ("returned", "told"),
+    ("returned", "message"),
     [(None, r"nothing \(is a `return` missing\?\)"), ([1.0], "list"), (np.zeros(2), "ndarray")],
 )
 def test_a_loss_that_returns_something_else_is_told_what_it_must_return(
-    returned: Any, told: str, monkeypatch: pytest.MonkeyPatch
+    returned: Any, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugins = load_plugins()
     monkeypatch.setattr(type(plugins.losses["cpo"]), "create", lambda *_: lambda _: returned)
     spec = JobSpec.model_validate({"model": "m", "data": {"path": "p"}, "loss": {"name": "cpo"}})
-    made = Objective.from_spec(spec, plugins)
+    objective = Objective.from_spec(spec, plugins)
     with pytest.raises(
-        JobError, match=rf"loss 'cpo' of plugin prefd:losses returned {told}; it must return a LossOutput"
+        JobError, match=rf"loss 'cpo' of plugin prefd:losses returned {message}; it must return a LossOutput"
     ):
-        made(None)  # type: ignore[arg-type]  # it is not looked at
+        objective(None)  # type: ignore[arg-type]  # it is not looked at

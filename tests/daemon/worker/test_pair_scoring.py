@@ -26,8 +26,8 @@ from support.scored_pairs import page, scored, trained
 LEARNING = {"epochs": 3, "learning_rate": 3e-3}
 
 
-def last_evaluation(made: RunningJob, step: int | None = None) -> dict[str, float]:
-    lines = [line for line in made.run.read_metrics() if "eval_loss" in line and step in (None, line["step"])]
+def last_evaluation(running_job: RunningJob, step: int | None = None) -> dict[str, float]:
+    lines = [line for line in running_job.run.read_metrics() if "eval_loss" in line and step in (None, line["step"])]
     return lines[-1]
 
 
@@ -55,9 +55,9 @@ def learnt(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Runnin
     folder = tmp_path_factory.mktemp("learnt")
     pairs = folder / "pairs.jsonl"
     pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS), encoding="utf-8")
-    made = trained(job(folder / "home", tiny_model, pairs, training={"iters": 2, "learning_rate": 1e-3}))
-    scored(made)
-    return made
+    running_job = trained(job(folder / "home", tiny_model, pairs, training={"iters": 2, "learning_rate": 1e-3}))
+    scored(running_job)
+    return running_job
 
 
 @pytest.mark.parametrize(
@@ -68,29 +68,30 @@ def test_the_means_are_those_of_the_jobs_own_evaluation(
 ) -> None:
     spec = dict(SPECS[name])
     training = LEARNING | spec.pop("training", {})
-    made = trained(job(home, tiny_model, pairs_file, spec.pop("loss"), training=training))
-    head = scored(made)
-    evaluation = last_evaluation(made, head.scored_at_step)
+    running_job = trained(job(home, tiny_model, pairs_file, spec.pop("loss"), training=training))
+    head = scored(running_job)
+    evaluation = last_evaluation(running_job, head.scored_at_step)
     assert head.held_out is not None
     assert head.held_out.accuracy == pytest.approx(evaluation["eval_rewards/accuracies"], abs=1e-6)
     assert head.held_out.margin == pytest.approx(evaluation["eval_rewards/margins"], abs=1e-6)
     assert head.held_out.loss == pytest.approx(evaluation["eval_loss"], rel=1e-6)
-    shown = page(made, only=["held_out"])
+    shown = page(running_job, only=["held_out"])
     assert np.mean([pair.logps["chosen"] for pair in shown.pairs]) == pytest.approx(evaluation["eval_logps/chosen"])
 
 
 def test_every_pair_is_what_full_logits_in_float64_give(learnt: RunningJob) -> None:
     """margin = β · ((log π(y_c) − log ref(y_c)) − (log π(y_r) − log ref(y_r))), with nothing of the engine or the cache."""
-    made = learnt
-    pairs = {pair.row: pair for pair in page(made, limit=None).pairs}
+    running_job = learnt
+    pairs = {pair.row: pair for pair in page(running_job, limit=None).pairs}
     assert len(pairs) == len(PAIRS)
     with mx.stream(mx.cpu):
         policy, reference = (
-            loading.load(source) for source in (replace(made.policy, adapter=made.run.adapter), made.reference)
+            loading.load(source)
+            for source in (replace(running_job.policy, adapter=running_job.run.adapter), running_job.reference)
         )
         for model in (policy, reference):
             model.set_dtype(mx.float64)
-        for example in made.examples:
+        for example in running_job.examples:
             pair = pairs[example.row]
             sums = [
                 naive(model, side).sum() for model in (policy, reference) for side in (example.chosen, example.rejected)
@@ -104,13 +105,13 @@ def test_every_pair_is_what_full_logits_in_float64_give(learnt: RunningJob) -> N
             ] == pytest.approx(sums, abs=2e-4)
             assert pair.margin == pytest.approx(0.1 * ((sums[0] - sums[2]) - (sums[1] - sums[3])), abs=1e-4)
             assert pair.loss == pytest.approx(np.log1p(np.exp(-(pair.margin or 0))), abs=1e-5)
-            assert pair.held_out is (example in made.data.held_out)
+            assert pair.held_out is (example in running_job.data.held_out)
 
 
 def test_texts_places_and_tokens_are_those_that_were_trained_on(learnt: RunningJob) -> None:
-    made = learnt
-    first = page(made, order="row", only=["train"]).pairs[0]
-    example = made.data.train[0]
+    running_job = learnt
+    first = page(running_job, order="row", only=["train"]).pairs[0]
+    example = running_job.data.train[0]
     assert (first.row, first.place) == (example.row, str(example))
     assert PAIRS[example.row - 1]["prompt"] in first.prompt
     assert first.chosen_text == PAIRS[example.row - 1]["chosen"] + "<|im_end|>"
@@ -122,18 +123,18 @@ def test_texts_places_and_tokens_are_those_that_were_trained_on(learnt: RunningJ
 
 
 def test_a_page_is_sorted_by_margin_and_holds_what_is_asked_for(learnt: RunningJob) -> None:
-    made, head = learnt, PairFiles(learnt.run).read_head()
+    running_job, head = learnt, PairFiles(learnt.run).read_head()
     assert head is not None
-    everything = page(made, limit=None)
+    everything = page(running_job, limit=None)
     margins = [pair.margin or 0.0 for pair in everything.pairs]
     assert margins == sorted(margins)
-    wrong = page(made, only=["wrong"], limit=None)
+    wrong = page(running_job, only=["wrong"], limit=None)
     assert 0 < wrong.total < len(PAIRS)
     assert [pair.row for pair in wrong.pairs] == [pair.row for pair in everything.pairs if (pair.margin or 0) <= 0]
     assert wrong.total == head.wrong == everything.wrong
-    part = page(made, offset=2, limit=3)
+    part = page(running_job, offset=2, limit=3)
     assert (part.total, [pair.row for pair in part.pairs]) == (8, [pair.row for pair in everything.pairs[2:5]])
-    assert [pair.row for pair in page(made, order="best", limit=None).pairs] == [
+    assert [pair.row for pair in page(running_job, order="best", limit=None).pairs] == [
         pair.row for pair in everything.pairs[::-1]
     ]
     counts = head.histogram
@@ -142,11 +143,11 @@ def test_a_page_is_sorted_by_margin_and_holds_what_is_asked_for(learnt: RunningJ
 
 
 def test_losses_that_say_less_of_a_pair_are_told(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = trained(job(home, tiny_model, pairs_file, "cpo", training={"iters": 1}))
-    head = scored(made)
+    running_job = trained(job(home, tiny_model, pairs_file, "cpo", training={"iters": 1}))
+    head = scored(running_job)
     assert head.compares_with is None
     assert head.notes == ["cpo takes no reference: a margin says what the policy alone prefers"]
-    assert all(pair.ref is None for pair in page(made).pairs)
+    assert all(pair.ref is None for pair in page(running_job).pairs)
     loss = [{"name": "sft", "weight": 0.5}, {"name": "sigmoid", "beta": 0.3}]
     spec = {
         "model": str(tiny_model),
@@ -166,33 +167,33 @@ def test_prompts_that_pairs_share_change_nothing(home: Path, tiny_model: Path, t
     rows = [pair | {"prompt": f"Tell me. {index // 3}"} for index, pair in enumerate(PAIRS)]
     path = tmp_path / "shared.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made = trained(job(home, tiny_model, path, training=LEARNING))
-    head = scored(made)
+    running_job = trained(job(home, tiny_model, path, training=LEARNING))
+    head = scored(running_job)
     assert head.held_out is not None
-    assert head.held_out.margin == pytest.approx(last_evaluation(made)["eval_rewards/margins"], abs=1e-6)
+    assert head.held_out.margin == pytest.approx(last_evaluation(running_job)["eval_rewards/margins"], abs=1e-6)
 
 
 def test_pairs_that_have_changed_since_are_refused(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = trained(job(home, tiny_model, pairs_file, training={"iters": 1}))
+    running_job = trained(job(home, tiny_model, pairs_file, training={"iters": 1}))
     pairs_file.write_text(pairs_file.read_text().replace("Four.", "Five."))
     with pytest.raises(JobError, match=r"the pairs are not those that job 1 was trained on: .*`prefd retry 1 --fresh`"):
-        scored(made)
-    assert page(made).state == "none"
+        scored(running_job)
+    assert page(running_job).state == "none"
 
 
 def test_a_job_without_a_policy_or_with_an_empty_cache_is_refused(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
-    made = job(home, tiny_model, pairs_file, training={"iters": 1})
+    running_job = job(home, tiny_model, pairs_file, training={"iters": 1})
     with pytest.raises(JobError, match="job 1 has trained no policy to the end"):
-        scored(made)
-    made = trained(made)
-    shutil.rmtree(made.home.cache)
+        scored(running_job)
+    running_job = trained(running_job)
+    shutil.rmtree(running_job.home.cache)
     with pytest.raises(JobError, match="is not in the reference cache"):
-        scored(made)
-    (made.run.adapter / "adapters.safetensors").unlink()
+        scored(running_job)
+    (running_job.run.adapter / "adapters.safetensors").unlink()
     with pytest.raises(JobError, match=r"adapters\.safetensors is not there"):
-        scored(made)
+        scored(running_job)
 
 
 def test_other_weights_than_the_job_started_from_are_refused(
@@ -200,7 +201,7 @@ def test_other_weights_than_the_job_started_from_are_refused(
 ) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)
-    made = trained(job(home, model, pairs_file, "cpo", training={"iters": 1}))
+    running_job = trained(job(home, model, pairs_file, "cpo", training={"iters": 1}))
     weights = mx.load(str(model / "model.safetensors"))
     assert isinstance(weights, dict)
     mx.save_safetensors(
@@ -209,16 +210,16 @@ def test_other_weights_than_the_job_started_from_are_refused(
         metadata={"format": "mlx"},
     )
     with pytest.raises(JobError, match=r"the weights of .* are not those that job 1 was trained from"):
-        scored(made)
+        scored(running_job)
 
 
 def test_a_job_of_an_earlier_version_is_scored_with_a_remark(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = trained(job(home, tiny_model, pairs_file, training={"iters": 1}))
-    outcome = made.run.outcome("training")
+    running_job = trained(job(home, tiny_model, pairs_file, training={"iters": 1}))
+    outcome = running_job.run.outcome("training")
     assert outcome is not None
     summary = outcome.summary.model_copy(update={"pairs_sha256": "", "weights_sha256": ""})
-    made.run.write_outcome("training", outcome.model_copy(update={"summary": summary}))
-    assert "kept no digest of its pairs" in scored(made).notes[-1]
+    running_job.run.write_outcome("training", outcome.model_copy(update={"summary": summary}))
+    assert "kept no digest of its pairs" in scored(running_job).notes[-1]
 
 
 def test_a_table_of_another_scoring_than_its_heads_is_not_shown(learnt: RunningJob, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from support.sample_pairs import PAIRS
 QUESTION = "<|im_start|>user\nWhat is two plus two?<|im_end|>\n<|im_start|>assistant\n"
 
 
-def asked(home: Path, model: Path, pairs: Path, data: dict[str, Any] | None = None, **request: Any) -> Preview:
+def show_preview(home: Path, model: Path, pairs: Path, data: dict[str, Any] | None = None, **request: Any) -> Preview:
     spec = {"model": str(model), "data": {"path": str(pairs)} | (data or {}), "training": {"iters": 2}}
     return worker.preview(Home(home), PreviewInput(spec=JobSpec.model_validate(spec), **request))
 
@@ -53,7 +53,7 @@ class TestTokens:
     def test_a_pair_is_the_text_of_the_ids_that_are_trained_on(
         self, home: Path, tiny_model: Path, pairs_file: Path
     ) -> None:
-        (pair,) = asked(home, tiny_model, pairs_file, count=1).pairs
+        (pair,) = show_preview(home, tiny_model, pairs_file, count=1).pairs
         assert pair.prompt.text == QUESTION
         assert pair.chosen.text == "Four.<|im_end|>"
         assert pair.rejected.text == "It could be many things, who knows.<|im_end|>"
@@ -62,7 +62,7 @@ class TestTokens:
     def test_the_ids_are_the_jobs_own(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
         job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "max_length": 60})
         examples = {example.row: example for example in job.examples}
-        for pair in asked(home, tiny_model, pairs_file, {"max_length": 60}, count=99).pairs:
+        for pair in show_preview(home, tiny_model, pairs_file, {"max_length": 60}, count=99).pairs:
             example = examples.pop(int(pair.place.removeprefix("pairs.jsonl:")))
             assert [*pair.prompt.ids, *pair.chosen.ids] == example.chosen.ids.tolist()
             assert [*pair.prompt.ids, *pair.rejected.ids] == example.rejected.ids.tolist()
@@ -70,7 +70,7 @@ class TestTokens:
         assert not examples
 
     def test_special_tokens_are_told_from_text(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
-        (pair,) = asked(home, tiny_model, pairs_file, count=1).pairs
+        (pair,) = show_preview(home, tiny_model, pairs_file, count=1).pairs
         marked = [text for text, special in zip(pair.prompt.texts, pair.prompt.special) if special]
         assert marked == ["<|im_start|>", "<|im_end|>", "<|im_start|>"]
         assert pair.chosen.special == [False] * (len(pair.chosen.ids) - 1) + [True]
@@ -78,14 +78,16 @@ class TestTokens:
     def test_all_of_an_answer_counts_and_nothing_of_a_prompt(
         self, home: Path, tiny_model: Path, pairs_file: Path
     ) -> None:
-        (pair,) = asked(home, tiny_model, pairs_file, count=1).pairs
+        (pair,) = show_preview(home, tiny_model, pairs_file, count=1).pairs
         assert not any(pair.prompt.counted)
         assert all(pair.chosen.counted)
         assert len(pair.chosen.counted) == len(pair.chosen.ids)
 
     def test_a_cut_answer_says_what_it_lost(self, home: Path, tiny_model: Path, tmp_path: Path) -> None:
         rows = write(tmp_path / "a.jsonl", {"prompt": "q", "chosen": "abc" * 30, "rejected": "d"})
-        whole, cut = (asked(home, tiny_model, rows, {"max_length": limit}, count=1).pairs[0] for limit in (512, 60))
+        whole, cut = (
+            show_preview(home, tiny_model, rows, {"max_length": limit}, count=1).pairs[0] for limit in (512, 60)
+        )
         assert cut.chosen.cut == len(whole.chosen.ids) - len(cut.chosen.ids) > 0
         assert len(cut.prompt.ids) + len(cut.chosen.ids) == 60
         assert not any(cut.chosen.special)
@@ -96,9 +98,9 @@ class TestTokens:
         model = tiny.build_llama(tmp_path / "plain")
         tiny.build_tokenizer(model, None)
         rows = write(tmp_path / "a.jsonl", {"prompt": "oth", "chosen": "er", "rejected": " x"})
-        found = asked(home, model, rows)
-        (pair,) = found.pairs
-        assert not found.chat_template
+        preview = show_preview(home, model, rows)
+        (pair,) = preview.pairs
+        assert not preview.chat_template
         assert (pair.prompt.text, pair.chosen.text, pair.rejected.text) == ("oth", "er<|im_end|>", " x<|im_end|>")
         assert pair.remarks[0].startswith("chosen is tokenized apart from the prompt")
 
@@ -122,10 +124,12 @@ class TestPieces:
 
     def test_spaces_of_a_tokenizer_that_drops_the_first(self, tmp_path: Path) -> None:
         """A word's space is in its token (▁), and decoding drops the one that a text begins with."""
-        made = Tokenizer(models.BPE())
-        made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-        made.train_from_iterator(["two of them in the other one"], trainers.BpeTrainer(special_tokens=["<s>", "</s>"]))
-        made.save(str(tmp_path / "tokenizer.json"))
+        dropping = Tokenizer(models.BPE())
+        dropping.pre_tokenizer, dropping.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+        dropping.train_from_iterator(
+            ["two of them in the other one"], trainers.BpeTrainer(special_tokens=["<s>", "</s>"])
+        )
+        dropping.save(str(tmp_path / "tokenizer.json"))
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "bos_token": "<s>"}
         (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
         tokenizer = load_tokenizer(tmp_path)
@@ -149,21 +153,21 @@ class TestWhichPairs:
         assert all(worker.is_named(example, name) for name in ("9", "row 9", "pairs.jsonl:12"))
         assert not any(worker.is_named(example, name) for name in ("12", "pairs.jsonl:9", ""))
 
-    def places(self, found: Preview) -> list[str]:
-        return [pair.place for pair in found.pairs]
+    def places(self, preview: Preview) -> list[str]:
+        return [pair.place for pair in preview.pairs]
 
     def test_the_first_rows_whether_trained_on_or_held_out(
         self, home: Path, tiny_model: Path, pairs_file: Path
     ) -> None:
-        found = asked(home, tiny_model, pairs_file, {"validation": 0.4}, count=99)
-        assert self.places(found) == [f"pairs.jsonl:{number}" for number in range(1, 9)]
-        uses = [pair.use for pair in found.pairs]
+        preview = show_preview(home, tiny_model, pairs_file, {"validation": 0.4}, count=99)
+        assert self.places(preview) == [f"pairs.jsonl:{number}" for number in range(1, 9)]
+        uses = [pair.use for pair in preview.pairs]
         assert (uses.count("trained on"), uses.count("held out")) == (5, 3)
-        assert (found.data.used, found.data.held_out) == (5, 3)
+        assert (preview.data.used, preview.data.held_out) == (5, 3)
 
     def test_pairs_of_a_held_out_source_come_last(self, home: Path, tiny_model: Path, tmp_path: Path) -> None:
         train, others = write(tmp_path / "a.jsonl", *PAIRS[:2]), write(tmp_path / "b.jsonl", *PAIRS[2:4])
-        shown = asked(home, tiny_model, train, {"validation": str(others)}, count=99).pairs
+        shown = show_preview(home, tiny_model, train, {"validation": str(others)}, count=99).pairs
         assert [(pair.place, pair.use) for pair in shown] == [
             ("a.jsonl:1", "trained on"),
             ("a.jsonl:2", "trained on"),
@@ -173,15 +177,15 @@ class TestWhichPairs:
         assert shown[2].chosen.text == "Yes, it is a star.<|im_end|>"
 
     def test_named_rows_in_the_order_they_are_named(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
-        found = asked(home, tiny_model, pairs_file, named=["7", "row 2", "pairs.jsonl:3"])
-        assert self.places(found) == ["pairs.jsonl:7", "pairs.jsonl:2", "pairs.jsonl:3"]
-        assert found.missing == {}
+        preview = show_preview(home, tiny_model, pairs_file, named=["7", "row 2", "pairs.jsonl:3"])
+        assert self.places(preview) == ["pairs.jsonl:7", "pairs.jsonl:2", "pairs.jsonl:3"]
+        assert preview.missing == {}
 
     def test_a_row_that_is_no_pair_says_why(self, home: Path, tiny_model: Path, tmp_path: Path) -> None:
         rows = write(tmp_path / "a.jsonl", PAIRS[0], PAIRS[1] | {"chosen": ""})
-        found = asked(home, tiny_model, rows, named=["2", "a.jsonl:2", "row 3"])
-        assert found.pairs == []
-        assert found.missing == {
+        preview = show_preview(home, tiny_model, rows, named=["2", "a.jsonl:2", "row 3"])
+        assert preview.pairs == []
+        assert preview.missing == {
             "2": "row 2 (a.jsonl:2) is not used: empty completion",
             "a.jsonl:2": "row 2 (a.jsonl:2) is not used: empty completion",
             "row 3": f"there is no row 3: {rows} has 2 rows, counted from 1",
@@ -189,17 +193,17 @@ class TestWhichPairs:
 
     def test_a_row_that_a_weight_leaves_out_says_so(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
         data = {"path": [{"path": str(pairs_file), "weight": 0.5}]}
-        found = asked(home, tiny_model, pairs_file, data, named=list("12345678"))
-        assert len(found.pairs) == len(found.missing) == 4
-        for name, reason in found.missing.items():
+        preview = show_preview(home, tiny_model, pairs_file, data, named=list("12345678"))
+        assert len(preview.pairs) == len(preview.missing) == 4
+        for name, reason in preview.missing.items():
             assert reason == f"row {name} (pairs.jsonl:{name}) is not used: its dataset has a weight below 1"
 
     def test_the_worst_first(self, home: Path, tiny_model: Path, tmp_path: Path) -> None:
         alike = {"prompt": "q", "chosen": "one " * 20 + "a", "rejected": "one " * 20 + "b"}
         cut = {"prompt": "q", "chosen": "word" * 200, "rejected": "d"}
         rows = write(tmp_path / "a.jsonl", PAIRS[0], alike, PAIRS[1], cut)
-        found = asked(home, tiny_model, rows, {"max_length": 200}, count=2, worst=True)
-        assert self.places(found) == ["a.jsonl:4", "a.jsonl:2"]
+        preview = show_preview(home, tiny_model, rows, {"max_length": 200}, count=2, worst=True)
+        assert self.places(preview) == ["a.jsonl:4", "a.jsonl:2"]
 
     def test_a_job_that_trains_nothing_scores_its_pairs(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
         spec = {"model": str(tiny_model), "data": {"path": str(pairs_file), "validation": 0.0}}
@@ -208,15 +212,15 @@ class TestWhichPairs:
 
 
 def test_what_is_said_of_all_pairs(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    found = asked(home, tiny_model, pairs_file, {"max_length": 90})
+    preview = show_preview(home, tiny_model, pairs_file, {"max_length": 90})
     job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "max_length": 90})
-    assert found.data == job.data.report.summarize()
-    assert found.ends == {"<|im_end|>": 2}
-    assert (found.model, found.chat_template, found.max_length) == (str(tiny_model), True, 90)
+    assert preview.data == job.data.report.summarize()
+    assert preview.ends == {"<|im_end|>": 2}
+    assert (preview.model, preview.chat_template, preview.max_length) == (str(tiny_model), True, 90)
     starts = sorted(example.chosen.start for example in job.examples)
     median = (starts[3] + starts[4]) / 2
-    assert found.tokens["prompt"] == LengthSpan(least=starts[0], median=median, most=starts[-1])
-    assert found.tokens["chosen"].least == min(len(each.chosen) - each.chosen.start for each in job.examples)
+    assert preview.tokens["prompt"] == LengthSpan(least=starts[0], median=median, most=starts[-1])
+    assert preview.tokens["chosen"].least == min(len(each.chosen) - each.chosen.start for each in job.examples)
 
 
 def test_no_weight_is_read_and_nothing_is_made(
@@ -227,13 +231,13 @@ def test_no_weight_is_read_and_nothing_is_made(
     for name in ("load", "load_lazily", "open_base"):
         monkeypatch.setattr(loading, name, None)
     monkeypatch.setattr(mx, "load", None)
-    assert len(asked(home, model, pairs_file).pairs) == 3
+    assert len(show_preview(home, model, pairs_file).pairs) == 3
     assert not home.exists()
 
 
 def test_data_that_a_run_refuses_is_refused(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     with pytest.raises(DataError, match="none of its 8 rows can be used: 8 × nothing left after truncation"):
-        asked(home, tiny_model, pairs_file, {"max_length": 2})
+        show_preview(home, tiny_model, pairs_file, {"max_length": 2})
 
 
 class TestCheck:
@@ -286,9 +290,9 @@ class TestCheck:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         name = tiny.keep_as_hub_model(home.parent / "hub", tiny_model)
         spec = {"model": name, "data": {"path": str(pairs_file)}, "training": {"lora": {"keys": ["qproj"]}}}
-        found, without = self.checked(home, spec, spec | {"training": {}})
-        assert found.unchecked == "training.lora.keys: the weights of org/tiny are not on this machine yet"
-        assert found.data is not None
+        lines, without = self.checked(home, spec, spec | {"training": {}})
+        assert lines.unchecked == "training.lora.keys: the weights of org/tiny are not on this machine yet"
+        assert lines.data is not None
         assert without.unchecked is None
 
     def test_modules_are_looked_at_though_the_data_is_out_of_reach(
@@ -296,10 +300,10 @@ class TestCheck:
     ) -> None:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         data = {"path": "no-such-org/no-such-data"}
-        (found,) = self.checked(
+        (line,) = self.checked(
             home, {"model": str(tiny_model), "data": data, "training": {"lora": {"keys": ["qproj"]}}}
         )
-        assert "no module 'qproj' in the layers that are trained" in str(found.error)
+        assert "no module 'qproj' in the layers that are trained" in str(line.error)
 
     def test_a_hub_that_cannot_be_reached_is_no_error(
         self, home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch

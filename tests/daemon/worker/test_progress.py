@@ -21,9 +21,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(progress.time, "monotonic", made)
-    return made
+    new_clock = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", new_clock)
+    return new_clock
 
 
 def test_rate_and_time_to_go_count_what_this_process_did(tmp_path: Path, clock: Clock) -> None:
@@ -53,9 +53,9 @@ def test_the_file_is_written_twice_a_second_and_at_the_end(tmp_path: Path, clock
     report = Reporter(RunDir(tmp_path), "training", total=3, unit="steps")
 
     def written() -> int:
-        found = RunDir(tmp_path).progress()
-        assert found is not None
-        return found.done
+        progress = RunDir(tmp_path).progress()
+        assert progress is not None
+        return progress.done
 
     clock.now += 0.1
     report.advance(1)

@@ -27,11 +27,11 @@ DONE = JobEnd(state="done", reason="trained")
 
 
 @pytest.fixture
-def run(made: Home, tmp_path: Path) -> RunDir:
+def run(ready_home: Home, tmp_path: Path) -> RunDir:
     """A job's folder, in a home with the plugin `KEEPER`."""
-    (made.root / "keeper.py").write_text(KEEPER)
-    made.config.write_text('plugins = ["keeper.py"]\n')
-    run = RunDir(made.job(1), ULID)
+    (ready_home.root / "keeper.py").write_text(KEEPER)
+    ready_home.config.write_text('plugins = ["keeper.py"]\n')
+    run = RunDir(ready_home.job(1), ULID)
     run.root.mkdir()
     spec = {"name": "ipo", "model": "m", "data": {"path": "p"}, "training": {"iters": 4}}
     identity = {"job": ULID, "number": 1, "home": "h", "name": "ipo"}
@@ -43,15 +43,15 @@ def send(home: Home, to: str = "keeper", end: JobEnd | None = DONE, messages: by
     return report(home, ReportInput(job=1, to=to, project="prefd", end=end), io.BytesIO(messages)).rows
 
 
-def kept(run: RunDir) -> list[Any]:
+def read_reports(run: RunDir) -> list[Any]:
     path = run.root / "reports" / "keeper" / "rows.jsonl"
     return [json.loads(each) for each in path.read_text().splitlines()]
 
 
-def test_a_reporter_gets_each_row_and_the_end_and_its_state_says_so(made: Home, run: RunDir) -> None:
+def test_a_reporter_gets_each_row_and_the_end_and_its_state_says_so(ready_home: Home, run: RunDir) -> None:
     write_lines(run.metrics, line(1), line(2), line(2, held_out=True))
-    assert send(made) == 3
-    assert kept(run) == [
+    assert send(ready_home) == 3
+    assert read_reports(run) == [
         [1, False, {"epoch": 0.25, "loss": 1.0, "rewards/margins": 0.5}],
         [2, False, {"epoch": 0.5, "loss": 0.5, "rewards/margins": 1.0}],
         [2, True, {"epoch": 0.5, "eval_loss": 0.5, "eval_rewards/margins": 1.0}],
@@ -62,42 +62,44 @@ def test_a_reporter_gets_each_row_and_the_end_and_its_state_says_so(made: Home, 
     assert runs == f"{ULID.lower()} ipo-mnc2cg prefd\n"
 
 
-def test_a_job_that_goes_on_from_its_checkpoint_is_reported_on_without_a_step_twice(made: Home, run: RunDir) -> None:
+def test_a_job_that_goes_on_from_its_checkpoint_is_reported_on_without_a_step_twice(
+    ready_home: Home, run: RunDir
+) -> None:
     write_lines(run.metrics, line(1), line(2), line(2, held_out=True), line(3))
-    assert send(made, end=None) == 4
+    assert send(ready_home, end=None) == 4
     assert list_reports(run)[0].state == "left open"
     write_lines(run.metrics, line(1), line(2), line(2, held_out=True), line(3), line(4), line(4, held_out=True))
-    assert send(made) == 6
-    assert [each[0] for each in kept(run)] == [1, 2, 2, 3, "end", 4, 4, "end"]
+    assert send(ready_home) == 6
+    assert [each[0] for each in read_reports(run)] == [1, 2, 2, 3, "end", 4, 4, "end"]
 
 
-def test_a_job_that_begins_anew_is_another_run(made: Home, run: RunDir) -> None:
+def test_a_job_that_begins_anew_is_another_run(ready_home: Home, run: RunDir) -> None:
     write_lines(run.metrics, line(1))
-    send(made)
+    send(ready_home)
     run.set_aside(1)
     write_lines(run.metrics, line(1))
-    assert send(made) == 1
+    assert send(ready_home) == 1
     assert (run.root / "reports" / "keeper" / "runs.txt").read_text() == f"{ULID.lower()}-2 ipo-mnc2cg-2 prefd\n"
 
 
-def test_rows_are_followed_while_the_job_trains(made: Home, run: RunDir) -> None:
+def test_rows_are_followed_while_the_job_trains(ready_home: Home, run: RunDir) -> None:
     reading, writing = os.pipe()
     request = ReportInput(job=1, to="keeper", project="prefd")
     with open(reading, "rb", buffering=0) as messages:
-        thread = threading.Thread(target=report, args=(made, request, messages))
+        thread = threading.Thread(target=report, args=(ready_home, request, messages))
         thread.start()
         write_lines(run.metrics, line(1))
         os.write(writing, JobEnd(state="failed", reason="out of memory").to_line())
         os.close(writing)
         thread.join(60)
-    assert [each[0] for each in kept(run)] == [1, "end"]
+    assert [each[0] for each in read_reports(run)] == [1, "end"]
     assert list_reports(run)[0].state == "failed"
 
 
-def test_a_reporter_that_raises_is_told_and_what_it_has_is_kept(made: Home, run: RunDir) -> None:
+def test_a_reporter_that_raises_is_told_and_what_it_has_is_kept(ready_home: Home, run: RunDir) -> None:
     write_lines(run.metrics, line(1), line(2))
     with pytest.raises(ReportFailed, match="log of the reporter broken raised ConnectionError: no route to host"):
-        send(made, "broken")
+        send(ready_home, "broken")
     (state,) = list_reports(run)
     assert state.error == "log of the reporter broken raised ConnectionError: no route to host"
     (state_of_the_first_row,) = (run.root / "reports" / "broken" / "rows.jsonl").read_text().splitlines()
@@ -119,7 +121,7 @@ def test_a_call_that_does_not_return_is_given_up() -> None:
     assert reasons[0] == "log of the reporter slow has not returned for 0.02 s"
 
 
-def test_two_processes_do_not_report_the_same_job_at_once(made: Home, run: RunDir) -> None:
+def test_two_processes_do_not_report_the_same_job_at_once(ready_home: Home, run: RunDir) -> None:
     import fcntl
 
     files = ReportFiles(run, "keeper")
@@ -127,19 +129,19 @@ def test_two_processes_do_not_report_the_same_job_at_once(made: Home, run: RunDi
     with files.lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(ReportFailed, match="another process reports this job to keeper already"):
-            send(made)
+            send(ready_home)
 
 
-def test_a_name_that_no_plugin_brings_is_refused_with_those_that_are_known(made: Home, run: RunDir) -> None:
+def test_a_name_that_no_plugin_brings_is_refused_with_those_that_are_known(ready_home: Home, run: RunDir) -> None:
     with pytest.raises(ReportFailed, match="no reporter is called 'nowhere'; known: broken, keeper, tensorboard"):
-        send(made, "nowhere")
+        send(ready_home, "nowhere")
 
 
 @pytest.mark.thorough
-def test_a_process_that_was_killed_is_followed_by_one_that_sends_the_rest(made: Home, run: RunDir) -> None:
-    (made.root / "keeper.py").write_text(KEEPER + "\nimport atexit\natexit.register(print, 'goodbye')\n")
+def test_a_process_that_was_killed_is_followed_by_one_that_sends_the_rest(ready_home: Home, run: RunDir) -> None:
+    (ready_home.root / "keeper.py").write_text(KEEPER + "\nimport atexit\natexit.register(print, 'goodbye')\n")
     rows = run.root / "reports" / "keeper" / "rows.jsonl"
-    command = [*WORKER, "report", "--home", str(made.root), "--job", "1"]
+    command = [*WORKER, "report", "--home", str(ready_home.root), "--job", "1"]
     environment = os.environ | {"PREFD_PARENT": str(os.getpid())}
 
     def begin() -> subprocess.Popen[bytes]:
@@ -153,10 +155,10 @@ def test_a_process_that_was_killed_is_followed_by_one_that_sends_the_rest(made: 
     with begin() as killed:
         wait_for(lambda: list_reports(run) != [] and list_reports(run)[0].train == 2)
         killed.kill()
-    assert [each[0] for each in kept(run)] == [1, 2]
+    assert [each[0] for each in read_reports(run)] == [1, 2]
     write_lines(run.metrics, line(1), line(2), line(3))
     with begin() as ending:
         wait_for(lambda: len(rows.read_text().splitlines()) == 3)
         answer, _ = ending.communicate(DONE.to_line(), 120)
     assert (ending.returncode, json.loads(answer)) == (0, {"rows": 3, "place": "a file"})
-    assert [each[0] for each in kept(run)] == [1, 2, 3, "end"]
+    assert [each[0] for each in read_reports(run)] == [1, 2, 3, "end"]

@@ -94,7 +94,7 @@ Use = Callable[[LookChild], Awaitable[Any]]
 
 
 @pytest.fixture
-def ask(made: Home, tmp_path: Path) -> Callable[..., Any]:
+def ask(ready_home: Home, tmp_path: Path) -> Callable[..., Any]:
     """Runs a scene with a child of a stand-in, and ends the child."""
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN)
@@ -104,7 +104,7 @@ def ask(made: Home, tmp_path: Path) -> Callable[..., Any]:
         def read_setup(_: Home) -> LookSetup:
             return LookSetup(settings[0], WorkerLimits(memory=memory))
 
-        child = LookChild(made, worker or (sys.executable, str(script)), timing, read_setup)
+        child = LookChild(ready_home, worker or (sys.executable, str(script)), timing, read_setup)
         vars(child)["settings"] = settings
 
         async def play() -> Any:

@@ -252,20 +252,20 @@ FAULTS: list[tuple[Loss, str, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("loss", "check", "said"), FAULTS, ids=[getattr(loss, "__name__", "no_loss") for loss, _, _ in FAULTS]
+    ("loss", "check", "message"), FAULTS, ids=[getattr(loss, "__name__", "no_loss") for loss, _, _ in FAULTS]
 )
-def test_a_broken_loss_is_caught_for_its_own_reason(loss: Loss, check: str, said: str) -> None:
-    found = {each.check: each for each in check_loss(loss)}
-    assert found[check].result == "failed", found
-    assert said in found[check].detail
-    first = next(each.check for each in found.values() if each.result == "failed")
+def test_a_broken_loss_is_caught_for_its_own_reason(loss: Loss, check: str, message: str) -> None:
+    results = {each.check: each for each in check_loss(loss)}
+    assert results[check].result == "failed", results
+    assert message in results[check].detail
+    first = next(each.check for each in results.values() if each.result == "failed")
     assert first == check, "nothing that is sound is blamed before it"
 
 
 def test_what_a_failed_definition_or_shape_leaves_open_is_not_tried() -> None:
     assert [each.result for each in check_loss(object())] == ["failed", *["not tried"] * len(CHECKS)]
-    found = {each.check: each.result for each in check_loss(returns_an_array)}
-    assert {found[check] for check in CHECKS if check != "shapes"} == {"not tried"}
+    results = {each.check: each.result for each in check_loss(returns_an_array)}
+    assert {results[check] for check in CHECKS if check != "shapes"} == {"not tried"}
 
 
 def test_a_loss_that_leaves_out_a_check_gives_its_reason() -> None:
@@ -275,9 +275,9 @@ def test_a_loss_that_leaves_out_a_check_gives_its_reason() -> None:
         out = sound(x)
         return replace(out, losses=out.losses - x.policy_chosen.means)
 
-    found = {each.check: each for each in check_loss(anchored)}
-    assert found["reference"].result == "declared"
-    assert "it has a likelihood term" in found["reference"].detail
+    results = {each.check: each for each in check_loss(anchored)}
+    assert results["reference"].result == "declared"
+    assert "it has a likelihood term" in results["reference"].detail
     assert_conforms(anchored)
 
 
@@ -322,6 +322,6 @@ def test_a_loss_that_refuses_a_combination_is_tried_with_the_others() -> None:
         def __call__(self, x: LossInput) -> LossOutput:
             return sound(x, self.beta)
 
-    made: Callable[..., Any] = Picky
-    assert check_loss(made)[0].detail == "2 settings to try"
-    assert_conforms(made)
+    loss_class: Callable[..., Any] = Picky
+    assert check_loss(loss_class)[0].detail == "2 settings to try"
+    assert_conforms(loss_class)

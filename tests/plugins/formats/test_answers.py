@@ -31,10 +31,10 @@ def test_the_marks_stay_as_named_where_a_column_between_holds_nothing() -> None:
         {"prompt": "Q", "response_1": "one", "response_2": None, "response_3": "three", "winner": winner}
         for winner in (3, "response_3", "Response 1", 2, "A", "C", "B")
     ]
-    made = read(rows)
+    dataset = read(rows)
     better = ["three", "three", "one", "one", "three"]
-    assert texts(made) == [(text, "one" if text == "three" else "three") for text in better]
-    assert [(number, str(reason)) for number, reason in made.unusable] == [
+    assert texts(dataset) == [(text, "one" if text == "three" else "three") for text in better]
+    assert [(number, str(reason)) for number, reason in dataset.unusable] == [
         (4, "winner 2 is none of response_1 and response_3"),
         (7, "winner 'B' is none of response_1 and response_3"),
     ]

@@ -44,18 +44,20 @@ def test_pairs_of_speaker_and_text_are_a_pair_of_messages(write: Any) -> None:
 
 
 def test_geminis_messages_are_read_with_their_parts() -> None:
-    def said(role: str, *parts: dict[str, Any]) -> list[dict[str, Any]]:
+    def make_message(role: str, *parts: dict[str, Any]) -> list[dict[str, Any]]:
         return [{"role": role, "parts": list(parts)}]
 
-    row = {side: said("model", {"text": side}) for side in ("chosen", "rejected")}
-    (pair,) = [pair for _, pair in read([row | {"prompt": said("user", {"text": "Hi"})}]).pairs]
+    row = {side: make_message("model", {"text": side}) for side in ("chosen", "rejected")}
+    (pair,) = [pair for _, pair in read([row | {"prompt": make_message("user", {"text": "Hi"})}]).pairs]
     assert [
         message["content"] for text in (pair.prompt, pair.chosen) for message in text if not isinstance(message, str)
     ] == [
         [{"type": "text", "text": "Hi"}],
         [{"type": "text", "text": "chosen"}],
     ]
-    pictured = read([row | {"prompt": said("user", {"text": "Hi"}, {"inline_data": {"mime_type": "image/png"}})}])
+    pictured = read(
+        [row | {"prompt": make_message("user", {"text": "Hi"}, {"inline_data": {"mime_type": "image/png"}})}]
+    )
     assert pictured.pairs == []
     (reason,) = [str(reason) for _, reason in pictured.unusable]
     assert reason.endswith("prefd trains on text")

@@ -58,7 +58,7 @@ ROWS = {
 def test_each_row_is_of_its_own_format(name: str) -> None:
     others = {"hh": {"implicit_text", "explicit"}}.get(name, set())  # a transcript is text as well
     for row in ROWS[name]:
-        matching = {known for known, row_format in BUILT_IN.items() if row_format.matches(row)}
+        matching = {format_name for format_name, row_format in BUILT_IN.items() if row_format.matches(row)}
         assert name in matching
         assert matching - {name} <= others
 
@@ -149,8 +149,8 @@ class TestExplicit:
     def test_a_tool_call_without_text_is_an_answer(self) -> None:
         call = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "now"}}]}
         pair = BUILT_IN["explicit"].pair({"prompt": "Q", "chosen": [call], "rejected": "b"})
-        made = {"type": "function", "function": {"name": "now", "arguments": {}}}
-        assert pair.chosen == [{"role": "assistant", "content": "", "tool_calls": [made]}]
+        tool_call = {"type": "function", "function": {"name": "now", "arguments": {}}}
+        assert pair.chosen == [{"role": "assistant", "content": "", "tool_calls": [tool_call]}]
 
 
 class TestImplicitMessages:

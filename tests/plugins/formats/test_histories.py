@@ -19,7 +19,7 @@ def prompts(history: Any, prompt: Any) -> list[Any]:
     return [as_messages(pair) for _, pair in read(rows).pairs]
 
 
-def asked(*before: Any) -> list[Any]:
+def make_rows(*before: Any) -> list[Any]:
     return [[*before, user(t.question)] for t in TRIPLES]
 
 
@@ -37,7 +37,7 @@ def asked(*before: Any) -> list[Any]:
     ],
 )
 def test_what_the_prompt_repeats_of_it_is_there_once(history: Any, before: Any, expected: Any) -> None:
-    assert prompts(history, lambda t: [*before, user(t.question)]) == asked(*expected)
+    assert prompts(history, lambda t: [*before, user(t.question)]) == make_rows(*expected)
 
 
 def test_two_system_turns_that_differ_are_refused() -> None:
@@ -48,10 +48,10 @@ def test_two_system_turns_that_differ_are_refused() -> None:
 def test_a_prompt_that_ends_with_the_place_of_the_answer_ends_before_it() -> None:
     for empty in (answer(""), answer(" ")):
         rows = [{"prompt": [user(t.question), empty], "chosen": t.better, "rejected": t.worse} for t in TRIPLES]
-        assert [as_messages(pair) for _, pair in read(rows).pairs] == asked()
+        assert [as_messages(pair) for _, pair in read(rows).pairs] == make_rows()
     for last in ("", None):
         rows = [
             {"prompt": [["Hello", "What is it?"], [t.question, last]], "chosen": t.better, "rejected": t.worse}
             for t in TRIPLES
         ]
-        assert [as_messages(pair) for _, pair in read(rows).pairs] == asked(*HELLO)
+        assert [as_messages(pair) for _, pair in read(rows).pairs] == make_rows(*HELLO)

@@ -58,9 +58,9 @@ def test_messages_that_were_encoded_twice_or_behind_a_mark_are_messages(written:
 def test_a_csv_of_turns_is_read_as_its_jsonl_is(tmp_path: Path) -> None:
     turns = [["Hi", "Hello"], ["Go on", None]]
     rows = [{"conversation": json.dumps(turns), "chosen": t.better, "rejected": t.worse} for t in TRIPLES]
-    made = load_pairs(DataSpec(path=str(write_rows(tmp_path / "a.csv", rows))), FORMATS)
-    assert [as_messages(pair) for _, pair in made.pairs] == [[user("Hi"), answer("Hello"), user("Go on")]] * 3
-    assert texts_of_pairs(made.pairs) == [(t.better, t.worse) for t in TRIPLES]
+    dataset = load_pairs(DataSpec(path=str(write_rows(tmp_path / "a.csv", rows))), FORMATS)
+    assert [as_messages(pair) for _, pair in dataset.pairs] == [[user("Hi"), answer("Hello"), user("Go on")]] * 3
+    assert texts_of_pairs(dataset.pairs) == [(t.better, t.worse) for t in TRIPLES]
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_answers_in_the_syntax_of_a_list_or_bytes_are_refused(tmp_path: Path, wr
         DataError, match=r"in 3 of 3 pairs chosen and rejected is text that was written as a list.*a.jsonl:1, 2, 3"
     ):
         load_pairs(DataSpec(path=str(path)), FORMATS)
-    made = load_pairs(DataSpec(path=str(path), chosen_feature="chosen", rejected_feature="rejected"), FORMATS)
-    assert texts_of_pairs(made.pairs)[0] == (wrapped(TRIPLES[0].better), wrapped(TRIPLES[0].worse))
+    dataset = load_pairs(DataSpec(path=str(path), chosen_feature="chosen", rejected_feature="rejected"), FORMATS)
+    assert texts_of_pairs(dataset.pairs)[0] == (wrapped(TRIPLES[0].better), wrapped(TRIPLES[0].worse))
 
 
 @pytest.mark.parametrize(

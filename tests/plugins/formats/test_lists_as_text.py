@@ -15,9 +15,9 @@ UNFIT = "wrong types: the prompt is a list of turns, and an answer has not one t
 
 
 def reasons(prompt: str, chosen: str, rejected: str) -> set[str]:
-    made = read([{"prompt": prompt, "chosen": chosen, "rejected": rejected}])
-    assert made.pairs == []
-    return {str(reason) for _, reason in made.unusable}
+    dataset = read([{"prompt": prompt, "chosen": chosen, "rejected": rejected}])
+    assert dataset.pairs == []
+    return {str(reason) for _, reason in dataset.unusable}
 
 
 @pytest.mark.parametrize(
@@ -51,15 +51,15 @@ def test_json_is_read_as_turns() -> None:
 
 @pytest.mark.parametrize("prompt", ["[1, 2] sorted?", "[INST] Q [/INST]", "['a'] or ['b']?", "Sort ['b', 'a']"])
 def test_a_text_that_only_has_brackets_is_a_prompt(prompt: str) -> None:
-    made = read([{"prompt": prompt, "chosen": '["a"]', "rejected": "['b']"}])
-    assert made.pairs == [(1, Pair(prompt, '["a"]', "['b']"))]
+    dataset = read([{"prompt": prompt, "chosen": '["a"]', "rejected": "['b']"}])
+    assert dataset.pairs == [(1, Pair(prompt, '["a"]', "['b']"))]
 
 
 @pytest.mark.parametrize("instruction", ['["Q"]', "['Q']", '["Q", "R"]'])
 def test_a_list_of_turns_with_an_input_is_not_joined_as_text(instruction: str) -> None:
-    made = read([{"instruction": instruction, "input": "more", "chosen": "a", "rejected": "b"}])
-    assert made.pairs == []
-    (reason,) = {str(reason) for _, reason in made.unusable}
+    dataset = read([{"instruction": instruction, "input": "more", "chosen": "a", "rejected": "b"}])
+    assert dataset.pairs == []
+    (reason,) = {str(reason) for _, reason in dataset.unusable}
     assert (
         reason
         == "wrong types: instruction is a list of turns, written as text, and only a text can be joined to another"
@@ -68,5 +68,5 @@ def test_a_list_of_turns_with_an_input_is_not_joined_as_text(instruction: str) -
 
 @pytest.mark.parametrize("source", ['["banana", "apple"]', "['banana', 'apple']", "[3, 1]"])
 def test_a_list_as_the_input_of_an_instruction_is_a_text(source: str) -> None:
-    made = read([{"instruction": "Sort it.", "input": source, "chosen": "a", "rejected": "b"}])
-    assert made.pairs == [(1, Pair(f"Sort it.\n{source}", "a", "b"))]
+    dataset = read([{"instruction": "Sort it.", "input": source, "chosen": "a", "rejected": "b"}])
+    assert dataset.pairs == [(1, Pair(f"Sort it.\n{source}", "a", "b"))]

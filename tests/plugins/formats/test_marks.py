@@ -101,7 +101,7 @@ def test_a_message_that_is_a_letter_names_an_answer_as_well() -> None:
 
 def test_the_last_turn_of_a_transcript_that_is_a_letter_names_an_answer_as_well() -> None:
     sides = {side: f"\n\nHuman: Q\n\nAssistant: {mark}" for side, mark in (("chosen", "B"), ("rejected", "A"))}
-    made = read([sides])
-    assert [(pair.chosen, pair.rejected) for _, pair in made.pairs] == [([answer("B")], [answer("A")])]
+    dataset = read([sides])
+    assert [(pair.chosen, pair.rejected) for _, pair in dataset.pairs] == [([answer("B")], [answer("A")])]
     with pytest.raises(DataError, match="the sides are 'B' and 'A', which may name the answers of responses"):
         read([{"responses": ["one", "two"], **sides}])

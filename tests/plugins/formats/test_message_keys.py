@@ -56,25 +56,25 @@ def test_tools_in_a_message_are_refused(key: str) -> None:
 
 
 def test_sharegpts_messages_keep_what_else_they_say() -> None:
-    told = {"from": "gpt", "value": "x", "weight": 0}
-    assert as_chat([told]) == [answer("x") | {"weight": 0}]
+    message = {"from": "gpt", "value": "x", "weight": 0}
+    assert as_chat([message]) == [answer("x") | {"weight": 0}]
 
 
 class TestCalls:
     CALL: ClassVar = {"name": "w", "arguments": '{"a": 1}'}
 
     def test_an_old_call_as_json_text_is_one(self) -> None:
-        told = {"role": "assistant", "content": None, "function_call": '{"name": "w", "arguments": "{\\"a\\": 1}"}'}
+        message = {"role": "assistant", "content": None, "function_call": '{"name": "w", "arguments": "{\\"a\\": 1}"}'}
         calls = [{"type": "function", "function": {"name": "w", "arguments": {"a": 1}}}]
-        assert uniform_message(told)["tool_calls"] == calls
+        assert uniform_message(message)["tool_calls"] == calls
 
     def test_an_old_call_beside_others_repeats_one_or_is_refused(self) -> None:
-        told = answer("") | {"function_call": self.CALL, "tool_calls": [{"id": "x", "function": self.CALL}]}
-        assert len(uniform_message(told)["tool_calls"]) == 1
+        message = answer("") | {"function_call": self.CALL, "tool_calls": [{"id": "x", "function": self.CALL}]}
+        assert len(uniform_message(message)["tool_calls"]) == 1
         assert "has both a function_call and tool_calls" in reason(
-            told | {"function_call": {**self.CALL, "name": "other"}}
+            message | {"function_call": {**self.CALL, "name": "other"}}
         )
 
     def test_a_key_twice_is_never_settled_by_the_last(self) -> None:
-        told = answer("") | {"tool_calls": [{"function": {"name": "w", "arguments": '{"a": 1, "a": 2}'}}]}
-        assert reason(told) == "in the arguments of a tool call the key 'a' is there twice"
+        message = answer("") | {"tool_calls": [{"function": {"name": "w", "arguments": '{"a": 1, "a": 2}'}}]}
+        assert reason(message) == "in the arguments of a tool call the key 'a' is there twice"

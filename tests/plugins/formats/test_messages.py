@@ -73,16 +73,16 @@ class TestContents:
 
     @pytest.mark.parametrize("arguments", [{"arguments": None}, {}, {"arguments": ""}, {"arguments": "null"}])
     def test_a_call_without_arguments_has_none(self, arguments: dict[str, Any]) -> None:
-        for made in ({"type": "function", "function": {"name": "w", **arguments}}, {"name": "w", **arguments}):
-            (found,) = uniform_message(answer(None, tool_calls=[{"id": "x", **made}]))["tool_calls"]
-            assert found.get("function", found)["arguments"] == {}
+        for tool_call in ({"type": "function", "function": {"name": "w", **arguments}}, {"name": "w", **arguments}):
+            (uniform_call,) = uniform_message(answer(None, tool_calls=[{"id": "x", **tool_call}]))["tool_calls"]
+            assert uniform_call.get("function", uniform_call)["arguments"] == {}
 
     def test_arguments_that_were_encoded_twice_are_what_they_were_at_first(self) -> None:
         twice = json.dumps(json.dumps({"city": "Rome"}))
-        (found,) = uniform_message(answer(None, tool_calls=[call(twice)]))["tool_calls"]
-        assert found == call({"city": "Rome"})
-        (found,) = uniform_message(answer(None, tool_calls=[call('"Rome"')]))["tool_calls"]
-        assert found == call("Rome")
+        (uniform_call,) = uniform_message(answer(None, tool_calls=[call(twice)]))["tool_calls"]
+        assert uniform_call == call({"city": "Rome"})
+        (uniform_call,) = uniform_message(answer(None, tool_calls=[call('"Rome"')]))["tool_calls"]
+        assert uniform_call == call("Rome")
 
     @pytest.mark.parametrize("arguments", ['{"x": NaN}', '{"x": -Infinity}', json.dumps('{"x": NaN}')])
     def test_arguments_that_are_no_json_are_refused(self, arguments: str) -> None:
@@ -90,8 +90,8 @@ class TestContents:
         assert refused == "the arguments of a tool call are text that is not JSON"
 
     def test_a_call_that_says_its_arguments_elsewhere_is_not_said_to_have_none(self) -> None:
-        made = {"type": "function", "function": {"name": "w", "parameters": {"city": "Rome"}}}
-        assert uniform_message(answer(None, tool_calls=[made]))["tool_calls"] == [made]
+        tool_call = {"type": "function", "function": {"name": "w", "parameters": {"city": "Rome"}}}
+        assert uniform_message(answer(None, tool_calls=[tool_call]))["tool_calls"] == [tool_call]
 
     def test_parts_as_json_text_are_parts_and_as_pythons_repr_refused(self) -> None:
         parts = [{"type": "text", "text": "Hi"}]
@@ -137,7 +137,7 @@ class TestContents:
 
 class TestCalls:
     @pytest.mark.parametrize(
-        ("given", "expected"),
+        ("call_arguments", "expected"),
         [
             ('{"city": "Rome"}', {"city": "Rome"}),
             ({"city": "Rome", "unit": None}, {"city": "Rome", "unit": None}),
@@ -146,10 +146,10 @@ class TestCalls:
             ("[1]", [1]),
         ],
     )
-    def test_arguments_are_what_their_text_says_and_keep_their_nulls(self, given: Any, expected: Any) -> None:
-        made = uniform_message(answer(None, tool_calls=[call(given, index=None) | {"id": None}]))
-        assert made["tool_calls"] == [call(expected)]
-        flat = uniform_message(answer(None, tool_calls=[{"name": "w", "arguments": given}]))
+    def test_arguments_are_what_their_text_says_and_keep_their_nulls(self, call_arguments: Any, expected: Any) -> None:
+        message = uniform_message(answer(None, tool_calls=[call(call_arguments, index=None) | {"id": None}]))
+        assert message["tool_calls"] == [call(expected)]
+        flat = uniform_message(answer(None, tool_calls=[{"name": "w", "arguments": call_arguments}]))
         assert flat["tool_calls"] == [{"name": "w", "arguments": expected}]
 
     def test_arguments_that_are_not_json_are_refused(self) -> None:
@@ -178,10 +178,10 @@ class TestCalls:
         assert old == answer("", tool_calls=expected)
 
     def test_the_row_itself_is_left_alone(self) -> None:
-        given = answer(None, tool_calls=[call('{"a": 1}')])
-        before = json.dumps(given)
-        uniform_message(given)
-        assert json.dumps(given) == before
+        message = answer(None, tool_calls=[call('{"a": 1}')])
+        before = json.dumps(message)
+        uniform_message(message)
+        assert json.dumps(message) == before
 
 
 class TestTools:
@@ -274,8 +274,8 @@ class TestPartsAsText:
     IMAGE: ClassVar = {"type": "image"}
 
     def test_json_text_of_parts_is_parts_whatever_their_type(self) -> None:
-        told = user(json.dumps([{"type": "input_text", "text": "Hi"}]))
-        assert uniform_message(told) == user([{"type": "text", "text": "Hi"}])
+        message = user(json.dumps([{"type": "input_text", "text": "Hi"}]))
+        assert uniform_message(message) == user([{"type": "text", "text": "Hi"}])
         assert (
             reason(user(json.dumps([self.IMAGE, {"type": "text", "text": "Hi"}]))) == "an image; prefd trains on text"
         )

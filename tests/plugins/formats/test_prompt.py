@@ -17,9 +17,9 @@ from support.reading_rows import as_messages, of, read
 class TestPrompt:
     def test_several_columns_are_joined_where_the_spec_names_them(self) -> None:
         rows = of("question", "chosen", "rejected", context="A page about it.", id=1)
-        made = read(rows, prompt_feature=["context", "question"])
-        assert made.pairs[0][1].prompt == f"A page about it.\n{TRIPLES[0].question}"
-        assert made.unread == ["id"]
+        dataset = read(rows, prompt_feature=["context", "question"])
+        assert dataset.pairs[0][1].prompt == f"A page about it.\n{TRIPLES[0].question}"
+        assert dataset.unread == ["id"]
         with pytest.raises(
             DataError, match=r"data\.prompt_feature: ROWS has no column 'contxt'; .* Did you mean 'context'"
         ):
@@ -33,17 +33,17 @@ class TestPrompt:
         rows = [
             row | {"system": system} for row, system in zip(of("prompt", "chosen", "rejected"), ("Be kind.", "", None))
         ]
-        made = read(rows)
-        assert [pair.prompt for _, pair in made.pairs] == [
+        dataset = read(rows)
+        assert [pair.prompt for _, pair in dataset.pairs] == [
             [{"role": "system", "content": "Be kind."}, user(TRIPLES[0].question)],
             TRIPLES[1].question,
             TRIPLES[2].question,
         ]
 
     def test_a_system_column_of_any_name_where_the_spec_names_it(self) -> None:
-        made = read(of("prompt", "chosen", "rejected", persona="Be kind."), system_feature="persona")
-        assert as_messages(made.pairs[0][1])[0] == {"role": "system", "content": "Be kind."}
-        assert made.unread == []
+        dataset = read(of("prompt", "chosen", "rejected", persona="Be kind."), system_feature="persona")
+        assert as_messages(dataset.pairs[0][1])[0] == {"role": "system", "content": "Be kind."}
+        assert dataset.unread == []
 
     def test_a_system_turn_that_is_there_is_not_there_twice(self) -> None:
         turn = {"role": "system", "content": "Be kind."}
@@ -89,8 +89,8 @@ def test_the_tools_of_openais_files_reach_the_pair() -> None:
         "preferred_output": [call],
         "non_preferred_output": [answer("I do not know.")],
     }
-    made = read([row])
-    assert made.pairs == [(1, Pair([user("What time is it?")], [call], [answer("I do not know.")], tools))]
+    dataset = read([row])
+    assert dataset.pairs == [(1, Pair([user("What time is it?")], [call], [answer("I do not know.")], tools))]
     strange = read([row | {"input": {**row["input"], "temperature": 1.0}}])
     assert [str(reason) for _, reason in strange.unusable] == ["input has temperature beside messages and tools"]
 
@@ -99,20 +99,20 @@ def test_the_tools_of_openais_files_reach_the_pair() -> None:
 @pytest.mark.parametrize("column", ["prompt", "question"])
 def test_a_prompt_that_says_nothing_is_not_trained_on(column: str, blank: Any) -> None:
     rows = of(column, "chosen", "rejected")
-    made = read([rows[0], rows[1] | {column: blank}, rows[2]])
-    assert [number for number, _ in made.pairs] == [1, 3]
-    assert [(number, str(reason)) for number, reason in made.unusable] == [(2, "empty prompt")]
+    dataset = read([rows[0], rows[1] | {column: blank}, rows[2]])
+    assert [number for number, _ in dataset.pairs] == [1, 3]
+    assert [(number, str(reason)) for number, reason in dataset.unusable] == [(2, "empty prompt")]
 
 
 def test_a_blank_prompt_is_never_what_the_sides_begin_with() -> None:
-    made = read([{"prompt": "", "chosen": "The answer is good", "rejected": "The answer is bad"}])
-    assert [str(reason) for _, reason in made.unusable] == ["empty prompt"]
+    dataset = read([{"prompt": "", "chosen": "The answer is good", "rejected": "The answer is bad"}])
+    assert [str(reason) for _, reason in dataset.unusable] == ["empty prompt"]
 
 
 def test_where_the_prompt_is_blank_in_all_rows_the_question_is_it() -> None:
-    made = read([row | {"prompt": "", "input": None} for row in of("question", "chosen", "rejected")])
-    assert [pair for _, pair in made.pairs] == [Pair(*triple) for triple in TRIPLES]
-    assert made.unread == []
+    dataset = read([row | {"prompt": "", "input": None} for row in of("question", "chosen", "rejected")])
+    assert [pair for _, pair in dataset.pairs] == [Pair(*triple) for triple in TRIPLES]
+    assert dataset.unread == []
 
 
 def test_messages_under_a_name_of_their_own_are_to_be_named() -> None:
@@ -124,8 +124,8 @@ def test_messages_under_a_name_of_their_own_are_to_be_named() -> None:
         DataError, match=r"no column is known to be the prompt; name it \(data.prompt_feature: context_m"
     ):
         read(rows)
-    made = read(rows, prompt_feature="context_messages")
-    assert made.pairs[0][1] == Pair(
+    dataset = read(rows, prompt_feature="context_messages")
+    assert dataset.pairs[0][1] == Pair(
         [user(TRIPLES[0].question)], [answer(TRIPLES[0].better)], [answer(TRIPLES[0].worse)]
     )
 
@@ -141,23 +141,23 @@ def test_a_system_turn_that_only_the_prompt_column_has_is_kept() -> None:
 
 @pytest.mark.parametrize(("value", "kind"), [(5, "a number"), (True, "a boolean"), ([answer("x")], "a list")])
 def test_an_input_that_is_no_text_is_not_left_out(value: Any, kind: str) -> None:
-    made = read(of("instruction", "chosen", "rejected", input=value))
-    assert {str(reason) for _, reason in made.unusable} == {
+    dataset = read(of("instruction", "chosen", "rejected", input=value))
+    assert {str(reason) for _, reason in dataset.unusable} == {
         f"wrong types: input is {kind}, not text to set behind instruction"
     }
 
 
 def test_nan_in_a_column_is_nothing() -> None:
     rows = of("question", "chosen", "rejected", system=float("nan"), history=float("nan"), images=float("nan"))
-    made = read(rows)
-    assert [as_messages(pair) for _, pair in made.pairs] == [[user(t.question)] for t in TRIPLES]
+    dataset = read(rows)
+    assert [as_messages(pair) for _, pair in dataset.pairs] == [[user(t.question)] for t in TRIPLES]
 
 
 def test_a_system_turn_as_json_text_of_parts_is_its_text() -> None:
-    made = read(of("prompt", "chosen", "rejected", system='[{"type": "text", "text": "Be brief."}]'))
-    assert as_messages(made.pairs[0][1])[0] == {"role": "system", "content": "Be brief."}
-    made = read(of("prompt", "chosen", "rejected", system="[{'type': 'text', 'text': 'Be brief.'}]"))
-    assert {str(reason).partition(";")[0] for _, reason in made.unusable} == {"Python's repr of messages"}
+    dataset = read(of("prompt", "chosen", "rejected", system='[{"type": "text", "text": "Be brief."}]'))
+    assert as_messages(dataset.pairs[0][1])[0] == {"role": "system", "content": "Be brief."}
+    dataset = read(of("prompt", "chosen", "rejected", system="[{'type': 'text', 'text': 'Be brief.'}]"))
+    assert {str(reason).partition(";")[0] for _, reason in dataset.unusable} == {"Python's repr of messages"}
 
 
 @pytest.mark.parametrize(
@@ -193,9 +193,9 @@ def test_what_is_about_the_text_or_repeats_it_hinders_nothing(more: Row) -> None
 
 
 def test_json_text_of_such_an_object_is_a_prompt_where_the_spec_names_it() -> None:
-    told = json.dumps({"text": "How many legs has it?", "task": "Translate it."})
-    row = decode_row({"prompt": told, "chosen": "a", "rejected": "b"})
-    assert [pair.prompt for _, pair in read([row], prompt_feature="prompt").pairs] == [told]
+    text = json.dumps({"text": "How many legs has it?", "task": "Translate it."})
+    row = decode_row({"prompt": text, "chosen": "a", "rejected": "b"})
+    assert [pair.prompt for _, pair in read([row], prompt_feature="prompt").pairs] == [text]
     with pytest.raises(DataError, match=r"1 of 1 pairs prompt is text that was written as a list, an object"):
         read([row])
 
@@ -210,7 +210,7 @@ def test_what_a_posts_info_says_beside_it_is_not_passed_over() -> None:
     info = {"post": "I fell.", "title": "Falling", "site": "reddit", "id": "t3", "subreddit": "falls"}
     row = {"info": info, "summaries": [{"text": "He fell."}, {"text": "He sat."}], "choice": 0}
     assert [str(pair.prompt).count("I fell.") for _, pair in read([row]).pairs] == [1]
-    made = read([row | {"info": info | {"question": "Why did he?"}}])
-    assert [str(reason) for _, reason in made.unusable] == [
+    dataset = read([row | {"info": info | {"question": "Why did he?"}}])
+    assert [str(reason) for _, reason in dataset.unusable] == [
         "info has 'question' beside the post, which would not be read"
     ]

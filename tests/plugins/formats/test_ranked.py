@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from prefd.daemon.worker.data.rows import DataError
 from prefd.plugins.types import Pair
-from support.dataset_rows import SHAPES, TRIPLES, Row, rows_of, user
+from support.dataset_rows import TRIPLES, Row, user
+from support.dataset_shapes import SHAPES, rows_of
 from support.reading_rows import of, read, texts
 
 
@@ -32,21 +33,21 @@ class TestRanked:
         ],
     )
     def test_pairs_by_the_setting(self, pairs: Any, expected: list[tuple[str, str, float]]) -> None:
-        made = read([self.ROW], pairs=pairs)
-        assert [(pair.chosen, pair.rejected, pair.margin) for _, pair in made.pairs] == expected
-        assert {number for number, _ in made.pairs} == {1}
+        dataset = read([self.ROW], pairs=pairs)
+        assert [(pair.chosen, pair.rejected, pair.margin) for _, pair in dataset.pairs] == expected
+        assert {number for number, _ in dataset.pairs} == {1}
 
     def test_where_a_row_has_one_pair_the_setting_is_said_to_have_no_effect(self) -> None:
-        made = read(of("prompt", "chosen", "rejected"), pairs="all")
-        assert made.notes == ["data.pairs: all has no effect: format explicit has one pair a row"]
+        dataset = read(of("prompt", "chosen", "rejected"), pairs="all")
+        assert dataset.notes == ["data.pairs: all has no effect: format explicit has one pair a row"]
 
     def test_answers_in_no_pair_are_counted(self) -> None:
         assert "3 scored answers are in no pair (data.pairs: best_rest or all takes more)" in read([self.ROW]).notes
 
     def test_equal_scores_are_a_tie(self) -> None:
         tied = {"prompt": "Which?", "answers": ["a", "b"], "scores": [1, 1]}
-        made = read([tied, tied | {"scores": [2, 1]}])
-        assert [(number, str(reason)) for number, reason in made.unusable] == [
+        dataset = read([tied, tied | {"scores": [2, 1]}])
+        assert [(number, str(reason)) for number, reason in dataset.unusable] == [
             (1, "a tie: all answers have the same score")
         ]
 
@@ -97,23 +98,23 @@ class TestGrouped:
     ]
 
     def test_the_answers_to_one_prompt_are_brought_together(self) -> None:
-        made = read(self.ROWS)
-        assert made.pairs == [(3, Pair("P", "best", "worse"))]
-        assert made.pairs[0][1].margin == 3.0
-        assert sorted((number, str(reason)) for number, reason in made.unusable) == [
+        dataset = read(self.ROWS)
+        assert dataset.pairs == [(3, Pair("P", "best", "worse"))]
+        assert dataset.pairs[0][1].margin == 3.0
+        assert sorted((number, str(reason)) for number, reason in dataset.unusable) == [
             (2, "no other answer to its prompt"),
             (4, "a tie: all answers have the same score"),
             (5, "a tie: all answers have the same score"),
         ]
-        assert made.unread == ["verbosity"]
-        assert made.notes == [
+        assert dataset.unread == ["verbosity"]
+        assert dataset.notes == [
             "answers to one prompt are compared by helpfulness (1 prompt)",
             "1 scored answer is in no pair (data.pairs: best_rest or all takes more)",
         ]
 
     def test_each_pair_has_the_row_of_its_chosen_answer(self) -> None:
-        made = read(self.ROWS, pairs="all")
-        assert [(number, pair.chosen, pair.rejected) for number, pair in made.pairs] == [
+        dataset = read(self.ROWS, pairs="all")
+        assert [(number, pair.chosen, pair.rejected) for number, pair in dataset.pairs] == [
             (3, "best", "worse"),
             (3, "best", "middle"),
             (6, "middle", "worse"),
@@ -129,9 +130,9 @@ class TestGrouped:
         assert pairs == {(f"P{n}", f"answer {n + 6}", f"answer {n}") for n in range(3)}
 
     def test_ranks_are_better_the_lower_they_are(self) -> None:
-        made = read([{"prompt": "P", "response": text, "rank": rank} for text, rank in (("b", 2), ("a", 1))])
-        assert made.pairs == [(2, Pair("P", "a", "b"))]
-        assert made.pairs[0][1].margin is None
+        dataset = read([{"prompt": "P", "response": text, "rank": rank} for text, rank in (("b", 2), ("a", 1))])
+        assert dataset.pairs == [(2, Pair("P", "a", "b"))]
+        assert dataset.pairs[0][1].margin is None
 
     def test_another_system_turn_is_another_prompt(self) -> None:
         rows = [row | {"system": "s" if place == 2 else "t"} for place, row in enumerate(self.ROWS)]
@@ -185,9 +186,9 @@ class TestLowIsBetter:
 
 def test_a_list_of_scores_that_is_too_short_loses_its_row_alone() -> None:
     rows = [{"prompt": "Q", "responses": ["a", "b", "c"], "scores": scores} for scores in ([1, 2], [1, 2, 3])]
-    made = read(rows)
-    assert made.pairs == [(2, Pair("Q", "c", "a"))]
-    assert [(number, str(reason)) for number, reason in made.unusable] == [(1, "scores has 2 numbers for 3 answers")]
+    dataset = read(rows)
+    assert dataset.pairs == [(2, Pair("Q", "c", "a"))]
+    assert [(number, str(reason)) for number, reason in dataset.unusable] == [(1, "scores has 2 numbers for 3 answers")]
 
 
 def test_a_score_that_no_answer_has_is_named_with_those_there_are() -> None:
@@ -208,17 +209,17 @@ def test_equal_answers_of_a_group_are_found_where_they_stand() -> None:
     rows = [
         {"prompt": "Q", "response": text, "score": score} for text, score in (("a", 1), ("b", 2), ("c", 4), ("c", 3))
     ]
-    made = read(rows, pairs="all")
-    assert [(number, str(reason)) for number, reason in made.unusable] == [(3, "identical sides")]
+    dataset = read(rows, pairs="all")
+    assert [(number, str(reason)) for number, reason in dataset.unusable] == [(3, "identical sides")]
 
 
 @pytest.mark.parametrize("name", ["grade", "my_points"])
 def test_numbered_columns_of_any_name_are_scores_where_named(name: str) -> None:
     row: Row = {"prompt": "Q", "response_a": "x", "response_b": "y", f"{name}_a": 1, f"{name}_b": 3}
-    made = read([row], score_feature=name)
-    assert made.pairs == [(1, Pair("Q", "y", "x"))]
-    assert made.pairs[0][1].margin == 2
-    assert (made.notes, made.unread) == ([f"answers are compared by {name} (1 row)"], [])
+    dataset = read([row], score_feature=name)
+    assert dataset.pairs == [(1, Pair("Q", "y", "x"))]
+    assert dataset.pairs[0][1].margin == 2
+    assert (dataset.notes, dataset.unread) == ([f"answers are compared by {name} (1 row)"], [])
 
 
 def test_a_rank_below_0_may_be_turned_already() -> None:

@@ -45,5 +45,5 @@ def test_a_text_that_only_speaks_of_speakers_is_one_users(prompt: str) -> None:
 
 def test_a_column_left_out_lets_transcripts_be_read() -> None:
     sides = {side: f"\n\nHuman: Q\n\nAssistant: {side}" for side in ("chosen", "rejected")}
-    made = read([{"prompt": "Q", **sides}], ignore_columns=["prompt"])
-    assert made.pairs == [(1, Pair([user("Q")], [answer("chosen")], [answer("rejected")]))]
+    dataset = read([{"prompt": "Q", **sides}], ignore_columns=["prompt"])
+    assert dataset.pairs == [(1, Pair([user("Q")], [answer("chosen")], [answer("rejected")]))]

@@ -8,7 +8,8 @@ import pytest
 
 from prefd.daemon.worker.data.rows import DataError
 from prefd.plugins.types import Pair
-from support.dataset_rows import SHAPES, TRIPLES, Row, answer, chat, rows_of, user
+from support.dataset_rows import TRIPLES, Row, answer, chat, user
+from support.dataset_shapes import SHAPES, rows_of
 from support.reading_rows import of, read, texts
 
 
@@ -18,9 +19,9 @@ class TestWinner:
     )
 
     def test_ties_are_no_pair_and_are_named(self) -> None:
-        made = read(self.ROWS(["response_a", "tie (bothbad)", "tie"]))
-        assert texts(made) == [(TRIPLES[0].better, TRIPLES[0].worse)]
-        assert [(number, str(reason)) for number, reason in made.unusable] == [
+        dataset = read(self.ROWS(["response_a", "tie (bothbad)", "tie"]))
+        assert texts(dataset) == [(TRIPLES[0].better, TRIPLES[0].worse)]
+        assert [(number, str(reason)) for number, reason in dataset.unusable] == [
             (2, "a tie: winner is 'tie (bothbad)'"),
             (3, "a tie: winner is 'tie'"),
         ]
@@ -30,10 +31,10 @@ class TestWinner:
             row | {"overall_preference": value}
             for row, value in zip(of("prompt", "response1", "response2"), (-3, 0, 1))
         ]
-        made = read(rows)
-        assert [(number, pair.margin) for number, pair in made.pairs] == [(1, 3.0), (3, 1.0)]
-        assert texts(made)[1] == (TRIPLES[2].worse, TRIPLES[2].better)
-        assert [(number, str(reason)) for number, reason in made.unusable] == [(2, "a tie: overall_preference is 0")]
+        dataset = read(rows)
+        assert [(number, pair.margin) for number, pair in dataset.pairs] == [(1, 3.0), (3, 1.0)]
+        assert texts(dataset)[1] == (TRIPLES[2].worse, TRIPLES[2].better)
+        assert [(number, str(reason)) for number, reason in dataset.unusable] == [(2, "a tie: overall_preference is 0")]
 
     def test_a_strength_that_may_be_a_number_is_refused(self) -> None:
         rows = [
@@ -56,9 +57,9 @@ class TestWinner:
         ],
     )
     def test_verdicts_in_other_words(self, first: str, second: str, tie: str) -> None:
-        made = read(self.ROWS([first, second, tie.removeprefix("[[C]] ")]))
-        assert texts(made) == [(TRIPLES[0].better, TRIPLES[0].worse), (TRIPLES[1].worse, TRIPLES[1].better)]
-        assert [number for number, reason in made.unusable if str(reason).startswith("a tie")] == [3]
+        dataset = read(self.ROWS([first, second, tie.removeprefix("[[C]] ")]))
+        assert texts(dataset) == [(TRIPLES[0].better, TRIPLES[0].worse), (TRIPLES[1].worse, TRIPLES[1].better)]
+        assert [number for number, reason in dataset.unusable if str(reason).startswith("a tie")] == [3]
 
     def test_answers_that_are_the_first_and_the_second(self) -> None:
         rows = [
@@ -75,25 +76,25 @@ class TestWinner:
         ]
 
     def test_another_name_than_the_answers_is_said(self) -> None:
-        made = read(self.ROWS(["response_a", "response_a", "response_c"]))
-        assert [str(reason) for _, reason in made.unusable] == [
+        dataset = read(self.ROWS(["response_a", "response_a", "response_c"]))
+        assert [str(reason) for _, reason in dataset.unusable] == [
             "winner 'response_c' is none of response_a and response_b"
         ]
 
     def test_the_safer_answer_where_the_spec_asks_for_it(self) -> None:
         rows = rows_of(SHAPES["PKU-SafeRLHF"])
-        made = read(rows, winner_feature="safer_response_id")
-        assert texts(made)[1] == (TRIPLES[1].worse, TRIPLES[1].better)
+        dataset = read(rows, winner_feature="safer_response_id")
+        assert texts(dataset)[1] == (TRIPLES[1].worse, TRIPLES[1].better)
         assert (
             "better_response_id says otherwise in 1 of 3 rows (data.winner_feature: better_response_id would go by it)"
-            in made.notes
+            in dataset.notes
         )
 
     def test_a_column_of_any_name_where_the_spec_names_it(self) -> None:
         rows = [row | {"verdict": value} for row, value in zip(of("prompt", "response_a", "response_b"), "ABA")]
-        made = read(rows, winner_feature="verdict")
-        assert texts(made)[1] == (TRIPLES[1].worse, TRIPLES[1].better)
-        assert made.unread == []
+        dataset = read(rows, winner_feature="verdict")
+        assert texts(dataset)[1] == (TRIPLES[1].worse, TRIPLES[1].better)
+        assert dataset.unread == []
 
     def test_a_cell_of_text_says_the_turn_as_well(self) -> None:
         talks = {f"conversation_{mark}": [*chat("First?", mark), *chat("Second?", mark * 2)] for mark in "ab"}
@@ -146,9 +147,9 @@ def test_the_labels_of_shp_are_believed_whatever_the_scores() -> None:
     rows = [row | {"score_A": 1, "score_B": 1} for row in rows_of(SHAPES["SHP"])]
     assert texts(read(rows)) == [(t.better, t.worse) for t in TRIPLES]
     rows = [row | {"score_A": 9, "score_B": 1} for row in rows_of(SHAPES["SHP"])]
-    made = read(rows)
-    assert texts(made) == [(t.better, t.worse) for t in TRIPLES]
-    assert "in 1 pair chosen scores lower than rejected (row 2); data.min_margin leaves such pairs out" in made.notes
+    dataset = read(rows)
+    assert texts(dataset) == [(t.better, t.worse) for t in TRIPLES]
+    assert "in 1 pair chosen scores lower than rejected (row 2); data.min_margin leaves such pairs out" in dataset.notes
 
 
 def test_a_winner_and_scores_that_disagree_are_refused() -> None:
@@ -201,22 +202,22 @@ class TestCounting:
         assert texts(read([self.FROM_0 | {"better_response_id": 1}])) == [("one", "zero")]
 
     def test_an_index_from_0_is_read_over_columns_from_1(self) -> None:
-        made = read([self.FROM_1 | {"winner_index": value} for value in (0, 1)])
-        assert texts(made) == [("one", "two"), ("two", "one")]
+        dataset = read([self.FROM_1 | {"winner_index": value} for value in (0, 1)])
+        assert texts(dataset) == [("one", "two"), ("two", "one")]
 
     @pytest.mark.parametrize(("first", "second"), [("A", "B"), ("model_a", "model_b"), ("Response A", "Response B")])
     def test_letters_are_read_over_columns_from_1(self, first: str, second: str) -> None:
-        made = read([self.FROM_1 | {"winner": value} for value in (first, second)])
-        assert texts(made) == [("one", "two"), ("two", "one")]
+        dataset = read([self.FROM_1 | {"winner": value} for value in (first, second)])
+        assert texts(dataset) == [("one", "two"), ("two", "one")]
 
     def test_half_way_between_is_a_tie(self) -> None:
-        made = read([self.FROM_1 | {"preference": value} for value in (1, 2, 1.5)])
-        assert texts(made) == [("one", "two"), ("two", "one")]
-        assert [str(reason) for _, reason in made.unusable] == ["a tie: preference is 1.5"]
+        dataset = read([self.FROM_1 | {"preference": value} for value in (1, 2, 1.5)])
+        assert texts(dataset) == [("one", "two"), ("two", "one")]
+        assert [str(reason) for _, reason in dataset.unusable] == ["a tie: preference is 1.5"]
 
-    @pytest.mark.parametrize(("value", "said"), [(True, "True"), (0.3, "0.3")])
-    def test_what_is_no_place_is_shown_as_it_is(self, value: Any, said: str) -> None:
-        with pytest.raises(DataError, match=f"winner holds {said}, which does not say for certain"):
+    @pytest.mark.parametrize(("value", "shown_value"), [(True, "True"), (0.3, "0.3")])
+    def test_what_is_no_place_is_shown_as_it_is(self, value: Any, shown_value: str) -> None:
+        with pytest.raises(DataError, match=f"winner holds {shown_value}, which does not say for certain"):
             read([self.FROM_1 | {"winner": value}])
 
     def test_a_strength_that_is_never_below_0_may_be_named(self) -> None:
@@ -243,18 +244,18 @@ def test_a_model_that_wrote_both_answers_names_none() -> None:
         {"prompt": "Q", "response_a": "x", "response_b": "y", "model_a": "gpt", "model_b": b, "winner": "gpt"}
         for b in ("gpt", "llama")
     ]
-    made = read(rows)
-    assert made.pairs == [(2, Pair("Q", "x", "y"))]
-    assert [str(reason) for _, reason in made.unusable] == [
+    dataset = read(rows)
+    assert dataset.pairs == [(2, Pair("Q", "x", "y"))]
+    assert [str(reason) for _, reason in dataset.unusable] == [
         "winner 'gpt' is who wrote response_a and response_b: it names no one answer"
     ]
 
 
 def test_notes_and_reasons_call_a_column_by_its_own_name() -> None:
     rows = [{"prompt": "Q", "response_a": "x", "response_b": "y", "gold": gold} for gold in ("A", "tie")]
-    made = read(rows, winner_feature="gold")
-    assert made.notes == ["which answer is chosen goes by the column gold"]
-    assert [str(reason) for _, reason in made.unusable] == ["a tie: gold is 'tie'"]
+    dataset = read(rows, winner_feature="gold")
+    assert dataset.notes == ["which answer is chosen goes by the column gold"]
+    assert [str(reason) for _, reason in dataset.unusable] == ["a tie: gold is 'tie'"]
 
 
 @pytest.mark.parametrize("empty", ["response_0", "response_1", "response_c"])
@@ -280,8 +281,8 @@ def test_an_index_of_more_than_nine_columns_counts_them_as_numbers() -> None:
         | {column: f"{column} says so at length in row {index}" for column in columns}
         for index in (0, 1, 9, 10)
     ]
-    made = read(rows, pairs="best_rest")
-    winners = dict.fromkeys(chosen.split()[0] for chosen, _ in texts(made))
+    dataset = read(rows, pairs="best_rest")
+    winners = dict.fromkeys(chosen.split()[0] for chosen, _ in texts(dataset))
     assert list(winners) == ["response_1", "response_2", "response_10", "response_11"]
 
 
@@ -290,6 +291,6 @@ def test_a_winner_that_is_nan_is_missing() -> None:
         {"prompt": t.question, "response_0": t.better, "response_1": t.worse, "winner": winner}
         for t, winner in zip(TRIPLES, (0.0, float("nan"), 1.0))
     ]
-    made = read(rows)
-    assert [number for number, _ in made.pairs] == [1, 3]
-    assert [str(reason) for _, reason in made.unusable] == ["winner is missing: no answer is preferred"]
+    dataset = read(rows)
+    assert [number for number, _ in dataset.pairs] == [1, 3]
+    assert [str(reason) for _, reason in dataset.unusable] == ["winner is missing: no answer is preferred"]

@@ -24,13 +24,16 @@ import "./style/rows.css";
 import "./style/losses.css";
 import "./style/compare.css";
 import "./style/cache.css";
+import "./style/health.css";
 import { keepStreaming } from "./api/stream";
 import { takeTokenFromAddress } from "./api/token";
 import { App } from "./shell/app";
 import { keepKeys } from "./shell/keys";
 import { keepTheme } from "./shell/theme";
+import { keepVisible } from "./shell/visible";
 import { keepStatus } from "./stores/status";
 
+keepVisible();
 keepTheme();
 takeTokenFromAddress();
 addEventListener("hashchange", takeTokenFromAddress);

@@ -30,7 +30,7 @@ ADAPTER_SPREAD = 0.1
 
 @dataclass(frozen=True)
 class Trial:
-    """The starts of one architecture in one type: those of the right model, and of one with another adapter."""
+    """Trial holds the starts of one architecture in one type: those of the right model, and of one with another adapter."""
 
     name: str
     right: Sequence[StartDrift]

@@ -40,7 +40,7 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Errors:
-    """By how much a way of scoring is off the definition."""
+    """Errors says by how much a way of scoring is off the definition."""
 
     nats: float
     """The largest difference of a log-probability."""

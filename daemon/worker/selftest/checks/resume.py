@@ -26,7 +26,7 @@ MOST_OFF = 1e-3
 
 @dataclass(frozen=True)
 class Case:
-    """A way of training that is tried."""
+    """Case is a way of training that is tried."""
 
     name: str
     training: dict[str, Any]

@@ -34,7 +34,7 @@ REMEDIES = {
 
 @dataclass(frozen=True)
 class Saturation:
-    """The rate of products by the number of rows that are multiplied at once."""
+    """Saturation holds the rate of products by the number of rows that are multiplied at once."""
 
     rates: dict[int, float]
     """Rows → GFLOP/s."""

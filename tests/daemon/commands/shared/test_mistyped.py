@@ -12,7 +12,7 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.commands.shared.mistyped import INSTEAD
 
 
-def said(*typed: str) -> str:
+def ask_mistyped(*typed: str) -> str:
     result = CliRunner().invoke(cli, list(typed))
     assert result.exit_code == Exit.USAGE, result.output
     return result.stderr.rstrip().rpartition("Error: ")[2]
@@ -30,14 +30,14 @@ def said(*typed: str) -> str:
     ],
 )
 def test_home_goes_before_the_command_whichever_it_is(typed: str, expected: str) -> None:
-    assert said(*typed.split()) == f"--home goes before the command: {expected}"
+    assert ask_mistyped(*typed.split()) == f"--home goes before the command: {expected}"
 
 
 @pytest.mark.parametrize("command", [*COMMANDS.commands, "cache ls", "cache verify", "cache prune"])
 def test_every_command_says_so(command: str) -> None:
-    given = [*command.split(), "--home", "a folder"]
-    assert said(*given) == f"--home goes before the command: prefd --home 'a folder' {command}"
-    assert said(*command.split(), "--version") == "--version goes before the command: prefd --version"
+    words = [*command.split(), "--home", "a folder"]
+    assert ask_mistyped(*words) == f"--home goes before the command: prefd --home 'a folder' {command}"
+    assert ask_mistyped(*command.split(), "--version") == "--version goes before the command: prefd --version"
 
 
 def test_the_line_that_is_advised_works(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_the_line_that_is_advised_works(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_guess_is_a_slip_of_the_pen_or_none_is_made(typed: str, expected: str) -> None:
-    assert said(*typed.split()) == expected
+    assert ask_mistyped(*typed.split()) == expected
 
 
 def test_no_word_of_another_program_is_a_command_here() -> None:
@@ -71,7 +71,7 @@ def test_no_word_of_another_program_is_a_command_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["submit", "a.yaml", "—priority", "5"], "'—priority' begins with — (U+2014), which is no dash of an option: type --priority"),
         (["–-version"], "type --version"),
@@ -79,9 +79,9 @@ def test_no_word_of_another_program_is_a_command_here() -> None:
         (["submit", "“ipo.yaml”"], "which no shell takes for a quote"),
     ],
 )  # fmt: skip
-def test_dashes_and_quotes_of_web_pages_are_told(arguments: list[str], said: str) -> None:
+def test_dashes_and_quotes_of_web_pages_are_told(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(cli, arguments)
-    assert (result.exit_code, said in result.stderr) == (Exit.USAGE, True), result.stderr
+    assert (result.exit_code, message in result.stderr) == (Exit.USAGE, True), result.stderr
 
 
 def test_a_file_that_is_called_so_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

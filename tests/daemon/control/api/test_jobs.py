@@ -17,11 +17,11 @@ from support.control_server import serving, talking
 from support.running_daemon import Place
 
 
-def test_jobs_are_listed_by_state_and_group_a_page_at_a_time(made: Home) -> None:
+def test_jobs_are_listed_by_state_and_group_a_page_at_a_time(ready_home: Home) -> None:
     for number in range(1, 6):
-        homes.add_queued(made, name=f"job-{number}", group="even" if number % 2 == 0 else "odd")
-    homes.add_done(made, name="job-6")
-    with serving(made), talking(made) as http:
+        homes.add_queued(ready_home, name=f"job-{number}", group="even" if number % 2 == 0 else "odd")
+    homes.add_done(ready_home, name="job-6")
+    with serving(ready_home), talking(ready_home) as http:
 
         def ids(query: str) -> tuple[list[int], bool]:
             page = http.get(f"/v1/jobs?{query}").json()
@@ -39,10 +39,10 @@ def test_jobs_are_listed_by_state_and_group_a_page_at_a_time(made: Home) -> None
             assert reply.json()["lines"][0].startswith(wrong.partition("=")[0])
 
 
-def test_a_list_with_summaries_is_the_list_with_more(made: Home) -> None:
-    homes.add_done(made, name="done")
-    homes.add_queued(made, name="waits")
-    with serving(made), talking(made) as http:
+def test_a_list_with_summaries_is_the_list_with_more(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="done")
+    homes.add_queued(ready_home, name="waits")
+    with serving(ready_home), talking(ready_home) as http:
         plain = http.get("/v1/jobs").json()["jobs"]
         summarized = http.get("/v1/jobs?with=summary&state=done&state=queued").json()["jobs"]
         assert [{key: job[key] for key in job if key != "summary"} for job in summarized] == plain
@@ -52,20 +52,20 @@ def test_a_list_with_summaries_is_the_list_with_more(made: Home) -> None:
         assert http.get("/v1/jobs?with=everything").status_code == 422
 
 
-def test_a_job_is_all_that_show_prints(made: Home) -> None:
-    homes.add_done(made)
-    with serving(made), talking(made) as http:
-        shown = json.loads(homes.invoke(made, "show", 1, "--json").stdout)
+def test_a_job_is_all_that_show_prints(ready_home: Home) -> None:
+    homes.add_done(ready_home)
+    with serving(ready_home), talking(ready_home) as http:
+        shown = json.loads(homes.invoke(ready_home, "show", 1, "--json").stdout)
         assert shown.pop("unattended") == "", "whether a daemon works on it is for those who ask none"
         assert {"schema": 1, **http.get("/v1/jobs/1").json()} == shown
-        metrics = json.loads(homes.invoke(made, "metrics", 1, "--last", 3, "--json").stdout)
+        metrics = json.loads(homes.invoke(ready_home, "metrics", 1, "--last", 3, "--json").stdout)
         assert {"schema": 1, **http.get("/v1/jobs/1/metrics?last=3").json()} == metrics
 
 
-def test_the_end_of_a_long_log_is_enough(made: Home) -> None:
-    job = homes.add_running(made)
-    log = made.job(job.id) / "worker.log"
-    with serving(made), talking(made) as http:
+def test_the_end_of_a_long_log_is_enough(ready_home: Home) -> None:
+    job = homes.add_running(ready_home)
+    log = ready_home.job(job.id) / "worker.log"
+    with serving(ready_home), talking(ready_home) as http:
         assert http.get("/v1/jobs/1/log?last=2").json()["lines"] == ["scoring 212 completions", "done"]
         log.write_bytes(b"".join(b"line %06d \xff\n" % number for number in range(100_000)))
         lines = http.get("/v1/jobs/1/log").json()["lines"]
@@ -77,10 +77,10 @@ def test_the_end_of_a_long_log_is_enough(made: Home) -> None:
         assert http.get("/v1/jobs/1/log").json()["lines"] == []
 
 
-def test_a_log_is_followed_byte_by_byte_and_no_line_is_told_in_halves(made: Home) -> None:
-    job = homes.add_running(made)
-    log = made.job(job.id) / "worker.log"
-    with serving(made), talking(made) as http:
+def test_a_log_is_followed_byte_by_byte_and_no_line_is_told_in_halves(ready_home: Home) -> None:
+    job = homes.add_running(ready_home)
+    log = ready_home.job(job.id) / "worker.log"
+    with serving(ready_home), talking(ready_home) as http:
 
         def read(query: str) -> tuple[list[str], int, bool]:
             answer = http.get(f"/v1/jobs/1/log?{query}").json()
@@ -103,11 +103,11 @@ def test_a_log_is_followed_byte_by_byte_and_no_line_is_told_in_halves(made: Home
         assert http.get("/v1/jobs/1/log?after=-1").status_code == 422
 
 
-def test_what_lies_in_a_jobs_folder_is_told(made: Home) -> None:
-    homes.add_done(made)
-    with serving(made), talking(made) as http:
+def test_what_lies_in_a_jobs_folder_is_told(ready_home: Home) -> None:
+    homes.add_done(ready_home)
+    with serving(ready_home), talking(ready_home) as http:
         files = http.get("/v1/jobs/1/files").json()
-        assert files["adapter"]["path"] == str(made.job(1) / "adapter")
+        assert files["adapter"]["path"] == str(ready_home.job(1) / "adapter")
         assert http.get("/v1/jobs/1/spec").json()["spec"]["loss"] == {"name": "ipo", "beta": 0.1}
         history = http.get("/v1/jobs/1/history").json()
         assert [line["state"] for line in history["history"]] == ["queued", "precomputing", "training", "done"]
@@ -116,11 +116,11 @@ def test_what_lies_in_a_jobs_folder_is_told(made: Home) -> None:
             assert http.get(f"/v1/jobs/9/{name}").json()["error"] == "there is no job 9"
 
 
-def test_metrics_as_csv_have_every_line_and_every_column(made: Home) -> None:
-    job = homes.add_done(made)
-    with (made.job(job.id) / "metrics.jsonl").open("a") as file:
+def test_metrics_as_csv_have_every_line_and_every_column(ready_home: Home) -> None:
+    job = homes.add_done(ready_home)
+    with (ready_home.job(job.id) / "metrics.jsonl").open("a") as file:
         file.write('{"step": 13, "loss": NaN, "odd, one": null}\nbroken\n')
-    with serving(made), talking(made) as http:
+    with serving(ready_home), talking(ready_home) as http:
         reply = http.get("/v1/jobs/1/metrics.csv")
         assert reply.headers["content-disposition"] == 'attachment; filename="metrics-1.csv"'
         rows = list(csv.DictReader(io.StringIO(reply.text)))
@@ -129,10 +129,10 @@ def test_metrics_as_csv_have_every_line_and_every_column(made: Home) -> None:
     assert (rows[-1]["step"], rows[-1]["loss"], rows[-1]["odd, one"]) == ("13", "", "")
 
 
-def test_ten_thousand_jobs_are_listed_while_others_are_answered(made: Home) -> None:
-    homes.add_queued(made)
-    multiply_job(made, 10_000)
-    with serving(made), talking(made) as http:
+def test_ten_thousand_jobs_are_listed_while_others_are_answered(ready_home: Home) -> None:
+    homes.add_queued(ready_home)
+    multiply_job(ready_home, 10_000)
+    with serving(ready_home), talking(ready_home) as http:
         began = time.monotonic()
         assert len(http.get("/v1/jobs?limit=10000").json()["jobs"]) == 10_000
         assert time.monotonic() - began < 5
@@ -186,10 +186,10 @@ def test_a_posted_spec_that_is_none_is_refused_as_a_dropped_one_and_leaves_nothi
         bad = fake_worker.spec_text(place.folder, loss={"name": "sigmoidd"}, training={"iters": 0})
         place.drop("posted.json", bad)
         fake_worker.wait_for(lambda: bool(place.rejected()))
-        said = (place.home.rejected / "posted.json.error.txt").read_text().splitlines()
+        lines = (place.home.rejected / "posted.json.error.txt").read_text().splitlines()
         reply = http.post("/v1/jobs", content=bad)
         assert reply.status_code == 422
-        assert reply.json()["lines"] == said
+        assert reply.json()["lines"] == lines
         for content, media, status, what in (
             ("{", "application/json", 422, "posted.json: line 1"),
             ("a: &a [1]\nb: *a", "application/yaml", 422, "posted.yaml: "),
@@ -207,8 +207,8 @@ def test_a_posted_spec_that_is_none_is_refused_as_a_dropped_one_and_leaves_nothi
     assert list(place.home.accepted.iterdir()) == []
 
 
-def test_a_client_knows_no_such_daemon_call_twice(made: Home) -> None:
-    homes.add_queued(made)
-    with serving(made) as daemon:
-        Client(made).submit(b"{}", "x", "application/toml")
-        assert daemon.posted == [(b"{}", "x.toml")]
+def test_a_client_knows_no_such_daemon_call_twice(ready_home: Home) -> None:
+    homes.add_queued(ready_home)
+    with serving(ready_home) as daemon:
+        Client(ready_home).submit(b"{}", "x", "application/toml")
+        assert daemon.posted_specs == [(b"{}", "x.toml")]

@@ -8,8 +8,8 @@ from support import fake_worker
 from support.control_server import serving, talking
 
 
-def test_they_are_those_of_the_catalogue(made: Home) -> None:
-    with serving(made), talking(made) as http:
+def test_they_are_those_of_the_catalogue(ready_home: Home) -> None:
+    with serving(ready_home), talking(ready_home) as http:
         losses = http.get("/v1/losses").json()["losses"]
         assert losses.keys() == fake_worker.CATALOG["losses"].keys()
         assert http.get("/v1/losses/dpop").json() == losses["dpop"]

@@ -32,8 +32,8 @@ from support.running_daemon import Place
 
 @pytest.fixture
 def described(home: Path) -> dict[str, Any]:
-    made = Home(home)
-    return json.loads(json.dumps(build_document(list_endpoints(FakeDaemon(made), Hub(made)))))
+    ready_home = Home(home)
+    return json.loads(json.dumps(build_document(list_endpoints(FakeDaemon(ready_home), Hub(ready_home)))))
 
 
 def test_it_is_an_openapi_document(described: dict[str, Any]) -> None:
@@ -42,8 +42,8 @@ def test_it_is_an_openapi_document(described: dict[str, Any]) -> None:
 
 
 def test_it_describes_every_route_and_no_other(home: Path, described: dict[str, Any]) -> None:
-    made = Home(home)
-    app = make_app(FakeDaemon(made), Hub(made))
+    ready_home = Home(home)
+    app = make_app(FakeDaemon(ready_home), Hub(ready_home))
     routes = {
         (re.sub(r":int\}", "}", route.path), method.lower())
         for route in app.routes
@@ -69,7 +69,7 @@ def test_what_fields_mean_is_in_it(described: dict[str, Any]) -> None:
 def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
     """Each operation is asked once or more; its answer fits its schema, and has no field that is not described."""
     homes.add_done(place.home, name="ended")
-    asked: set[tuple[str, str]] = set()
+    routes: set[tuple[str, str]] = set()
     with place.daemon(), talking(place.home) as http:
         described = http.get("/v1/openapi.json").json()
         assert list(OpenAPIV31SpecValidator(described).iter_errors()) == []
@@ -82,15 +82,15 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
             assert reply.headers["content-type"].startswith(media)
             if media == "application/json":
                 check_answer(described, declared["content"][media]["schema"], reply.json())
-            asked.add((path, method.lower()))
+            routes.add((path, method.lower()))
             return reply.json() if media == "application/json" else reply.text
 
         job = "/v1/jobs/{job_id}"
         spec = fake_worker.spec_text(place.folder, name="sleep")
-        (posted,) = ask("POST", "/v1/jobs", "/v1/jobs?name=mine", content=spec)["jobs"]
+        (posted_job,) = ask("POST", "/v1/jobs", "/v1/jobs?name=mine", content=spec)["jobs"]
         fake_worker.wait_for(lambda: bool(http.get("/v1/status").json()["active"]))
         status = ask("GET", "/v1/status", "/v1/status")
-        assert status["active"][0]["id"] == posted["id"]
+        assert status["active"][0]["id"] == posted_job["id"]
         assert [each["name"] for each in ask("GET", "/v1/jobs", "/v1/jobs?state=done&limit=5")["jobs"]] == ["ended"]
         for name in ("", "/log", "/metrics", "/metrics.csv", "/files", "/spec", "/history"):
             ask("GET", job + name, f"/v1/jobs/1{name}")
@@ -106,16 +106,16 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
         assert ask("GET", "/v1/readable", f"/v1/readable?path={place.folder}")["reason"] is None
         assert "must be absolute" in ask("GET", "/v1/readable", "/v1/readable?path=x")["error"]
         ask("GET", "/v1/metrics", "/v1/metrics")
-        for number in (1, posted["id"], 99):  # done, running, and none
+        for number in (1, posted_job["id"], 99):  # done, running, and none
             ask("POST", f"{job}/pairs", f"/v1/jobs/{number}/pairs")
             ask("GET", f"{job}/samples", f"/v1/jobs/{number}/samples")
         for action in QUEUE_ACTIONS:
             ask("POST", f"/v1/queue/{action}", f"/v1/queue/{action}")
         for action in JOB_ACTIONS:
-            number = 1 if "retry" in action else posted["id"]
+            number = 1 if "retry" in action else posted_job["id"]
             ask("POST", f"{job}/{action}", f"/v1/jobs/{number}/{action}")
             ask("POST", f"{job}/{action}", f"/v1/jobs/{2**70}/{action}")
-        ask("POST", f"{job}/edit", f"/v1/jobs/{posted['id']}/edit", json={"settings": {"priority": 3}})
+        ask("POST", f"{job}/edit", f"/v1/jobs/{posted_job['id']}/edit", json={"settings": {"priority": 3}})
         waiting = homes.add_queued(place.home, name="waits", not_before="2099-01-01 00:00")
         edited = ask("POST", f"{job}/edit", f"/v1/jobs/{waiting.id}/edit", json={"settings": {"priority": 3}})
         assert (edited["priority"], edited["reason"]) == (3, "edited by you: priority 0 → 3")
@@ -151,11 +151,11 @@ def test_what_a_real_daemon_answers_is_what_it_describes(place: Place) -> None:
                 if event.kind == "open":
                     continue
                 check_answer(described, described["components"]["schemas"][kinds[event.kind]], event.document)
-                if event.document.get("state") == "queued" and event.document["job"] == posted["id"]:
+                if event.document.get("state") == "queued" and event.document["job"] == posted_job["id"]:
                     break
-        asked.add(("/v1/events", "get"))
+        routes.add(("/v1/events", "get"))
         for url, path in (("/v1/jobs?limit=0", "/v1/jobs"), ("/v1/jobs/1/log?last=x", f"{job}/log")):
             assert http.get(url).status_code == 422
             ask("GET", path, url)
         ask("POST", "/v1/stop", "/v1/stop")
-    assert asked == {(path, method) for path, each in described["paths"].items() for method in each}
+    assert routes == {(path, method) for path, each in described["paths"].items() for method in each}

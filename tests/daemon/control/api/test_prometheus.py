@@ -28,48 +28,50 @@ def scrape(home: Home) -> tuple[Samples, dict[str, tuple[str, str]]]:
     return samples, {family.name: (family.type, family.documentation) for family in families}
 
 
-def at(samples: Samples, family: str, **labels: str) -> float:
+def read_sample(samples: Samples, family: str, **labels: str) -> float:
     return samples[family, frozenset(labels.items())]
 
 
-def test_jobs_by_state_queue_watcher_and_process(made: Home) -> None:
-    homes.add_done(made, name="one")
-    homes.add_failed(made, name="two")
-    homes.invoke(made, "pause")
-    samples, families = scrape(made)
-    counts = {state: at(samples, "prefd_jobs", state=state) for state in STATES}
+def test_jobs_by_state_queue_watcher_and_process(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="one")
+    homes.add_failed(ready_home, name="two")
+    homes.invoke(ready_home, "pause")
+    samples, families = scrape(ready_home)
+    counts = {state: read_sample(samples, "prefd_jobs", state=state) for state in STATES}
     assert counts == {state: float(state in ("done", "failed")) for state in STATES}
-    assert at(samples, "prefd_queue_paused") == 1
-    assert at(samples, "prefd_info", version="0.1.0") == 1
-    assert at(samples, "prefd_watcher_last_rescan_timestamp_seconds") == 1763795000.25
+    assert read_sample(samples, "prefd_queue_paused") == 1
+    assert read_sample(samples, "prefd_info", version="0.1.0") == 1
+    assert read_sample(samples, "prefd_watcher_last_rescan_timestamp_seconds") == 1763795000.25
     assert ("prefd_watcher_last_event_timestamp_seconds", frozenset()) not in samples, "there was none"
-    assert at(samples, "process_start_time_seconds") == pytest.approx(psutil.Process(os.getpid()).create_time())
-    assert 10e6 < at(samples, "process_resident_memory_bytes") < 10e9
+    assert read_sample(samples, "process_start_time_seconds") == pytest.approx(
+        psutil.Process(os.getpid()).create_time()
+    )
+    assert 10e6 < read_sample(samples, "process_resident_memory_bytes") < 10e9
     assert families["process_cpu_seconds"][0] == "counter"
     assert all(kind in ("gauge", "counter") and says for kind, says in families.values())
 
 
-def test_a_training_job_has_its_newest_numbers(made: Home) -> None:
-    homes.add_running(made, name="smol")
-    samples, _ = scrape(made)
+def test_a_training_job_has_its_newest_numbers(ready_home: Home) -> None:
+    homes.add_running(ready_home, name="smol")
+    samples, _ = scrape(ready_home)
     job = {"job": "1", "name": "smol"}
     row = homes.metric_rows()[3]
-    assert at(samples, "prefd_job_running", **job, state="training") == 1
-    assert at(samples, "prefd_job_done", **job, phase="training", unit="steps") == 4
-    assert at(samples, "prefd_job_total", **job, phase="training", unit="steps") == homes.STEPS
-    assert at(samples, "prefd_job_step", **job) == 4
-    assert at(samples, "prefd_job_loss", **job) == row["loss"]
-    assert at(samples, "prefd_job_reward_margin", **job) == row["rewards/margins"]
-    assert at(samples, "prefd_job_tokens_per_second", **job) == row["tokens_per_second"]
+    assert read_sample(samples, "prefd_job_running", **job, state="training") == 1
+    assert read_sample(samples, "prefd_job_done", **job, phase="training", unit="steps") == 4
+    assert read_sample(samples, "prefd_job_total", **job, phase="training", unit="steps") == homes.STEPS
+    assert read_sample(samples, "prefd_job_step", **job) == 4
+    assert read_sample(samples, "prefd_job_loss", **job) == row["loss"]
+    assert read_sample(samples, "prefd_job_reward_margin", **job) == row["rewards/margins"]
+    assert read_sample(samples, "prefd_job_tokens_per_second", **job) == row["tokens_per_second"]
 
 
-def test_a_name_is_escaped_and_not_a_number_stays_one(made: Home) -> None:
+def test_a_name_is_escaped_and_not_a_number_stays_one(ready_home: Home) -> None:
     name = 'a "quoted" \\ back\\nslash {x="y"} é'
-    job = homes.add_running(made, name=name)
-    RunDir(made.job(job.id)).metrics.write_text('{"step": 1, "loss": NaN}\n{"step": 2, "eval_loss": 1.0}\n{"ste')
-    samples, _ = scrape(made)
-    assert math.isnan(at(samples, "prefd_job_loss", job="1", name=name))
-    assert at(samples, "prefd_job_step", job="1", name=name) == 1
+    job = homes.add_running(ready_home, name=name)
+    RunDir(ready_home.job(job.id)).metrics.write_text('{"step": 1, "loss": NaN}\n{"step": 2, "eval_loss": 1.0}\n{"ste')
+    samples, _ = scrape(ready_home)
+    assert math.isnan(read_sample(samples, "prefd_job_loss", job="1", name=name))
+    assert read_sample(samples, "prefd_job_step", job="1", name=name) == 1
 
 
 def test_the_last_report_is_found_at_the_end_of_a_long_file(tmp_path: Path) -> None:

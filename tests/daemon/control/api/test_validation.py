@@ -23,7 +23,7 @@ training:
 """
 
 
-def test_every_fault_has_its_place_in_all_formats(made: Home, tmp_path: Path) -> None:
+def test_every_fault_has_its_place_in_all_formats(ready_home: Home, tmp_path: Path) -> None:
     fake_worker.model_folder(tmp_path)
     yaml = YAML.format(folder=tmp_path)
     toml = f'model = "{tmp_path}/model"\ndata.path = "{tmp_path}/pairs.jsonl"\nloss = {{name = "sigmoid", beta = -1}}\ntraining = {{itres = 3}}\n'
@@ -36,7 +36,7 @@ def test_every_fault_has_its_place_in_all_formats(made: Home, tmp_path: Path) ->
         },
         indent=1,
     )
-    with serving(made), talking(made) as http:
+    with serving(ready_home), talking(ready_home) as http:
         for text, media, lines in (
             (yaml, "application/yaml", {6, 4}),
             (toml, "application/toml", {4, 3}),
@@ -53,18 +53,18 @@ def test_every_fault_has_its_place_in_all_formats(made: Home, tmp_path: Path) ->
         for content, media, status in (("x" * (MAX_BYTES + 1), "application/json", 413), ("<a/>", "text/xml", 415)):
             assert http.post("/v1/validate", content=content, headers={"Content-Type": media}).status_code == status
         assert http.post("/v1/validate?name=../x", content="{}").status_code == 422
-    with JobTable.open_readonly(made.database) as table:
+    with JobTable.open_readonly(ready_home.database) as table:
         assert table.list() == []
-    assert list(made.jobs.glob("*.*")) == []
+    assert list(ready_home.jobs.glob("*.*")) == []
 
 
 def test_a_good_spec_is_told_as_the_jobs_that_it_would_become(
-    made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_worker.spec_text(tmp_path)
     monkeypatch.chdir("/")
     yaml = f"model: {tmp_path}/model\ndata: {{path: {tmp_path}/pairs.jsonl}}\nloss: {{name: cpo}}\ntraining: {{}}\nsweep: {{loss.beta: [0.1, 0.2]}}\n"
-    with serving(made), talking(made) as http:
+    with serving(ready_home), talking(ready_home) as http:
         answer = http.post("/v1/validate?name=both", content=yaml, headers={"Content-Type": "application/yaml"}).json()
     assert (answer["ok"], answer["faults"]) == (True, [])
     assert [job["name"] for job in answer["jobs"]] == ["both-1", "both-2"]

@@ -43,13 +43,15 @@ def test_listing_imports_no_model_library() -> None:
 
 
 @pytest.mark.usefixtures("answers_in_process")
-def test_a_worker_makes_the_check_that_is_asked_for(made: Home) -> None:
-    (result,) = running.run_checks(made, ["machine"])
+def test_a_worker_makes_the_check_that_is_asked_for(ready_home: Home) -> None:
+    (result,) = running.run_checks(ready_home, ["machine"])
     assert (result.name, result.outcome) == ("machine", "ok")
 
 
-def test_checks_are_made_on_the_device_that_the_settings_name(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    made.config.write_text('[worker]\ndevice = "cpu"\n')
+def test_checks_are_made_on_the_device_that_the_settings_name(
+    ready_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ready_home.config.write_text('[worker]\ndevice = "cpu"\n')
     devices: list[str] = []
 
     def answer(*arguments: Any) -> CheckResult:
@@ -57,7 +59,7 @@ def test_checks_are_made_on_the_device_that_the_settings_name(made: Home, monkey
         return CheckResult(outcome="ok", finding="")
 
     monkeypatch.setattr(running, "ask_worker", answer)
-    assert len(list(running.run_checks(made, ["machine", "noise"]))) == 2
+    assert len(list(running.run_checks(ready_home, ["machine", "noise"]))) == 2
     assert devices == ["cpu", "cpu"]
 
 
@@ -79,11 +81,13 @@ def test_a_worker_that_says_nothing_gives_its_last_words(monkeypatch: pytest.Mon
     assert result.finding == "it cannot be made: the worker ended with exit code 1: no room"
 
 
-def test_a_system_check_that_raises_has_failed(tmp_path: Path, made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_check_that_raises_has_failed(
+    tmp_path: Path, ready_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(path: Path) -> float:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(durability, "write_safely", refuse)
-    result = running.run_system_check("durability", make_playground(tmp_path), made)
+    result = running.run_system_check("durability", make_playground(tmp_path), ready_home)
     assert (result.name, result.outcome) == ("durability", "failed")
     assert "No space left" in result.finding

@@ -22,14 +22,19 @@ LARGE = ReferenceFingerprint({"weights": "b" * 64}, {"model": "org/large"})
 
 
 @pytest.fixture
-def filled(made: Home) -> Home:
-    cache = ReferenceCache.open(made.cache)
-    cache.reference(SMALL).put({bytes([at]) * 32: np.full(at + 1, -0.5, dtype=np.float32) for at in range(3)})
+def filled(ready_home: Home) -> Home:
+    cache = ReferenceCache.open(ready_home.cache)
+    cache.reference(SMALL).put({bytes([index]) * 32: np.full(index + 1, -0.5, dtype=np.float32) for index in range(3)})
     cache.reference(LARGE)
     for number in range(3):
-        note_use(made, homes.add_done(made, name=f"job-{number}"), SMALL.name if number else "gone" * 8, number * 100)
-    homes.add_queued(made, name="waits")
-    return made
+        note_use(
+            ready_home,
+            homes.add_done(ready_home, name=f"job-{number}"),
+            SMALL.name if number else "gone" * 8,
+            number * 100,
+        )
+    homes.add_queued(ready_home, name="waits")
+    return ready_home
 
 
 def note_use(home: Home, job: Job, fingerprint: str, cached: int) -> None:
@@ -70,7 +75,12 @@ def test_what_cannot_be_read_is_told_and_what_has_not_changed_is_not_read_again(
         assert (answer.status_code, answer.json()["lines"]) == (500, ["this is no cache", "name another"])
 
 
-def test_looking_makes_no_cache(made: Home) -> None:
-    with asking(made) as http:
-        assert http.get("/v1/cache").json() == {"cache": str(made.cache), "references": [], "needed": 0, "cached": 0}
-    assert not made.has_cache
+def test_looking_makes_no_cache(ready_home: Home) -> None:
+    with asking(ready_home) as http:
+        assert http.get("/v1/cache").json() == {
+            "cache": str(ready_home.cache),
+            "references": [],
+            "needed": 0,
+            "cached": 0,
+        }
+    assert not ready_home.has_cache

@@ -9,13 +9,13 @@ from support import homes
 from support.page_api import asking
 
 
-def test_a_plan_is_that_of_the_command(made: Home) -> None:
-    homes.add_done(made, name="old")
-    failed = homes.add_failed(made, name="bad", group="sweep")
-    homes.add_queued(made, name="waits", after=[failed.id])
-    (made.job(1) / "checkpoints" / "step-1").mkdir(parents=True)
-    (made.job(1) / "checkpoints" / "step-1" / "adapters.safetensors").write_bytes(b"x" * 10_000)
-    with asking(made) as http:
+def test_a_plan_is_that_of_the_command(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="old")
+    failed = homes.add_failed(ready_home, name="bad", group="sweep")
+    homes.add_queued(ready_home, name="waits", after=[failed.id])
+    (ready_home.job(1) / "checkpoints" / "step-1").mkdir(parents=True)
+    (ready_home.job(1) / "checkpoints" / "step-1" / "adapters.safetensors").write_bytes(b"x" * 10_000)
+    with asking(ready_home) as http:
 
         def plan(query: str) -> dict[str, object]:
             answer: dict[str, object] = http.get(f"/v1/cleaning?{query}").json()
@@ -27,10 +27,10 @@ def test_a_plan_is_that_of_the_command(made: Home) -> None:
             ("older_than_s=3600", ("--older-than", "1h")),
             ("keep=0&group=sweep&state=failed", ("--keep", 0, "--group", "sweep", "--state", "failed")),
         ):
-            printed = json.loads(homes.invoke(made, "clean", *options, "--dry-run", "--json").stdout)
+            printed = json.loads(homes.invoke(ready_home, "clean", *options, "--dry-run", "--json").stdout)
             assert plan(query) == {key: printed[key] for key in ("deleted", "bytes", "kept")}
         assert plan("ids=2")["kept"] == [{"job": 2, "reason": "job 3 is to run after it"}]
         refusal = "state: a job that is queued has not ended, and is never deleted"
         assert http.get("/v1/cleaning?keep=0&state=queued").json()["error"] == refusal
         assert http.get("/v1/cleaning").json()["error"] == "say what: ids, older_than_s, keep or part"
-    assert (made.job(1) / "checkpoints").is_dir()
+    assert (ready_home.job(1) / "checkpoints").is_dir()

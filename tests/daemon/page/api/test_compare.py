@@ -10,21 +10,21 @@ from support import homes
 from support.page_api import asking
 
 
-def test_it_is_what_the_command_prints(made: Home) -> None:
-    homes.add_done(made, name="slow", training={"learning_rate": 1e-5})
-    best = homes.add_done(made, name="best", training={"load_best_model_at_end": True})
-    homes.add_running(made, name="runs", loss={"name": "sigmoid"})
-    homes.add_queued(made, name="waits")
-    outcome = made.job(best.id) / "training.json"
+def test_it_is_what_the_command_prints(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="slow", training={"learning_rate": 1e-5})
+    best = homes.add_done(ready_home, name="best", training={"load_best_model_at_end": True})
+    homes.add_running(ready_home, name="runs", loss={"name": "sigmoid"})
+    homes.add_queued(ready_home, name="waits")
+    outcome = ready_home.job(best.id) / "training.json"
     document = read_json(outcome)
     document["summary"]["adapter_step"] = 6
     write_json(outcome, document)
-    with (made.job(3) / "metrics.jsonl").open("a") as file:
+    with (ready_home.job(3) / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "eval_loss": NaN, "eval_rewards/margins": 0.5}\n')
-    with asking(made) as http:
-        told = http.get("/v1/compare?ids=1,2,3,4,2").json()
-        printed = json.loads(homes.invoke(made, "compare", 1, 2, 3, 4, "--json").stdout)
-        assert {"schema": 1, **told} == printed
-        assert [job["evaluated_at_step"] for job in told["jobs"]] == [12, 6, 4, None]
+    with asking(ready_home) as http:
+        answer = http.get("/v1/compare?ids=1,2,3,4,2").json()
+        printed = json.loads(homes.invoke(ready_home, "compare", 1, 2, 3, 4, "--json").stdout)
+        assert {"schema": 1, **answer} == printed
+        assert [job["evaluated_at_step"] for job in answer["jobs"]] == [12, 6, 4, None]
         assert http.get("/v1/compare?ids=1,9").status_code == 404
         assert http.get("/v1/compare").status_code == 422

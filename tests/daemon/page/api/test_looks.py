@@ -34,10 +34,12 @@ class InProcess(LookChild):
 
 
 @pytest.fixture
-def http(made: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+def http(ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     catalog = Catalog.from_json(load_plugins().to_json())
     monkeypatch.setattr(spec_looks, "load_catalog", lambda home: catalog)
-    with TestClient(make_app_of(looks.list_endpoints(made, InProcess(made))), base_url="http://prefd") as client:
+    with TestClient(
+        make_app_of(looks.list_endpoints(ready_home, InProcess(ready_home))), base_url="http://prefd"
+    ) as client:
         yield client
 
 
@@ -69,7 +71,7 @@ def test_rows_are_shown_a_page_at_a_time(http: TestClient, spec: dict[str, Any])
 
 
 def test_pairs_are_shown_token_by_token_and_doubted_as_the_commands_have_them(
-    http: TestClient, spec: dict[str, Any], made: Home
+    http: TestClient, spec: dict[str, Any], ready_home: Home
 ) -> None:
     shown = http.post("/v1/preview/pairs?row=2&row=99", json=spec).json()
     assert [pair["place"].rpartition(":")[2] for pair in shown["pairs"]] == ["2"]
@@ -77,7 +79,7 @@ def test_pairs_are_shown_token_by_token_and_doubted_as_the_commands_have_them(
     doubted = http.post("/v1/xray?only=cut&only=duplicates&limit=1", json=spec).json()
     assert [finding["kind"] for finding in doubted["findings"]] == ["duplicates", "cut"]
     assert (doubted["pairs"], doubted["missing"]) == (8, 16)
-    homes.add_queued(made, **spec)
+    homes.add_queued(ready_home, **spec)
     assert http.get("/v1/jobs/1/xray?only=duplicates").json()["pairs"] == 8
     assert http.get("/v1/jobs/2/xray").status_code == 404
 
@@ -115,11 +117,11 @@ def test_other_bodies_and_curves_are_refused(http: TestClient) -> None:
     assert http.get("/v1/losses/sigmoid/curve?from=nan").status_code == 422
 
 
-def test_scored_pairs_come_a_page_at_a_time(http: TestClient, made: Home) -> None:
-    homes.add_done(made)
+def test_scored_pairs_come_a_page_at_a_time(http: TestClient, ready_home: Home) -> None:
+    homes.add_done(ready_home)
     empty = http.get("/v1/jobs/1/pairs").json()
     assert (empty["state"], empty["pairs"], empty["head"]) == ("none", [], None)
-    write_pairs(made, 1, [0.5, -0.25, 0.0, 1.5])
+    write_pairs(ready_home, 1, [0.5, -0.25, 0.0, 1.5])
     page = http.get("/v1/jobs/1/pairs?only=wrong&limit=1").json()
     assert (page["state"], page["total"], page["wrong"]) == ("done", 2, 2)
     assert (page["pairs"][0]["row"], page["pairs"][0]["chosen_text"]) == (2, "Good 2.\nYes.")
@@ -129,19 +131,19 @@ def test_scored_pairs_come_a_page_at_a_time(http: TestClient, made: Home) -> Non
     assert http.get("/v1/jobs/1/pairs?only=some").status_code == 422
 
 
-def test_two_jobs_are_compared_pair_by_pair(http: TestClient, made: Home) -> None:
-    homes.add_done(made)
-    homes.add_done(made, name="other")
-    write_pairs(made, 1, [0.5, -0.25])
+def test_two_jobs_are_compared_pair_by_pair(http: TestClient, ready_home: Home) -> None:
+    homes.add_done(ready_home)
+    homes.add_done(ready_home, name="other")
+    write_pairs(ready_home, 1, [0.5, -0.25])
     refused = http.get("/v1/compare/pairs?ids=1,2")
     assert (refused.status_code, refused.json()["error"]) == (422, "the pairs of jobs 1 and 2 are not both scored yet")
-    write_pairs(made, 2, [float("nan"), 0.2])
-    told = http.get("/v1/compare/pairs?ids=1,2").json()
-    assert (told["common"], [pair["row"] for pair in told["right_only_in"]["1"]]) == (2, [1])
-    assert told["right_only_in"]["1"][0]["margins"] == [0.5, None]
+    write_pairs(ready_home, 2, [float("nan"), 0.2])
+    answer = http.get("/v1/compare/pairs?ids=1,2").json()
+    assert (answer["common"], [pair["row"] for pair in answer["right_only_in"]["1"]]) == (2, [1])
+    assert answer["right_only_in"]["1"][0]["margins"] == [0.5, None]
     page = http.get("/v1/jobs/2/pairs").json()
     assert [pair["margin"] for pair in page["pairs"]] == [None, 0.2]
     assert (page["head"]["train"]["margin"], page["head"]["train"]["wrong"], page["head"]["not_finite"]) == (None, 1, 1)
-    assert told["right_only_in"]["2"][0]["held_out"]
+    assert answer["right_only_in"]["2"][0]["held_out"]
     assert http.get("/v1/compare/pairs?ids=1,9").status_code == 404
     assert http.get("/v1/compare/pairs?ids=1").status_code == 422

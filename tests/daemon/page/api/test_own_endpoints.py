@@ -18,15 +18,15 @@ from support.answer_schemas import check_answer
 from support.page_api import asking
 
 
-def test_each_answer_is_the_described_one(made: Home) -> None:
-    homes.add_done(made, name="one")
-    homes.add_running(made, name="two")
-    keep_results(made, [CheckResult(name="noise", outcome="ok", finding="it is.", numbers={"nats": 0.1})])
-    endpoints = list_own_endpoints(made)
+def test_each_answer_is_the_described_one(ready_home: Home) -> None:
+    homes.add_done(ready_home, name="one")
+    homes.add_running(ready_home, name="two")
+    keep_results(ready_home, [CheckResult(name="noise", outcome="ok", finding="it is.", numbers={"nats": 0.1})])
+    endpoints = list_own_endpoints(ready_home)
     described: dict[str, Any] = json.loads(json.dumps(build_document(endpoints)))
     assert list(OpenAPIV31SpecValidator(described).iter_errors()) == []
-    asked = set[str]()
-    with asking(made) as http:
+    routes = set[str]()
+    with asking(ready_home) as http:
         for path, url in (
             ("/v1/jobs/{job_id}/series", "/v1/jobs/1/series?points=5"),
             ("/v1/series", "/v1/series?ids=1,2"),
@@ -43,7 +43,7 @@ def test_each_answer_is_the_described_one(made: Home) -> None:
             assert operation["servers"][0]["url"] == "/"
             schema = operation["responses"][str(reply.status_code)]["content"]["application/json"]["schema"]
             check_answer(described, schema, reply.json())
-            asked.add(path)
+            routes.add(path)
     modules = (series, compare, cache, cleaning, machine)
     of_modules = {each.path for each in endpoints if each.handle.__module__ in {module.__name__ for module in modules}}
-    assert asked | {"/v1/doctor"} == of_modules
+    assert routes | {"/v1/doctor"} == of_modules

@@ -18,10 +18,10 @@ KEYS = [
 ]  # fmt: skip
 
 
-def test_a_job_and_several_are_told_as_they_are_asked_for(made: Home) -> None:
-    homes.add_done(made)
-    homes.add_running(made, name="other")
-    with asking(made) as http:
+def test_a_job_and_several_are_told_as_they_are_asked_for(ready_home: Home) -> None:
+    homes.add_done(ready_home)
+    homes.add_running(ready_home, name="other")
+    with asking(ready_home) as http:
         one = http.get("/v1/jobs/1/series").json()
         assert (one["job"], one["attempt"], one["rows"], one["bucket"]) == (1, 1, 12, 1)
         assert one["step"] == list(range(1, 13))
@@ -51,15 +51,15 @@ def test_a_job_and_several_are_told_as_they_are_asked_for(made: Home) -> None:
             assert reason in reply.json()["error"]
 
 
-def test_an_attempt_that_was_set_aside_can_still_be_looked_at(made: Home) -> None:
+def test_an_attempt_that_was_set_aside_can_still_be_looked_at(ready_home: Home) -> None:
     from prefd.daemon.jobs.table import JobTable
 
-    job = homes.add_done(made)
-    with JobTable.open(made.database) as table:
+    job = homes.add_done(ready_home)
+    with JobTable.open(ready_home.database) as table:
         table.retry(job.id, fresh=True)
-    run = RunDir(made.job(job.id))
+    run = RunDir(ready_home.job(job.id))
     run.set_aside(1)
-    with asking(made) as http:
+    with asking(ready_home) as http:
         assert http.get("/v1/jobs/1/series").json()["rows"] == 0
         before = http.get("/v1/jobs/1/series?attempt=1").json()
         assert (before["attempt"], before["rows"]) == (1, 12)
@@ -67,17 +67,17 @@ def test_an_attempt_that_was_set_aside_can_still_be_looked_at(made: Home) -> Non
         assert error == "job 1 has no files of attempt 3; it has those of 1, 2"
 
 
-def test_a_hundred_thousand_steps_are_less_than_300_kb_with_every_spike_and_bad_step(made: Home) -> None:
-    job = homes.add_running(made)
+def test_a_hundred_thousand_steps_are_less_than_300_kb_with_every_spike_and_bad_step(ready_home: Home) -> None:
+    job = homes.add_running(ready_home)
     draw = random.Random(17)
     bodies = [{key: draw.gauss(0, 1) * 10 ** draw.randint(-5, 3) for key in KEYS} for _ in range(997)]
     lines = [json.dumps(body | {"loss": draw.random()})[1:] for body in bodies]
     special = {43_210: 9999.0, 60_000: None, 60_001: None, 87_654: 9999.0}
-    with RunDir(made.job(job.id)).metrics.open("w") as file:
+    with RunDir(ready_home.job(job.id)).metrics.open("w") as file:
         for step in range(1, STEPS + 1):
             line = json.dumps(bodies[0] | {"loss": special[step]})[1:] if step in special else lines[step % len(lines)]
             file.write(f'{{"step": {step}, "epoch": {step / 1000}, "time": {1763794998 + step}, {line}\n')
-    with asking(made) as http:
+    with asking(ready_home) as http:
         reply = http.get("/v1/jobs/1/series?points=800")
         began = time.monotonic()
         http.get("/v1/jobs/1/series?points=800")

@@ -23,9 +23,9 @@ def test_a_daemon_is_started_once_and_outlives_who_asked(short_home: Home) -> No
     assert Client(short_home).stop(wait_seconds=60)
 
 
-def test_what_keeps_it_from_starting_is_told_in_its_words(made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_keeps_it_from_starting_is_told_in_its_words(ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     program = "import sys; sys.exit('error: the disk refuses\\nmake room')"
     monkeypatch.setattr(command_child, "PYTHON", (sys.executable, "-c", program))
-    with asking(made) as page:
+    with asking(ready_home) as page:
         answer = page.post("/v1/start")
     assert (answer.status_code, answer.json()["lines"]) == (409, ["the disk refuses", "make room"])

@@ -32,9 +32,9 @@ def browser() -> Iterator[Browser]:
     """One browser for all windows of a file. It ends with the file: while Playwright runs, no other test of this thread can use asyncio."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with api.sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=find_chromium(), args=list(browsers.FLAGS))
-        yield found
-        found.close()
+        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=list(browsers.FLAGS))
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(autouse=True)
@@ -52,10 +52,10 @@ def listed_once(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPa
 
 
 @pytest.fixture
-def visit(made: Home, static: Path, browser: Browser) -> Iterator[Callable[..., Visit]]:
+def visit(ready_home: Home, static: Path, browser: Browser) -> Iterator[Callable[..., Visit]]:
     """Opens a window on the page of the home `made`; at the end, nothing may have gone wrong in it."""
     with ExitStack() as stack:
-        address = stack.enter_context(serving(made, static))
+        address = stack.enter_context(serving(ready_home, static))
         visits: list[Visit] = []
 
         def open_window(path: str | None = "/", **settings: Any) -> Visit:

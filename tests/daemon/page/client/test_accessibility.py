@@ -64,8 +64,8 @@ def walk(page: Page) -> dict[str, Any]:
         page.keyboard.press("Tab")
         if pressed % 10 == 9 and page.evaluate("walk.back || document.activeElement === document.body"):
             break
-    found = page.evaluate("({missed: walk.missed(), unseen: walk.unseen})")
-    return {name: elements for name, elements in found.items() if elements}
+    walk_result = page.evaluate("({missed: walk.missed(), unseen: walk.unseen})")
+    return {name: elements for name, elements in walk_result.items() if elements}
 
 
 def look(page: Page, rules: str) -> list[Any]:
@@ -77,30 +77,30 @@ def look(page: Page, rules: str) -> list[Any]:
 
 
 def test_axe_finds_nothing_in_either_theme_and_the_tab_key_leads_through_every_screen(
-    made: Home, visit: Callable[..., Visit]
+    ready_home: Home, visit: Callable[..., Visit]
 ) -> None:
     source = (CLIENT / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-    homes.draw_samples(made, homes.add_done(made, name="over", group="sweep", priority=2))
-    homes.add_failed(made, name="failed")
-    homes.add_done(made, name="also", loss={"name": "sigmoid"})
-    homes.add_running(made, name="runs")
-    homes.add_queued(made, name="waits")
+    homes.draw_samples(ready_home, homes.add_done(ready_home, name="over", group="sweep", priority=2))
+    homes.add_failed(ready_home, name="failed")
+    homes.add_done(ready_home, name="also", loss={"name": "sigmoid"})
+    homes.add_running(ready_home, name="runs")
+    homes.add_queued(ready_home, name="waits")
     there = visit(None)
-    found: dict[str, list[Any]] = {}
+    violations: dict[str, list[Any]] = {}
     for screen, text in SCREENS.items():
         there.open(screen)
         there.page.locator("main").get_by_text(text).first.wait_for()
         there.page.evaluate(source)
         light = look(there.page, RULES)
         there.page.evaluate("document.documentElement.dataset.theme = 'dark'")
-        found[screen] = light + look(there.page, COLOURS)
+        violations[screen] = light + look(there.page, COLOURS)
         if left_out := walk(there.page):
-            found[screen].append(left_out)
+            violations[screen].append(left_out)
     there.open("/")
     there.page.get_by_role("button", name="Clean up").click()
     there.page.get_by_role("dialog").get_by_text("Nothing would be deleted").wait_for()
     there.page.evaluate(source)
-    found["the dialog that cleans up"] = look(there.page, RULES)
+    violations["the dialog that cleans up"] = look(there.page, RULES)
     there.page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    found["the dialog that cleans up"] += look(there.page, COLOURS)
-    assert {screen: problems for screen, problems in found.items() if problems} == {}
+    violations["the dialog that cleans up"] += look(there.page, COLOURS)
+    assert {screen: problems for screen, problems in violations.items() if problems} == {}

@@ -43,8 +43,8 @@ def make_row(step: int) -> dict[str, Any]:
 
 
 @pytest.mark.thorough
-def test_an_hour_of_reports_grows_an_open_page_by_less_than_10_mb(made: Home, visit: Open) -> None:
-    metrics = homes.run_folder(made, homes.add_running(made, name="runs")).metrics
+def test_an_hour_of_reports_grows_an_open_page_by_less_than_10_mb(ready_home: Home, visit: Open) -> None:
+    metrics = homes.run_folder(ready_home, homes.add_running(ready_home, name="runs")).metrics
     there = visit("/")
     session = there.context.new_cdp_session(there.page)
     page, step = there.page, 4
@@ -99,13 +99,13 @@ def measure_listing(page: Page) -> float:
 
 
 def test_two_hundred_jobs_of_twelve_metrics_are_listed_in_half_a_second_also_of_ten_thousand(
-    made: Home, visit: Open
+    ready_home: Home, visit: Open
 ) -> None:
-    first = homes.add_done(made, name="job")
-    homes.write_metrics(homes.run_folder(made, first), [make_row(step) for step in range(1, 201)])
-    add_like(made, first.id, MANY - 1)
+    first = homes.add_done(ready_home, name="job")
+    homes.write_metrics(homes.run_folder(ready_home, first), [make_row(step) for step in range(1, 201)])
+    add_like(ready_home, first.id, MANY - 1)
     for job_id in range(MANY - JOBS + 1, MANY + 1):
-        shutil.copytree(made.job(first.id), made.job(job_id))
+        shutil.copytree(ready_home.job(first.id), ready_home.job(job_id))
     there = visit()
     page = there.page
     assert measure_listing(page) < MOST_SECONDS

@@ -25,11 +25,12 @@ pytestmark = pytest.mark.slow
 TAKEN = "document.title='taken'"
 MARKUP = f"<img src=x onerror={TAKEN}><script>{TAKEN}</script>\"'&lt;"
 HOSTILE = f"{MARKUP}\x1b[31m\u202e"
+HIDDEN = "/[\\u0000-\\u0008\\u001b\\u202a-\\u202e]/.test(document.body.textContent)"
 SCREENS = {
     "/": "<img src=x",
     "/?state=queued": "waits<b>bold</b>",
     "/jobs/1/data": "<img src=x",
-    "/jobs/1/log": "<script>document.title='taken'</script>",
+    "/jobs/1/log": "\\u001b[31m\\u202e",
     "/jobs/1/history": "<img src=x",
     "/jobs/2/history": "onerror=document.title",
     "/jobs/3/spec": "<i>slanted</i>",
@@ -82,9 +83,9 @@ def answer_look(route: Route) -> None:
 
 
 def test_whatever_holds_markup_is_read_and_never_run(
-    made: Home, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
+    ready_home: Home, visit: Callable[..., Visit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_hostile_home(made)
+    make_hostile_home(ready_home)
     monkeypatch.setattr(app, "load_catalog", lambda home: list_hostile_losses())
     there = visit(None)
     there.page.on("dialog", lambda dialog: there.troubles.append(f"a dialog: {dialog.message}"))
@@ -99,5 +100,6 @@ def test_whatever_holds_markup_is_read_and_never_run(
             screen
         )
         assert there.page.title() != "taken", screen
+        assert not there.page.evaluate(HIDDEN), f"{screen}: what cannot be seen is written out"
     turned = there.page.locator("main span").first.evaluate("(each) => getComputedStyle(each).unicodeBidi")
     assert turned == "isolate", "a character that turns the order round turns its own text alone"

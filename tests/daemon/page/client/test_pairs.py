@@ -71,9 +71,9 @@ class ScoringServer:
 
 
 def test_pairs_are_scored_when_asked_for_chosen_by_the_address_and_opened_in_full(
-    made: Home, visit: Callable[..., Visit]
+    ready_home: Home, visit: Callable[..., Visit]
 ) -> None:
-    homes.add_done(made)
+    homes.add_done(ready_home)
     there = visit(None)
     there.page.route("**/v1/jobs/1/pairs*", ScoringServer().answer)
     there.open("/jobs/1/pairs")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -15,6 +16,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.runs.data_summary import DataSummary
 from prefd.daemon.runs.pair_answers import MarginHistogram
+from prefd.daemon.runs.report_files import ReportFiles, ReportState
 from prefd.daemon.worker_tasks.xrays import DoubtedPairs, FoundPair, LengthBias, XRay
 from support import control_server, homes
 from support.browser import Visit
@@ -62,12 +64,14 @@ def draw(fingers: CDPSession, before: Sequence[float], after: Sequence[float], y
 
 def read_range(page: Page) -> tuple[int, int]:
     """The steps that the address names."""
-    found = parse_qs(urlsplit(page.url).query)
-    return int(found["from"][0]), int(found["to"][0])
+    query = parse_qs(urlsplit(page.url).query)
+    return int(query["from"][0]), int(query["to"][0])
 
 
-def test_no_spike_and_no_bad_step_of_100_000_is_lost_and_mouse_keys_and_fingers_zoom(made: Home, visit: Open) -> None:
-    write_long_run(homes.run_folder(made, homes.add_done(made)).metrics)
+def test_no_spike_and_no_bad_step_of_100_000_is_lost_and_mouse_keys_and_fingers_zoom(
+    ready_home: Home, visit: Open
+) -> None:
+    write_long_run(homes.run_folder(ready_home, homes.add_done(ready_home)).metrics)
     there = visit("/jobs/1/charts?smooth=0")
     page = there.page
     page.get_by_text("▲ 2 spikes to 9.5").wait_for()
@@ -120,11 +124,11 @@ def test_no_spike_and_no_bad_step_of_100_000_is_lost_and_mouse_keys_and_fingers_
     whole.wait_for()
 
 
-def test_a_report_is_drawn_at_once_and_values_stand_in_the_cards_head(made: Home, visit: Open) -> None:
-    job = homes.add_running(made)
+def test_a_report_is_drawn_at_once_and_values_stand_in_the_cards_head(ready_home: Home, visit: Open) -> None:
+    job = homes.add_running(ready_home)
     there = visit("/jobs/1/charts")
     there.page.get_by_role("img", name="Loss, 4 points").wait_for()
-    with homes.run_folder(made, job).metrics.open("a", encoding="utf-8") as file:
+    with homes.run_folder(ready_home, job).metrics.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"step": 5, "loss": 0.1234, "epoch": 1.5}) + "\n")
         file.write(json.dumps({"step": 5, "eval_loss": 0.4321, "eval_rewards/accuracies": 0.875}) + "\n")
     there.page.get_by_role("img", name="Loss, 5 points").wait_for()
@@ -134,8 +138,8 @@ def test_a_report_is_drawn_at_once_and_values_stand_in_the_cards_head(made: Home
     there.page.locator(".tile").get_by_text("87.5 %").wait_for()
 
 
-def test_the_tabs_tell_what_was_run_and_what_became_of_the_rows(made: Home, visit: Open) -> None:
-    homes.draw_samples(made, homes.add_done(made))
+def test_the_tabs_tell_what_was_run_and_what_became_of_the_rows(ready_home: Home, visit: Open) -> None:
+    homes.draw_samples(ready_home, homes.add_done(ready_home))
     there = visit(None)
     there.page.route("**/v1/jobs/1/xray", lambda route: route.fulfill(body=json.dumps(DOUBTS.to_json())))
     there.open("/jobs/1/data")
@@ -161,11 +165,37 @@ def test_the_tabs_tell_what_was_run_and_what_became_of_the_rows(made: Home, visi
     there.page.get_by_role("cell", name="precomputing").wait_for()
 
 
+@pytest.mark.thorough  # its words have their test in src/text/reports.test.ts
+def test_where_a_run_is_reported_to_is_told_and_a_report_that_broke_off_on_every_tab(made: Home, visit: Open) -> None:
+    run = homes.run_folder(made, homes.add_done(made))
+    states = (
+        ReportState("tensorboard", place="tensorboard --logdir there", train=20, held_out=20, state="done"),
+        ReportState("wandb", place="https://wandb.example/run", train=4, error="no route to host"),
+        ReportState("wicked", place="javascript:document.title='taken'", train=4),
+    )
+    for state in states:
+        ReportFiles(run, state.to).write(state)
+    there = visit(None)
+    page = there.page
+    page.clock.install()
+    there.open("/jobs/1/history")
+    page.get_by_text("Its report to wandb broke off: no route to host.").wait_for()
+    page.get_by_text("prefd report 1 --to wandb").wait_for()
+    page.get_by_role("link", name="spec").click()
+    page.get_by_text("tensorboard to step 20, evaluated to step 20, done").wait_for()
+    page.get_by_role("link", name="https://wandb.example/run").wait_for()
+    page.get_by_text("javascript:document.title='taken'", exact=True).wait_for()
+    assert page.get_by_role("link", name="javascript").count() == 0
+    ReportFiles(run, "wicked").write(replace(states[2], train=8, state="done"))
+    page.clock.fast_forward(10_000)
+    page.get_by_text("wicked to step 8, done").wait_for()
+
+
 def test_a_job_that_waits_is_edited_and_a_wrong_spec_is_refused_in_words(
-    made: Home, visit: Open, pairs_file: Path
+    ready_home: Home, visit: Open, pairs_file: Path
 ) -> None:
-    homes.add_queued(made, name="waits")
-    with control_server.serving(made):
+    homes.add_queued(ready_home, name="waits")
+    with control_server.serving(ready_home):
         there = visit("/jobs/1/spec")
         there.page.get_by_role("button", name="Edit").click()
         text = there.page.get_by_label("The spec, as YAML")
@@ -177,7 +207,7 @@ def test_a_job_that_waits_is_edited_and_a_wrong_spec_is_refused_in_words(
         there.page.get_by_role("button", name="Change the job").click()
         there.page.get_by_text("waits is changed").wait_for()
         there.page.get_by_text("priority 4").wait_for()
-    with JobTable.open_readonly(made.database) as table:
+    with JobTable.open_readonly(ready_home.database) as table:
         assert table.spec(1).model == "org/other"
 
 

@@ -51,8 +51,8 @@ def set_hidden(page: Page, hidden: str) -> None:
     )
 
 
-def test_a_locked_page_takes_the_pasted_address_and_goes_on_where_it_was(made: Home, visit: Open) -> None:
-    homes.add_done(made)
+def test_a_locked_page_takes_the_pasted_address_and_goes_on_where_it_was(ready_home: Home, visit: Open) -> None:
+    homes.add_done(ready_home)
     there = visit("/jobs/1/history", unlocked=False)
     there.page.get_by_label("The address with its token").fill("no such thing")
     there.page.get_by_role("button", name="Unlock").click()
@@ -65,8 +65,8 @@ def test_a_locked_page_takes_the_pasted_address_and_goes_on_where_it_was(made: H
     there.page.get_by_role("columnheader", name="why").wait_for()
 
 
-def test_the_token_leaves_the_address_and_a_wrong_one_locks_the_page(made: Home, visit: Open) -> None:
-    homes.add_done(made)
+def test_the_token_leaves_the_address_and_a_wrong_one_locks_the_page(ready_home: Home, visit: Open) -> None:
+    homes.add_done(ready_home)
     there = visit(f"/jobs/1/log?find=model#token={TOKEN}", unlocked=False)
     expect(there.page, "1 of 3 lines")
     assert there.page.url == f"{there.address}/jobs/1/log?find=model"
@@ -75,13 +75,13 @@ def test_the_token_leaves_the_address_and_a_wrong_one_locks_the_page(made: Home,
     assert there.context.cookies() == []
 
 
-def test_the_page_works_with_the_daemon_down_and_says_so(made: Home, visit: Open) -> None:
-    homes.add_done(made, name="kept")
+def test_the_page_works_with_the_daemon_down_and_says_so(ready_home: Home, visit: Open) -> None:
+    homes.add_done(ready_home, name="kept")
     there = visit()
     there.page.get_by_role("link", name="kept").wait_for()
     expect(there.page, "daemon not running")
     expect(there.page, "prefd start --detach")
-    with control_server.serving(made):
+    with control_server.serving(ready_home):
         expect(there.page, re.compile("0 running"))
         expect(there.page, "Pause queue")
 
@@ -96,9 +96,9 @@ def test_the_theme_follows_the_system_until_the_other_is_chosen(visit: Open) -> 
     assert root.get_attribute("data-theme") == "light"
 
 
-def test_keys_lead_and_are_listed(made: Home, visit: Open) -> None:
-    homes.add_done(made, name="first")
-    homes.add_done(made, name="second")
+def test_keys_lead_and_are_listed(ready_home: Home, visit: Open) -> None:
+    homes.add_done(ready_home, name="first")
+    homes.add_done(ready_home, name="second")
     there = visit()
     there.page.get_by_role("link", name="second").wait_for()
     there.page.keyboard.press("?")
@@ -117,28 +117,28 @@ def test_keys_lead_and_are_listed(made: Home, visit: Open) -> None:
     there.page.wait_for_url(f"{there.address}/")
 
 
-def test_a_hidden_tab_closes_its_stream_and_comes_back_where_it_was(made: Home, visit: Open) -> None:
+def test_a_hidden_tab_closes_its_stream_and_comes_back_where_it_was(ready_home: Home, visit: Open) -> None:
     there = visit()
     there.page.get_by_text("No jobs yet").wait_for()
-    homes.add_queued(made, name="seen")
+    homes.add_queued(ready_home, name="seen")
     there.page.get_by_role("link", name="seen").wait_for()
     with there.page.expect_event("requestfailed", lambda request: "/v1/events" in request.url):
         set_hidden(there.page, "true")
-    homes.add_queued(made, name="unseen")
-    with there.page.expect_request(lambda request: "/v1/events" in request.url) as asked:
+    homes.add_queued(ready_home, name="unseen")
+    with there.page.expect_request(lambda request: "/v1/events" in request.url) as stream_request:
         set_hidden(there.page, "false")
     there.page.get_by_role("link", name="unseen").wait_for()
-    assert asked.value.all_headers()["last-event-id"]
+    assert stream_request.value.all_headers()["last-event-id"]
 
 
-def test_no_screen_is_wider_than_a_phone_and_each_has_a_title(made: Home, visit: Open) -> None:
-    homes.add_done(made, name=NAME + "x" * 140, group="sweep")
-    homes.add_failed(made, reason="data.path: /a/very/long/path/without/any/blank/" + "x" * 200)
-    homes.add_running(made, name="runs")
+def test_no_screen_is_wider_than_a_phone_and_each_has_a_title(ready_home: Home, visit: Open) -> None:
+    homes.add_done(ready_home, name=NAME + "x" * 140, group="sweep")
+    homes.add_failed(ready_home, reason="data.path: /a/very/long/path/without/any/blank/" + "x" * 200)
+    homes.add_running(ready_home, name="runs")
     reference = ReferenceFingerprint({"weights": "w" * 64}, {"model": "/a/very/long/path/" + "x" * 80})
-    precompute = made.job(1) / "precompute.json"
+    precompute = ready_home.job(1) / "precompute.json"
     precompute.write_text(precompute.read_text().replace("3f9a" * 8, reference.name))
-    ReferenceCache.open(made.cache).reference(reference).put({b"k" * 32: np.full(3, -0.5, dtype=np.float32)})
+    ReferenceCache.open(ready_home.cache).reference(reference).put({b"k" * 32: np.full(3, -0.5, dtype=np.float32)})
     there = visit(None, viewport=PHONE)
     for screen, text in SCREENS.items():
         there.open(screen)

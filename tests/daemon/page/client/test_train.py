@@ -60,10 +60,15 @@ def test_what_is_chosen_in_the_form_is_written_in_the_text_and_leaves_the_rest_o
     page.get_by_role("textbox", name="lora.rank").fill("16")
     page.get_by_role("button", name="dora").click()
     page.get_by_role("checkbox", name="fuse").check()
+    page.get_by_role("group", name="report_to").get_by_role("checkbox", name="trackio").check()
+    page.get_by_role("group", name="report_to").get_by_role("checkbox", name="tensorboard").check()
     assert read_text(page) == (
         "# mine\nmodel: ./m   # kept\ndata: {path: ./p.jsonl}\nloss:\n  name: ipo\n  beta: 0.3\n"
         "training:\n  fine_tune: dora\n  lora:\n    rank: 16\noutput:\n  fuse: true\n"
+        "report_to: [trackio, tensorboard]\n"
     )
+    page.get_by_role("group", name="report_to").get_by_role("checkbox", name="trackio").uncheck()
+    assert read_text(page).endswith("report_to: [tensorboard]\n")
     page.get_by_role("button", name="Take lora.rank out of the spec").click()
     assert "lora" not in read_text(page)
     page.reload()
@@ -130,8 +135,8 @@ def test_what_is_typed_before_the_schema_has_come_stays_and_the_cursor_with_it(v
 
 
 @pytest.mark.thorough
-def test_a_spec_that_is_started_from_asks_before_it_replaces_another(made: Home, visit: Open) -> None:
-    homes.add_done(made, name="earlier")
+def test_a_spec_that_is_started_from_asks_before_it_replaces_another(ready_home: Home, visit: Open) -> None:
+    homes.add_done(ready_home, name="earlier")
     page = visit("/train?from=1").page
     page.get_by_role("textbox", name="name", exact=True).wait_for()
     find_editor(page).get_by_text("org/small-model").wait_for()

@@ -37,7 +37,7 @@ def test_extremes_are_those_of_the_rows_and_every_bad_step_is_told(
     end = None if start is None or length is None else start + length
     drawn = draw_curves(fill(rows), points, start, end)
     chosen = [row for row in rows if (start is None or row["step"] >= start) and (end is None or row["step"] <= end)]
-    buckets = [chosen[at : at + drawn.bucket] for at in range(0, len(chosen), drawn.bucket)]
+    buckets = [chosen[position : position + drawn.bucket] for position in range(0, len(chosen), drawn.bucket)]
     assert drawn.rows == len(chosen)
     assert len(buckets) <= points
     assert drawn.step == [bucket[0]["step"] for bucket in buckets]
@@ -47,12 +47,14 @@ def test_extremes_are_those_of_the_rows_and_every_bad_step_is_told(
         assert all("loss" not in row for row in rows)
         return
     curve = drawn.metrics["loss"]
-    for at, bucket in enumerate(buckets):
+    for position, bucket in enumerate(buckets):
         finite = [row["loss"] for row in bucket if row.get("loss") is not None and math.isfinite(row["loss"])]
-        low, high = (each[at] if each else curve.mean[at] for each in (curve.min, curve.max))
+        low, high = (each[position] if each else curve.mean[position] for each in (curve.min, curve.max))
         assert (low, high) == ((round_number(min(finite)), round_number(max(finite))) if finite else (None, None))
-        if finite and curve.mean[at] is not None:
-            assert min(finite) - abs(min(finite)) * 1e-5 <= curve.mean[at] <= max(finite) + abs(max(finite)) * 1e-5
+        if finite and curve.mean[position] is not None:
+            assert (
+                min(finite) - abs(min(finite)) * 1e-5 <= curve.mean[position] <= max(finite) + abs(max(finite)) * 1e-5
+            )
     assert (curve.min is None) == (drawn.bucket == 1)
 
 
@@ -65,7 +67,7 @@ def test_a_zoom_comes_to_single_steps_and_a_spike_shows_at_any_scale() -> None:
     far = draw_curves(columns, 100)
     assert (far.bucket, far.rows, len(far.step)) == (100, 10_000, 100)
     assert far.metrics["loss"].max is not None
-    assert [at for at, value in enumerate(far.metrics["loss"].max) if value == 9.0] == [43]
+    assert [index for index, value in enumerate(far.metrics["loss"].max) if value == 9.0] == [43]
     near = draw_curves(columns, 100, 4300, 4399)
     assert near.step == list(range(4300, 4400))
     assert near.metrics["loss"].mean[21] == 9.0

@@ -18,8 +18,8 @@ def write_lines(path: Path, steps: range, mode: str = "w") -> None:
         file.writelines(json.dumps({"step": step, "loss": 1 / step}) + "\n" for step in steps)
 
 
-def read_steps(kept: KeptColumns, path: Path) -> list[int]:
-    with kept.reading(path) as run:
+def read_steps(columns: KeptColumns, path: Path) -> list[int]:
+    with columns.reading(path) as run:
         return list(run.train.steps)
 
 
@@ -29,45 +29,45 @@ def test_only_what_was_added_is_read_again(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(
         RunColumns, "_take", lambda self, lines, take=RunColumns._take: (parsed.append(lines), take(self, lines))
     )
-    path, kept = tmp_path / "metrics.jsonl", KeptColumns()
-    assert read_steps(kept, path) == []
+    path, columns = tmp_path / "metrics.jsonl", KeptColumns()
+    assert read_steps(columns, path) == []
     write_lines(path, range(1, 101))
-    assert read_steps(kept, path) == list(range(1, 101))
+    assert read_steps(columns, path) == list(range(1, 101))
     before = path.stat().st_size
     assert b"".join(parsed) == path.read_bytes()
     with path.open("a") as file:
         file.write('{"step": 101, "loss"')  # the worker is writing
-    assert read_steps(kept, path)[-1] == 100
+    assert read_steps(columns, path)[-1] == 100
     with path.open("a") as file:
         file.write(': 0.5}\nbroken\n[1]\n{"step": 101, "eval_loss": 0.25}\n')
-    assert read_steps(kept, path)[-2:] == [100, 101]
-    with kept.reading(path) as run:
+    assert read_steps(columns, path)[-2:] == [100, 101]
+    with columns.reading(path) as run:
         assert list(run.eval.values["eval_loss"]) == [0.25]
     assert b"".join(parsed)[before:] == path.read_bytes()[before:]
 
 
 def test_a_file_that_was_cut_back_or_replaced_is_read_anew(tmp_path: Path) -> None:
-    path, kept = tmp_path / "metrics.jsonl", KeptColumns()
+    path, columns = tmp_path / "metrics.jsonl", KeptColumns()
     write_lines(path, range(1, 11))
-    assert len(read_steps(kept, path)) == 10
+    assert len(read_steps(columns, path)) == 10
     write_lines(tmp_path / "partial", range(1, 6))
     (tmp_path / "partial").replace(path)  # as a run that goes on from its checkpoint does
-    assert read_steps(kept, path) == [1, 2, 3, 4, 5]
+    assert read_steps(columns, path) == [1, 2, 3, 4, 5]
     write_lines(path, range(7, 9))
-    assert read_steps(kept, path) == [7, 8]
+    assert read_steps(columns, path) == [7, 8]
     path.unlink()
-    assert read_steps(kept, path) == []
+    assert read_steps(columns, path) == []
 
 
 def test_runs_that_nobody_asks_for_are_dropped(tmp_path: Path) -> None:
-    kept = KeptColumns(max_bytes=2 * 16 * 10)
+    columns = KeptColumns(max_bytes=2 * 16 * 10)
     for name in "abcba":
         write_lines(tmp_path / name, range(1, 11))
-        assert len(read_steps(kept, tmp_path / name)) == 10
-        assert len(kept) <= 2
+        assert len(read_steps(columns, tmp_path / name)) == 10
+        assert len(columns) <= 2
     write_lines(tmp_path / "long", range(1, 1000))
-    assert len(read_steps(kept, tmp_path / "long")) == 999
-    assert len(kept) == 1
+    assert len(read_steps(columns, tmp_path / "long")) == 999
+    assert len(columns) == 1
 
 
 def test_two_who_ask_together_read_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,9 +75,9 @@ def test_two_who_ask_together_read_a_file_once(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(
         RunColumns, "_take", lambda self, lines, take=RunColumns._take: (takes.append(1), take(self, lines))
     )
-    path, kept = tmp_path / "metrics.jsonl", KeptColumns()
+    path, columns = tmp_path / "metrics.jsonl", KeptColumns()
     write_lines(path, range(1, 1000))
-    threads = [threading.Thread(target=read_steps, args=(kept, path)) for _ in range(4)]
+    threads = [threading.Thread(target=read_steps, args=(columns, path)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -110,8 +110,8 @@ def test_turns_that_were_not_read_are_asked_about(column: str, value: Any) -> No
     "column", ["judge_system_prompt", "annotator_persona", "reward_system", "evaluation_role", "notes", "feedback"]
 )
 def test_what_is_said_to_those_who_judge_is_listed_as_not_read(column: str) -> None:
-    made = read(rows(**{column: "You are a sailor."}))
-    assert (len(made.pairs), made.unread) == (3, [column])
+    dataset = read(rows(**{column: "You are a sailor."}))
+    assert (len(dataset.pairs), dataset.unread) == (3, [column])
 
 
 @pytest.mark.parametrize("value", [["One.", "Two."], [{"text": "One.", "score": 1}, {"text": "Two.", "score": 2}]])
@@ -152,13 +152,13 @@ def test_rows_that_say_that_they_are_held_out_are_not_trained_on(column: str, he
 
 
 def test_ranks_that_say_the_opposite_are_told_of() -> None:
-    made = read(rows(chosen_rank=2, rejected_rank=1))
-    assert "in 3 pairs chosen has the worse rank, where 1 is the best (rows 1, 2, 3)" in made.notes
-    assert made.unread == []
+    dataset = read(rows(chosen_rank=2, rejected_rank=1))
+    assert "in 3 pairs chosen has the worse rank, where 1 is the best (rows 1, 2, 3)" in dataset.notes
+    assert dataset.unread == []
     assert read(rows(chosen_rank=1, rejected_rank=2)).notes == []
 
 
 @pytest.mark.parametrize("name", ["{}_rewards", "helpfulness_{}", "{}_quality", "avg_ratings_{}"])
 def test_scores_by_any_of_their_names_are_compared(name: str) -> None:
-    made = read(rows(**{name.format("chosen"): 1, name.format("rejected"): 3}))
-    assert [pair.margin for _, pair in made.pairs] == [-2, -2, -2]
+    dataset = read(rows(**{name.format("chosen"): 1, name.format("rejected"): 3}))
+    assert [pair.margin for _, pair in dataset.pairs] == [-2, -2, -2]

@@ -162,40 +162,42 @@ class TestRefused:
     def test_another_column_may_be_the_prompt_also_where_no_row_is_read(self) -> None:
         with pytest.raises(DataError, match="'title' may be it; name it"):
             read([{"title": f"Title {n}", "chosen": f"yes {n}", "rejected": f"no {n}"} for n in range(3)])
-        made = read([{"system": 5, "chosen": f"Q{n} yes", "rejected": f"Q{n} no"} for n in range(3)])
-        assert {str(reason) for _, reason in made.unusable} == {"wrong types: system is not the text of a system turn"}
+        dataset = read([{"system": 5, "chosen": f"Q{n} yes", "rejected": f"Q{n} no"} for n in range(3)])
+        assert {str(reason) for _, reason in dataset.unusable} == {
+            "wrong types: system is not the text of a system turn"
+        }
 
     def test_the_setting_settles_it(self) -> None:
         rows = [row | {"query": "Something else?", "answer": "42"} for row in of("question", "chosen", "rejected")]
-        made = read(rows, prompt_feature="question", ignore_columns=["answer"])
-        assert made.unread == ["query", "answer"]
-        assert made.pairs[0][1] == Pair(TRIPLES[0].question, TRIPLES[0].better, TRIPLES[0].worse)
+        dataset = read(rows, prompt_feature="question", ignore_columns=["answer"])
+        assert dataset.unread == ["query", "answer"]
+        assert dataset.pairs[0][1] == Pair(TRIPLES[0].question, TRIPLES[0].better, TRIPLES[0].worse)
 
     @pytest.mark.parametrize("column", ["images", "image", "audio", "videos"])
     def test_what_is_no_text_is_refused(self, column: str) -> None:
-        made = read([row | {column: ["a.png"]} for row in of("prompt", "chosen", "rejected")])
-        assert made.pairs == []
-        (reason,) = {str(reason) for _, reason in made.unusable}
+        dataset = read([row | {column: ["a.png"]} for row in of("prompt", "chosen", "rejected")])
+        assert dataset.pairs == []
+        (reason,) = {str(reason) for _, reason in dataset.unusable}
         assert reason.startswith(f"the column {column!r} is no text: prefd trains on text")
 
     def test_an_empty_column_of_images_hinders_nothing(self) -> None:
-        made = read([row | {"images": []} for row in of("prompt", "chosen", "rejected")])
-        assert (len(made.pairs), made.unread) == (3, [])
+        dataset = read([row | {"images": []} for row in of("prompt", "chosen", "rejected")])
+        assert (len(dataset.pairs), dataset.unread) == (3, [])
 
     def test_a_few_odd_rows_are_left_out_and_named(self) -> None:
         rows = [
             {"prompt": f"What is {i}?", "question": f"What is {i}?", "chosen": "a", "rejected": "b"} for i in range(20)
         ]
         rows[4]["question"] = "What is another?"
-        made = read(rows)
-        assert [number for number, _ in made.unusable] == [5]
-        assert len(made.pairs) == 19
+        dataset = read(rows)
+        assert [number for number, _ in dataset.unusable] == [5]
+        assert len(dataset.pairs) == 19
 
 
 @pytest.mark.parametrize("role", ["Human", "gpt", "bot"])
 def test_a_role_that_nobody_knows_is_named(role: str) -> None:
-    made = read([{"prompt": "Q", "chosen": [{"role": role, "content": "a"}], "rejected": [answer("b")]}])
-    assert [str(reason) for _, reason in made.unusable] == [
+    dataset = read([{"prompt": "Q", "chosen": [{"role": role, "content": "a"}], "rejected": [answer("b")]}])
+    assert [str(reason) for _, reason in dataset.unusable] == [
         f"role {role!r} is not one of system, user, assistant, tool: rename it"
     ]
 
@@ -219,9 +221,9 @@ def test_a_list_of_answers_without_scores_is_no_ranking() -> None:
 
 
 def test_unpaired_rows_say_so() -> None:
-    made = read([{"prompt": triple.question, "completion": triple.better, "label": True} for triple in TRIPLES])
-    assert made.pairs == []
-    assert {str(reason) for _, reason in made.unusable} == {
+    dataset = read([{"prompt": triple.question, "completion": triple.better, "label": True} for triple in TRIPLES])
+    assert dataset.pairs == []
+    assert {str(reason) for _, reason in dataset.unusable} == {
         (
             "unpaired: one answer (completion) and a label; this loss compares two answers to one prompt, a chosen and a "
             "rejected one: take kto, which learns from single answers with a label; or where other rows have answers to it, "
@@ -232,6 +234,8 @@ def test_unpaired_rows_say_so() -> None:
 
 def test_a_file_of_columns_is_no_conversation() -> None:
     row = {"prompt": ["Say red.", "Say blue."], "chosen": ["red", "blue"], "rejected": ["no", "never"]}
-    made = read([row])
-    assert made.pairs == []
-    assert [str(reason) for _, reason in made.unusable] == ["wrong types: chosen is a list, not text or chat messages"]
+    dataset = read([row])
+    assert dataset.pairs == []
+    assert [str(reason) for _, reason in dataset.unusable] == [
+        "wrong types: chosen is a list, not text or chat messages"
+    ]

@@ -64,9 +64,9 @@ class TestComparisons:
             row(
                 calling("search", query="rain", near=near("Rome", km=5)),
                 calling("search", near=near("Rome", km=5), query="rain"),
-                asked="And sun?",
+                question="And sun?",
             ),
-            row(calling("weather", city="Oslo"), calling("weather", city="Rome"), asked="And snow?"),
+            row(calling("weather", city="Oslo"), calling("weather", city="Rome"), question="And snow?"),
         ]
         assert unusable(self.read_both(tmp_path, kind, rows, tokenizer)) == {"identical sides": [2]}
 
@@ -78,10 +78,10 @@ class TestComparisons:
             return [{"role": "user", "content": f"Sun in {city}?"}, *called, shown, *last]
 
         search = calling("search", query="sun", near=near("Rome"))
-        said = [[{"role": "assistant", "content": words}] for words in ("Yes.", "No.")]
+        sides = [[{"role": "assistant", "content": words}] for words in ("Yes.", "No.")]
         rows = [
-            {"chosen": asking_twice("Rome", search), "rejected": asking_twice("Rome", said[0])},
-            {"chosen": asking_twice("Oslo", said[0]), "rejected": asking_twice("Oslo", said[1])},
+            {"chosen": asking_twice("Rome", search), "rejected": asking_twice("Rome", sides[0])},
+            {"chosen": asking_twice("Oslo", sides[0]), "rejected": asking_twice("Oslo", sides[1])},
         ]
         data = self.read_both(tmp_path, kind, rows, tokenizer)
         assert [answer for _, _, answer in texts(data, tokenizer)] == ["Yes.<|im_end|>", "No.<|im_end|>"]
@@ -98,10 +98,10 @@ class TestComparisons:
             ]
 
         search = calling("search", query="sun", near=near("Rome"))
-        said = [{"role": "assistant", "content": "Yes."}]
+        turns = [{"role": "assistant", "content": "Yes."}]
         rows: list[Row] = [
-            {"chosen": search, "rejected": said},
-            {"chosen": said, "rejected": calling("weather", city="Bern")},
+            {"chosen": search, "rejected": turns},
+            {"chosen": turns, "rejected": calling("weather", city="Bern")},
         ]
         for city, each in zip(("Rome", "Oslo"), rows):
             if column == "prompt":
@@ -121,7 +121,7 @@ class TestComparisons:
             row(weather, search),
             row(search, weather),
             row(weather, calling("weather", city="Oslo")),
-            row(weather, calling("search", query="rain"), asked="And snow?"),
+            row(weather, calling("search", query="rain"), question="And snow?"),
         ]
         notes = self.read_both(tmp_path, kind, rows, tokenizer).report.train.notes
         assert notes[0].startswith("2 pairs contradict each other")

@@ -87,9 +87,9 @@ def test_numbers_are_the_same_however_they_are_written(names: tuple[str, str]) -
         }
         for place, triple in enumerate(TRIPLES)
     ]
-    made = read(rows)
-    assert texts(made) == BETTER_FIRST
-    assert [pair.margin for _, pair in made.pairs] == [4, 4, 4]
+    dataset = read(rows)
+    assert texts(dataset) == BETTER_FIRST
+    assert [pair.margin for _, pair in dataset.pairs] == [4, 4, 4]
 
 
 HELLO = chat("Hello", "What is it?")
@@ -101,8 +101,8 @@ def test_a_history_that_ends_with_the_question_holds_it_once(question: Any) -> N
         {"history": [*HELLO, user(t.question)], "prompt": question(t), "chosen": t.better, "rejected": t.worse}
         for t in TRIPLES
     ]
-    made = read(rows)
-    assert [as_messages(pair) for _, pair in made.pairs] == [[*HELLO, user(t.question)] for t in TRIPLES]
+    dataset = read(rows)
+    assert [as_messages(pair) for _, pair in dataset.pairs] == [[*HELLO, user(t.question)] for t in TRIPLES]
 
 
 def test_a_history_that_ends_with_another_question_is_refused() -> None:
@@ -146,9 +146,9 @@ def test_a_system_turn_of_one_side_is_asked_about() -> None:
     ],
 )
 def test_files_under_any_name_are_no_text(value: Any) -> None:
-    made = read([{"picture": value, "prompt": t.question, "chosen": t.better, "rejected": t.worse} for t in TRIPLES])
-    assert made.pairs == []
-    assert all("the column 'picture' is no text: prefd trains on text" in str(reason) for _, reason in made.unusable)
+    dataset = read([{"picture": value, "prompt": t.question, "chosen": t.better, "rejected": t.worse} for t in TRIPLES])
+    assert dataset.pairs == []
+    assert all("the column 'picture' is no text: prefd trains on text" in str(reason) for _, reason in dataset.unusable)
 
 
 def test_scores_of_sides_that_are_known_by_letters_are_theirs() -> None:
@@ -161,8 +161,8 @@ def test_scores_of_sides_that_are_known_by_letters_are_theirs() -> None:
 
 
 def test_one_side_that_holds_the_conversation_is_said() -> None:
-    made = read([{"chosen": chat(t.question, t.better), "rejected": [answer(t.worse)]} for t in TRIPLES])
-    assert {str(reason).partition(":")[0] for _, reason in made.unusable} == {
+    dataset = read([{"chosen": chat(t.question, t.better), "rejected": [answer(t.worse)]} for t in TRIPLES])
+    assert {str(reason).partition(":")[0] for _, reason in dataset.unusable} == {
         "only chosen is a whole conversation, and no column is the prompt"
     }
 
@@ -178,9 +178,9 @@ def test_the_json_text_of_openais_input_is_read(tmp_path: Path) -> None:
         for t in TRIPLES
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    made = load_pairs(DataSpec(path=str(path)), FORMATS)
-    assert made.format == "openai"
-    assert [as_messages(pair) for _, pair in made.pairs] == [[user(t.question)] for t in TRIPLES]
+    dataset = load_pairs(DataSpec(path=str(path)), FORMATS)
+    assert dataset.format == "openai"
+    assert [as_messages(pair) for _, pair in dataset.pairs] == [[user(t.question)] for t in TRIPLES]
 
 
 SCHEMA = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
@@ -231,17 +231,17 @@ def test_a_transcript_before_answers_that_are_messages_becomes_messages_too(side
             return prompt | {"response_0": [answer(t.better)], "response_1": [answer(t.worse)], "better_response_id": 0}
         return prompt | {"chosen": [answer(t.better)] if sides == "both" else t.better, "rejected": [answer(t.worse)]}
 
-    made = read(
+    dataset = read(
         [row(place, t) for place, t in enumerate(TRIPLES)],
         **({"winner_feature": "better_response_id"} if sides == "numbered" else {}),
     )
-    assert [as_messages(pair) for _, pair in made.pairs] == [[user(t.question)] for t in TRIPLES]
-    assert texts(made) == BETTER_FIRST
+    assert [as_messages(pair) for _, pair in dataset.pairs] == [[user(t.question)] for t in TRIPLES]
+    assert texts(dataset) == BETTER_FIRST
 
 
 def test_a_prompt_that_nobody_asks_is_refused() -> None:
-    made = read([{"prompt": [answer(t.question)], "chosen": t.better, "rejected": t.worse} for t in TRIPLES])
-    assert {str(reason) for _, reason in made.unusable} == {
+    dataset = read([{"prompt": [answer(t.question)], "chosen": t.better, "rejected": t.worse} for t in TRIPLES])
+    assert {str(reason) for _, reason in dataset.unusable} == {
         "the prompt is an assistant's turn alone: nobody asks anything"
     }
 

@@ -18,15 +18,15 @@ from support.encoded_pairs import Load, encoded, reason
 
 class TestEndOfTurn:
     @pytest.mark.parametrize("where", ["config", "generation"])
-    @pytest.mark.parametrize("given", ["stone", f"stone{END}", f"stone{END}\n", f"stone{END}\n{EOS}"])
-    def test_an_answer_ends_with_what_ends_a_turn_once(self, load: Load, where: str, given: str) -> None:
+    @pytest.mark.parametrize("ending", ["stone", f"stone{END}", f"stone{END}\n", f"stone{END}\n{EOS}"])
+    def test_an_answer_ends_with_what_ends_a_turn_once(self, load: Load, where: str, ending: str) -> None:
         ids = (
             {"eos_token_id": [0, 2]}
             if where == "config"
             else {"eos_token_id": 0, "generation": {"eos_token_id": [0, 2]}}
         )
         tokenizer = load(eos_token=EOS, **ids)
-        side = Encoder(tokenizer, 100).encode(Pair("q", given, "b"), 1).chosen
+        side = Encoder(tokenizer, 100).encode(Pair("q", ending, "b"), 1).chosen
         stone = tokenizer.encode("stone", add_special_tokens=False)
         assert side.ids[side.start :].tolist() == [*stone, 2]
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.worker.data.prepare import DataError, prepare
+from prefd.plugins.manager import load_plugins
 from prefd.plugins.types import Pair
 from support import tiny_model
 from support.chat_templates import END, START
@@ -97,12 +102,12 @@ class TestHiddenInputs:
             in_python(monkeypatch, "", asks, top=imports)
         else:
             in_python(monkeypatch, "    import os\n    from os import environ, getenv\n", asks)
-        tokenizer, found = load(None, chat_template_type="prefd_test"), []
+        tokenizer, calls = load(None, chat_template_type="prefd_test"), []
         for tone in ("kind", "stern", None):
             monkeypatch.setenv("TONE", tone) if tone else monkeypatch.delenv("TONE")
-            found.append(encoded(tokenizer, Pair("q", "a", "b")))
-        (prompt, _), notes = found[0]
-        assert found == [found[0]] * 3
+            calls.append(encoded(tokenizer, Pair("q", "a", "b")))
+        (prompt, _), notes = calls[0]
+        assert calls == [calls[0]] * 3
         assert prompt in (f"-{START}q{END}{START}", f"None{START}q{END}{START}")
         assert notes == ["the chat template reads the environment; prompts are rendered in an empty one"]
 
@@ -171,3 +176,25 @@ class TestHiddenInputs:
         in_python(monkeypatch, "", f"str({asks})", top="import itertools, random, uuid\ncount = itertools.count()\n")
         expected = "the chat template writes another text each time it is rendered"
         assert reason(load(None, chat_template_type="prefd_test"), Pair("q", "a", "b")) == expected
+
+
+def test_a_column_that_the_chat_template_takes_as_an_argument_is_asked_about(tmp_path: Path, load: Load) -> None:
+    formats = load_plugins().formats
+    tokenizer = load(
+        tiny_model.CHATML + "{% if date_string is defined %}{{ date_string }}{% endif %}{% set tag = 1 %}{{ tag }}"
+    )
+    rows = [
+        {"prompt": "q", "chosen": f"a{n}", "rejected": "b", "date_string": "1 Jan 2000", "tag": "x"} for n in range(3)
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(
+        DataError, match="the chat template reads 'date_string', and a column of that name is not handed to it"
+    ):
+        prepare(DataSpec(path=str(path), validation=0.0), tokenizer, formats)
+    settings_that_do = (
+        DataSpec(path=str(path), validation=0.0, ignore_columns=["date_string"]),
+        DataSpec(path=str(path), validation=0.0, chat_template="none"),
+    )
+    for spec in settings_that_do:
+        assert len(prepare(spec, tokenizer, formats).train) == 3

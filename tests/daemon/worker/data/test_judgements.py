@@ -56,9 +56,9 @@ class TestSides:
     def test_one_row_in_many_is_left_out(self, names: tuple[str, str]) -> None:
         rows = judged(names, winner=names[0]) * 10
         rows[4] = rows[4] | {"winner": names[1]}
-        made = read(rows)
-        assert [number for number, _ in made.unusable] == [5]
-        assert len(made.pairs) == 29
+        dataset = read(rows)
+        assert [number for number, _ in dataset.unusable] == [5]
+        assert len(dataset.pairs) == 29
 
     def test_what_won_of_answers_beside_the_sides_must_be_the_better_one(self, names: tuple[str, str]) -> None:
         def with_answers(says: str) -> list[Row]:
@@ -84,9 +84,9 @@ def test_the_letter_of_the_worse_side_is_its_name(letter: str) -> None:
 
 @pytest.mark.parametrize("says", [2, "2", "b", "Response 2", "model_b", -1, 2.0])
 def test_a_bare_number_or_letter_beside_named_sides_is_told_of(says: Any) -> None:
-    made = read(judged(("chosen", "rejected"), winner=says))
-    assert (texts(made), made.unread) == (BETTER_FIRST, ["winner"])
-    (note,) = made.notes
+    dataset = read(judged(("chosen", "rejected"), winner=says))
+    assert (texts(dataset), dataset.unread) == (BETTER_FIRST, ["winner"])
+    (note,) = dataset.notes
     assert note == (
         f"winner holds {says}, which names neither chosen nor rejected and is not gone by: chosen is the better one, by its name; "
         "where that is wrong, call them answer_a and answer_b and write the winner's letter into winner"
@@ -126,9 +126,9 @@ def test_conversations_are_compared_by_their_answers() -> None:
 
 def test_a_spec_that_names_the_sides_has_the_last_word() -> None:
     rows = judged(("y_w", "y_l"), winner="y_l")
-    made = read(rows, chosen_feature="y_w", rejected_feature="y_l")
-    assert texts(made) == BETTER_FIRST
-    (note,) = made.notes
+    dataset = read(rows, chosen_feature="y_w", rejected_feature="y_l")
+    assert texts(dataset) == BETTER_FIRST
+    (note,) = dataset.notes
     assert note == (
         "in 3 of 3 rows a column of the winner says otherwise than data.chosen_feature and data.rejected_feature, which are "
         "gone by (rows 1, 2, 3)"
@@ -176,10 +176,10 @@ class TestScored:
     def test_a_mark_on_the_answer_with_the_lower_score_is_refused(
         self, rows: Any, mark: str, yes: Any, no: Any
     ) -> None:
-        found = refusal(rows(mark, no, yes))
-        assert f"{mark} and " in found
-        assert "disagree on which answer is better; where it is the score, name it (data.score_feature: " in found
-        score = found.partition("data.score_feature: ")[2].partition(")")[0]
+        message = refusal(rows(mark, no, yes))
+        assert f"{mark} and " in message
+        assert "disagree on which answer is better; where it is the score, name it (data.score_feature: " in message
+        score = message.partition("data.score_feature: ")[2].partition(")")[0]
         assert texts(read(rows(mark, no, yes), score_feature=score)) == BETTER_FIRST
 
     def test_a_mark_that_agrees_or_says_nothing_changes_nothing(self, rows: Any, mark: str, yes: Any, no: Any) -> None:

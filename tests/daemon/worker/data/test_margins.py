@@ -20,18 +20,18 @@ class TestMargins:
     ]
 
     def test_inverted_and_equal_scores_are_counted_and_named(self) -> None:
-        made = read(self.ROWS)
-        assert (len(made.pairs), made.unread) == (4, [])
-        assert made.notes == [
+        dataset = read(self.ROWS)
+        assert (len(dataset.pairs), dataset.unread) == (4, [])
+        assert dataset.notes == [
             "in 1 pair chosen scores lower than rejected (row 1); data.min_margin leaves such pairs out",
             "in 1 pair both sides have the same score (row 2); a data.min_margin above 0 leaves such pairs out",
         ]
 
-    @pytest.mark.parametrize(("least", "kept"), [(0.0, [2, 3]), (0.5, [3]), (1.0, [3]), (1.5, [])])
-    def test_pairs_below_the_margin_are_left_out(self, least: float, kept: list[int]) -> None:
-        made = read(self.ROWS, min_margin=least)
-        assert [number for number, _ in made.pairs] == kept
-        reasons = {number: str(reason) for number, reason in made.unusable}
+    @pytest.mark.parametrize(("least", "rows_left"), [(0.0, [2, 3]), (0.5, [3]), (1.0, [3]), (1.5, [])])
+    def test_pairs_below_the_margin_are_left_out(self, least: float, rows_left: list[int]) -> None:
+        dataset = read(self.ROWS, min_margin=least)
+        assert [number for number, _ in dataset.pairs] == rows_left
+        reasons = {number: str(reason) for number, reason in dataset.unusable}
         assert reasons[1] == f"a margin below data.min_margin {least:g}"
         assert reasons[4] == "no scores, which data.min_margin needs"
 
@@ -44,9 +44,9 @@ class TestMargins:
         ],
     )
     def test_the_scores_have_other_names_too(self, chosen: str, rejected: str) -> None:
-        made = read(of("prompt", "chosen", "rejected", **{chosen: 3, rejected: "1.5"}))
-        assert [pair.margin for _, pair in made.pairs] == [1.5] * 3
-        assert made.unread == []
+        dataset = read(of("prompt", "chosen", "rejected", **{chosen: 3, rejected: "1.5"}))
+        assert [pair.margin for _, pair in dataset.pairs] == [1.5] * 3
+        assert dataset.unread == []
 
     def test_without_any_scores_the_setting_is_refused(self) -> None:
         with pytest.raises(DataError, match=r"data\.min_margin: ROWS has no scores of both sides"):
@@ -54,14 +54,16 @@ class TestMargins:
 
     def test_kinds_of_scores_that_disagree_are_told_and_nothing_goes_by_one_of_them(self) -> None:
         scores = {"score_chosen": 9, "score_rejected": 5, "rating_chosen": 1, "rating_rejected": 5}
-        said = "rating_chosen and rating_rejected disagree with score_chosen and score_rejected on which side is better"
-        made = read(of("prompt", "chosen", "rejected", **scores))
-        assert (len(made.pairs), made.unread) == (3, [])
-        assert made.notes[0] == f"{said} (rows 1, 2, 3)"
+        message = (
+            "rating_chosen and rating_rejected disagree with score_chosen and score_rejected on which side is better"
+        )
+        dataset = read(of("prompt", "chosen", "rejected", **scores))
+        assert (len(dataset.pairs), dataset.unread) == (3, [])
+        assert dataset.notes[0] == f"{message} (rows 1, 2, 3)"
         with pytest.raises(DataError) as caught:
             read(of("prompt", "chosen", "rejected", **scores), min_margin=1.0)
         assert str(caught.value) == (
-            f"data.min_margin: ROWS: {said} (rows 1, 2, 3); leave out those not to go by (data.ignore_columns: "
+            f"data.min_margin: ROWS: {message} (rows 1, 2, 3); leave out those not to go by (data.ignore_columns: "
             "[rating_chosen, rating_rejected] or [score_chosen, score_rejected])"
         )
         left = read(
@@ -73,8 +75,8 @@ class TestMargins:
 
     def test_kinds_of_scores_that_agree_are_both_read(self) -> None:
         scores = {"score_chosen": 9, "score_rejected": 5, "rating_chosen": 2, "rating_rejected": 2}
-        made = read(of("prompt", "chosen", "rejected", **scores), min_margin=0.0)
-        assert (len(made.pairs), made.unread) == (3, [])
+        dataset = read(of("prompt", "chosen", "rejected", **scores), min_margin=0.0)
+        assert (len(dataset.pairs), dataset.unread) == (3, [])
 
 
 class TestMarks:
@@ -97,9 +99,9 @@ class TestMarks:
         ],
     )
     def test_it_is_told_of(self, more: Row, finding: str) -> None:
-        made = read(of("prompt", "chosen", "rejected", **more))
-        assert len(made.pairs) == 3
-        assert made.notes == [f"in 3 pairs {finding}, {self.END}"]
+        dataset = read(of("prompt", "chosen", "rejected", **more))
+        assert len(dataset.pairs) == 3
+        assert dataset.notes == [f"in 3 pairs {finding}, {self.END}"]
 
     @pytest.mark.parametrize(
         "more",

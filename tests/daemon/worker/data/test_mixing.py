@@ -30,8 +30,8 @@ def numbered(start: int, count: int) -> list[dict[str, str]]:
     return [{"prompt": f"Q{n}", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(start, start + count)]
 
 
-def prompts(found: LoadedPairs) -> list[Any]:
-    return [pair.prompt for _, pair in found.pairs]
+def prompts(pairs: LoadedPairs) -> list[Any]:
+    return [pair.prompt for _, pair in pairs.pairs]
 
 
 def load(*path: Any, **spec: Any) -> LoadedPairs:
@@ -42,23 +42,23 @@ def test_each_dataset_is_read_in_its_own_format(tmp_path: Path) -> None:
     plain = write(tmp_path / "plain.jsonl", [*numbered(0, 2), {"prompt": "Q", "chosen": "", "rejected": "b"}])
     transcript = {"chosen": "\n\nHuman: Hi\n\nAssistant: a", "rejected": "\n\nHuman: Hi\n\nAssistant: b"}
     hh = write(tmp_path / "hh.jsonl", [transcript, "no row"])
-    found = load(str(plain), str(hh))
-    assert prompts(found)[:2] == ["Q0", "Q1"]
-    assert [(row, str(found.places[row - 1])) for row, _ in found.pairs] == [
+    dataset = load(str(plain), str(hh))
+    assert prompts(dataset)[:2] == ["Q0", "Q1"]
+    assert [(row, str(dataset.places[row - 1])) for row, _ in dataset.pairs] == [
         (1, "plain.jsonl:1"),
         (2, "plain.jsonl:2"),
         (4, "hh.jsonl:1"),
     ]
-    assert (found.rows, found.format, found.source) == (5, "explicit, hh", f"{plain}, {hh}")
-    assert found.notes == [f"{plain}: 3 rows in format explicit", f"{hh}: 2 rows in format hh"]
-    assert str(found.unusable) == "1 × empty completion (plain.jsonl:3); 1 × not a JSON object (hh.jsonl:2)"
-    assert found.unusable.summarize()["not a JSON object"] == UnusableRows(count=1, rows=[5], places=["hh.jsonl:2"])
+    assert (dataset.rows, dataset.format, dataset.source) == (5, "explicit, hh", f"{plain}, {hh}")
+    assert dataset.notes == [f"{plain}: 3 rows in format explicit", f"{hh}: 2 rows in format hh"]
+    assert str(dataset.unusable) == "1 × empty completion (plain.jsonl:3); 1 × not a JSON object (hh.jsonl:2)"
+    assert dataset.unusable.summarize()["not a JSON object"] == UnusableRows(count=1, rows=[5], places=["hh.jsonl:2"])
 
 
 def test_a_dataset_of_one_row_has_one_row(tmp_path: Path) -> None:
     one, two = write(tmp_path / "a.jsonl", numbered(0, 1)), write(tmp_path / "b.jsonl", numbered(1, 2))
-    found = load(str(one), str(two))
-    assert found.notes == [f"{one}: 1 row in format explicit", f"{two}: 2 rows in format explicit"]
+    dataset = load(str(one), str(two))
+    assert dataset.notes == [f"{one}: 1 row in format explicit", f"{two}: 2 rows in format explicit"]
 
 
 class TestRepeats:
@@ -69,8 +69,8 @@ class TestRepeats:
             write(tmp_path / "a.jsonl", numbered(0, 4)),
             write(tmp_path / "b.jsonl", [*numbered(2, 4), self.SWAPPED]),
         )
-        said = load(str(one), str(two)).notes[-3:]
-        assert said == [
+        notes = load(str(one), str(two)).notes[-3:]
+        assert notes == [
             "2 pairs contradict each other: what one prefers another rejects, for the same prompt (b.jsonl:1, 5)",
             "2 pairs repeat ones of another dataset (b.jsonl:1, 2)",
             (
@@ -88,17 +88,17 @@ class TestRepeats:
 
     def test_what_a_weight_leaves_out_repeats_nothing(self, tmp_path: Path) -> None:
         one, two = (write(tmp_path / name, numbered(0, 20)) for name in ("a.jsonl", "b.jsonl"))
-        found = load({"path": str(one), "weight": 0.1}, str(two))
-        assert found.notes[-1].startswith("2 pairs repeat ones of another dataset (b.jsonl:")
+        dataset = load({"path": str(one), "weight": 0.1}, str(two))
+        assert dataset.notes[-1].startswith("2 pairs repeat ones of another dataset (b.jsonl:")
 
 
 class TestWeights:
     def test_a_share_of_the_usable_pairs_is_used_in_their_order(self, tmp_path: Path) -> None:
         path = write(tmp_path / "a.jsonl", [*numbered(0, 20), {"prompt": "Q", "chosen": "", "rejected": "b"}])
-        found = load({"path": str(path), "weight": 0.25})
-        assert prompts(found) == ["Q4", "Q8", "Q13", "Q16", "Q19"]
-        assert (found.left_out, len(found.unusable), found.rows) == (15, 1, 21)
-        assert found.notes == [f"{path}: weight 0.25: 5 of its 20 pairs are used"]
+        dataset = load({"path": str(path), "weight": 0.25})
+        assert prompts(dataset) == ["Q4", "Q8", "Q13", "Q16", "Q19"]
+        assert (dataset.left_out, len(dataset.unusable), dataset.rows) == (15, 1, 21)
+        assert dataset.notes == [f"{path}: weight 0.25: 5 of its 20 pairs are used"]
 
     def test_the_same_pairs_are_used_whatever_is_beside_or_before_them(self, tmp_path: Path) -> None:
         one = write(tmp_path / "one.jsonl", numbered(0, 20))
@@ -122,7 +122,7 @@ class TestWeights:
 
 
 def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    one, two = (write(tmp_path / name / "pairs.jsonl", numbered(at, 1)) for at, name in enumerate(["one", "two"]))
+    one, two = (write(tmp_path / name / "pairs.jsonl", numbered(start, 1)) for start, name in enumerate(["one", "two"]))
     folder = write(tmp_path / "folder" / "x.jsonl", numbered(9, 1)).parent
     assert list(map(str, load(str(one), str(two), str(folder)).places)) == [f"{one}:1", f"{two}:1", "folder/x.jsonl:1"]
 
@@ -146,8 +146,8 @@ class TestHeldOut:
         return tmp_path / "hh"
 
     def held_out(self, **spec: Any) -> list[Any] | None:
-        found = load_held_out(DataSpec.model_validate(spec), FORMATS)
-        return None if found is None else prompts(found)
+        dataset = load_held_out(DataSpec.model_validate(spec), FORMATS)
+        return None if dataset is None else prompts(dataset)
 
     def test_a_split_of_the_dataset(self, folder: Path) -> None:
         spec = {"path": str(folder), "data_dir": "harmless", "validation_split": "test"}

@@ -70,7 +70,7 @@ TWO_FUNCTIONS = [
     row(
         calling("search", query="sun", near={"city": "Rome", "km": 1}),
         calling("weather", city="Oslo"),
-        asked="And sun?",
+        question="And sun?",
     ),
 ]
 
@@ -88,7 +88,7 @@ def asking(*units: str | None, few: int = 0) -> list[Row]:
         row(
             calling("weather", city="Rome", unit=unit),
             calling("weather", city="Oslo", unit="f"),
-            asked=f"Rain, {number}?",
+            question=f"Rain, {number}?",
         )
         for number, unit in enumerate([*units, *["c"] * few])
     ]
@@ -113,11 +113,11 @@ def test_a_few_such_rows_are_not_used(tmp_path: Path, tokenizer: Any) -> None:
     assert lines.report.train.notes == []
 
 
-@pytest.mark.parametrize(("nulls", "end", "said"), [("drop", "", LEFT_OUT), ("keep", ', "unit": null', KEPT)])
-def test_the_spec_says_what_they_are(tmp_path: Path, tokenizer: Any, nulls: str, end: str, said: str) -> None:
+@pytest.mark.parametrize(("nulls", "end", "message"), [("drop", "", LEFT_OUT), ("keep", ', "unit": null', KEPT)])
+def test_the_spec_says_what_they_are(tmp_path: Path, tokenizer: Any, nulls: str, end: str, message: str) -> None:
     data = read(parquet(tmp_path / "a.parquet", OPTIONAL), tokenizer, nulls=nulls)
     assert texts(data, tokenizer)[0][1] == CALL.format(end)
-    assert data.report.train.notes == [f"in 1 row {said} (a.parquet row 1)"]
+    assert data.report.train.notes == [f"in 1 row {message} (a.parquet row 1)"]
 
 
 def test_the_spec_does_not_make_nulls_of_what_is_padding_for_certain(tmp_path: Path, tokenizer: Any) -> None:
@@ -164,8 +164,8 @@ def about_weather(city: str, **of_city: Any) -> Row:
 
 def test_a_default_of_null_is_unsure_where_another_row_has_one(tmp_path: Path, tokenizer: Any) -> None:
     rows = [about_weather("Oslo", default=None), about_weather("Bern"), about_weather("Oslo", default="Rome")]
-    said = refusal(parquet(tmp_path / "a.parquet", rows), tokenizer)
-    assert said == f"{unsure('properties.city.default', 'schema')} (a.parquet row 1, 2)"
+    message = refusal(parquet(tmp_path / "a.parquet", rows), tokenizer)
+    assert message == f"{unsure('properties.city.default', 'schema')} (a.parquet row 1, 2)"
 
 
 def test_a_default_of_null_is_kept_where_no_row_has_another(tmp_path: Path, tokenizer: Any) -> None:
@@ -181,8 +181,8 @@ def test_a_default_that_only_rows_elsewhere_have_is_not_taken_for_null(tmp_path:
     tools = [[tool("weather", city=CITY | {"default": "Rome"})], [tool("weather", city=CITY)]]
     rows = [row(calling("weather", city="Rome"), calling("weather", city="Oslo"), each) for each in tools]
     pq.write_table(pa.Table.from_pylist(rows).slice(1), tmp_path / "a.parquet")
-    said = refusal(tmp_path / "a.parquet", tokenizer)
-    assert said == f"{unsure('properties.city.default', 'schema')} (a.parquet row 1)"
+    message = refusal(tmp_path / "a.parquet", tokenizer)
+    assert message == f"{unsure('properties.city.default', 'schema')} (a.parquet row 1)"
 
 
 def test_json_text_in_a_table_keeps_its_nulls(tmp_path: Path, tokenizer: Any) -> None:
@@ -227,7 +227,7 @@ ARGUMENTS = {
 }
 PLACE = {"type": "object", "properties": {"city": CITY, "km": CITY}}
 DESCRIBED = [tool("weather", city=CITY, unit=UNIT), tool("search", query=CITY, near=PLACE)]
-CALLS = st.sampled_from(sorted(ARGUMENTS)).flatmap(lambda name: ARGUMENTS[name].map(lambda given: (name, given)))
+CALLS = st.sampled_from(sorted(ARGUMENTS)).flatmap(lambda name: ARGUMENTS[name].map(lambda values: (name, values)))
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -236,7 +236,11 @@ def test_a_row_of_a_table_is_read_as_it_was_written_or_not_at_all(
     tmp_path: Path, tokenizer: Any, calls: list[tuple[Any, Any]]
 ) -> None:
     rows = [
-        row(*(calling(name, **given) for name, given in pair), DESCRIBED, asked=f"Question {number}?")
+        row(
+            *(calling(name, **call_arguments) for name, call_arguments in pair),
+            DESCRIBED,
+            question=f"Question {number}?",
+        )
         for number, pair in enumerate(calls)
     ]
     try:
@@ -245,5 +249,5 @@ def test_a_row_of_a_table_is_read_as_it_was_written_or_not_at_all(
         return
     written = read(jsonl(tmp_path / "a.jsonl", rows), tokenizer)
     expected = {each.row: in_any_order(texts_of) for each, texts_of in zip(written.train, texts(written, tokenizer))}
-    for each, found in zip(data.train, texts(data, tokenizer)):
-        assert in_any_order(found) == expected[each.row]
+    for each, texts_of_row in zip(data.train, texts(data, tokenizer)):
+        assert in_any_order(texts_of_row) == expected[each.row]

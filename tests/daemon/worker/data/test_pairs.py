@@ -21,10 +21,10 @@ formats.register_formats(FORMATS.__setitem__)
 GOOD = {"prompt": "Q", "chosen": "a", "rejected": "b"}
 
 
-def load(tmp_path: Path, rows: list[Any], known: dict[str, RowFormat] | None = None, **spec: Any) -> LoadedPairs:
+def load(tmp_path: Path, rows: list[Any], formats: dict[str, RowFormat] | None = None, **spec: Any) -> LoadedPairs:
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return load_pairs(DataSpec(path=str(path), **spec), known or FORMATS)
+    return load_pairs(DataSpec(path=str(path), **spec), formats or FORMATS)
 
 
 def one_row(number: int) -> UnusableRows:
@@ -32,17 +32,17 @@ def one_row(number: int) -> UnusableRows:
     return UnusableRows(count=1, rows=[number], places=[f"pairs.jsonl:{number}"])
 
 
-def failure(tmp_path: Path, rows: list[Any], known: dict[str, RowFormat] | None = None, **spec: Any) -> str:
+def failure(tmp_path: Path, rows: list[Any], formats: dict[str, RowFormat] | None = None, **spec: Any) -> str:
     with pytest.raises(DataError) as caught:
-        load(tmp_path, rows, known, **spec)
+        load(tmp_path, rows, formats, **spec)
     return str(caught.value).replace(str(tmp_path / "pairs.jsonl"), "PATH")
 
 
 class TestFormat:
     def test_all_rows_decide_not_the_first(self, tmp_path: Path) -> None:
-        found = load(tmp_path, [{"chosen": "x a", "rejected": "x b"}, GOOD, GOOD])
-        assert (found.format, [row for row, _ in found.pairs]) == ("explicit", [2, 3])
-        assert found.unusable.summarize() == {"wrong types: prompt is missing, not text or chat messages": one_row(1)}
+        dataset = load(tmp_path, [{"chosen": "x a", "rejected": "x b"}, GOOD, GOOD])
+        assert (dataset.format, [row for row, _ in dataset.pairs]) == ("explicit", [2, 3])
+        assert dataset.unusable.summarize() == {"wrong types: prompt is missing, not text or chat messages": one_row(1)}
 
     def test_the_special_format_wins_where_all_rows_match_two(self, tmp_path: Path) -> None:
         transcript = {"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "\n\nHuman: Q\n\nAssistant: b"}
@@ -50,9 +50,9 @@ class TestFormat:
 
     def test_a_few_odd_rows_do_not_turn_transcripts_into_plain_text(self, tmp_path: Path) -> None:
         transcript = {"chosen": "\n\nHuman: Q\n\nAssistant: a", "rejected": "\n\nHuman: Q\n\nAssistant: b"}
-        found = load(tmp_path, [transcript] * 10 + [{"chosen": "Q a", "rejected": "Q b"}])
-        assert (found.format, len(found.pairs)) == ("hh", 10)
-        assert [row for each in found.unusable.summarize().values() for row in each.rows] == [11]
+        dataset = load(tmp_path, [transcript] * 10 + [{"chosen": "Q a", "rejected": "Q b"}])
+        assert (dataset.format, len(dataset.pairs)) == ("hh", 10)
+        assert [row for each in dataset.unusable.summarize().values() for row in each.rows] == [11]
         assert load(tmp_path, [transcript, {"chosen": "Q a", "rejected": "Q b"}]).format == "implicit_text"
 
     def test_a_plugins_format_wins_over_a_built_in_that_fits_as_well(self, tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ class TestFormat:
             def pair(self, row: Any) -> Pair:
                 return Pair(row["prompt"].upper(), row["chosen"], row["rejected"])
 
-        found = load(tmp_path, [GOOD], FORMATS | {"shouted": Shouted()})
-        assert (found.format, found.pairs) == ("shouted", [(1, Pair("Q", "a", "b"))])
+        dataset = load(tmp_path, [GOOD], FORMATS | {"shouted": Shouted()})
+        assert (dataset.format, dataset.pairs) == ("shouted", [(1, Pair("Q", "a", "b"))])
         assert load(
             tmp_path, [GOOD, GOOD | {"prompt": None}], FORMATS | {"shouted": Shouted()}
         ).unusable.summarize() == {
@@ -90,11 +90,11 @@ class TestFormat:
 class TestUnusable:
     def test_rows_are_counted_by_reason_and_named(self, tmp_path: Path) -> None:
         rows: list[Any] = [GOOD, GOOD | {"chosen": ""}, "{oops", GOOD | {"chosen": 5}, [1], GOOD | {"chosen": "b"}]
-        found = load(tmp_path, [*rows, *[GOOD | {"rejected": " "}] * 6])
-        assert found.rows == 12
-        assert found.pairs == [(1, Pair("Q", "a", "b"))]
-        assert len(found.unusable) == 11
-        assert found.unusable.summarize() == {
+        dataset = load(tmp_path, [*rows, *[GOOD | {"rejected": " "}] * 6])
+        assert dataset.rows == 12
+        assert dataset.pairs == [(1, Pair("Q", "a", "b"))]
+        assert len(dataset.unusable) == 11
+        assert dataset.unusable.summarize() == {
             "empty completion": UnusableRows(
                 count=7, rows=[2, 7, 8, 9, 10], places=[f"pairs.jsonl:{line}" for line in (2, 7, 8, 9, 10)]
             ),
@@ -103,7 +103,7 @@ class TestUnusable:
             "not a JSON object, but a list: write each row as an object with the names of its columns": one_row(5),
             "identical sides": one_row(6),
         }
-        assert str(found.unusable).startswith(
+        assert str(dataset.unusable).startswith(
             "7 × empty completion (pairs.jsonl:2, 7, 8, 9, 10, …); 1 × not JSON (pairs.jsonl:3); "
         )
 
@@ -126,12 +126,12 @@ class TestUnusable:
 class TestColumns:
     def test_named_columns_are_used(self, tmp_path: Path) -> None:
         row = {"question": "Q", "better": "a", "worse": "b", "chosen": "no", "prompt": "no"}
-        found = load(tmp_path, [row], prompt_feature="question", chosen_feature="better", rejected_feature="worse")
-        assert found.pairs == [(1, Pair("Q", "a", "b"))]
+        dataset = load(tmp_path, [row], prompt_feature="question", chosen_feature="better", rejected_feature="worse")
+        assert dataset.pairs == [(1, Pair("Q", "a", "b"))]
 
     def test_columns_may_be_swapped(self, tmp_path: Path) -> None:
-        found = load(tmp_path, [GOOD], chosen_feature="rejected", rejected_feature="chosen")
-        assert found.pairs == [(1, Pair("Q", "b", "a"))]
+        dataset = load(tmp_path, [GOOD], chosen_feature="rejected", rejected_feature="chosen")
+        assert dataset.pairs == [(1, Pair("Q", "b", "a"))]
 
     def test_an_unknown_column_is_named_with_its_nearest(self, tmp_path: Path) -> None:
         assert failure(tmp_path, [GOOD, GOOD | {"chosen_text": "x"}], chosen_feature="chosn") == (

@@ -22,7 +22,6 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.plugins import formats
 from prefd.plugins.types import RowFormat
 from support import tiny_model
-from support.encoded_pairs import Load
 from support.sample_pairs import PAIRS
 
 FORMATS: dict[str, RowFormat] = {}
@@ -173,14 +172,21 @@ class TestShapes:
             1,
         )
         tiny_model.build_tokenizer(tmp_path / "model", template)
-        given = [{"city": "Rome"}, {"unit": "c"}, {"city": "Oslo", "unit": None} if as_text else {"city": "Oslo"}]
-        rows = [pair | {"prompt": [user(pair["prompt"]), call(given[n % 3], as_text)]} for n, pair in enumerate(PAIRS)]
+        call_arguments = [
+            {"city": "Rome"},
+            {"unit": "c"},
+            {"city": "Oslo", "unit": None} if as_text else {"city": "Oslo"},
+        ]
+        rows = [
+            pair | {"prompt": [user(pair["prompt"]), call(call_arguments[n % 3], as_text)]}
+            for n, pair in enumerate(PAIRS)
+        ]
         tokenizer = load_tokenizer(tmp_path / "model")
         data = prepared(tokenizer, source(tmp_path, rows, suffix), validation=0.0, nulls="drop")
         assert not data.report.train.unusable
         for n, example in enumerate(data.train):
             prompt = tokenizer.decode(example.chosen.prompt.tolist())
-            assert f"weather{json.dumps(given[n % 3])}<|im_start|>assistant" in prompt
+            assert f"weather{json.dumps(call_arguments[n % 3])}<|im_start|>assistant" in prompt
 
     def test_one_line_for_what_both_sources_have_to_say(self, tmp_path: Path) -> None:
         tiny_model.build_tokenizer(tmp_path / "model", "{{ strftime_now('%Y') }}" + tiny_model.CHATML)
@@ -308,7 +314,7 @@ class TestReport:
         ]
 
     def test_columns_that_nobody_read_are_listed(self, tokenizer: Any, tmp_path: Path) -> None:
-        rows = [pair | {"id": str(at), "score_chosen": 1, "score_rejected": 2} for at, pair in enumerate(PAIRS)]
+        rows = [pair | {"id": str(number), "score_chosen": 1, "score_rejected": 2} for number, pair in enumerate(PAIRS)]
         write(tmp_path / "a.jsonl", rows)
         report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0).report
         assert report.lines()[:4] == [
@@ -321,7 +327,7 @@ class TestReport:
         assert report.summarize().to_json()["notes"] == report.lines()[1:2]
 
     def test_a_column_without_a_name_is_told_as_that(self, tokenizer: Any, tmp_path: Path) -> None:
-        write(tmp_path / "a.jsonl", [{"": str(at), **pair} for at, pair in enumerate(PAIRS)])
+        write(tmp_path / "a.jsonl", [{"": str(number), **pair} for number, pair in enumerate(PAIRS)])
         report = prepared(tokenizer, tmp_path / "a.jsonl", validation=0.0).report
         assert report.lines()[1] == "columns not read: '' (without a name)"
 
@@ -374,24 +380,3 @@ def test_real_pairs(tokenizer: Any, shared_pairs: Path) -> None:
     assert 0.02 < report["held_out"] / 450 < 0.1
     completions = {side for example in data.train + data.held_out for side in (example.chosen, example.rejected)}
     assert len(completions) < 700  # most chosen answers stand in three pairs
-
-
-def test_a_column_that_the_chat_template_takes_as_an_argument_is_asked_about(tmp_path: Path, load: Load) -> None:
-    tokenizer = load(
-        tiny_model.CHATML + "{% if date_string is defined %}{{ date_string }}{% endif %}{% set tag = 1 %}{{ tag }}"
-    )
-    rows = [
-        {"prompt": "q", "chosen": f"a{n}", "rejected": "b", "date_string": "1 Jan 2000", "tag": "x"} for n in range(3)
-    ]
-    path = tmp_path / "a.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(
-        DataError, match="the chat template reads 'date_string', and a column of that name is not handed to it"
-    ):
-        prepare(DataSpec(path=str(path), validation=0.0), tokenizer, FORMATS)
-    settings_that_do = (
-        DataSpec(path=str(path), validation=0.0, ignore_columns=["date_string"]),
-        DataSpec(path=str(path), validation=0.0, chat_template="none"),
-    )
-    for spec in settings_that_do:
-        assert len(prepare(spec, tokenizer, FORMATS).train) == 3

@@ -37,12 +37,12 @@ class TestRemarks:
     def test_what_a_template_puts_before_an_answer_is_there_whatever_else_it_changes(self, load: Load) -> None:
         tokenizer = load(SYSTEM_LAST)
         system = {"role": "system", "content": "Be kind."}
-        for said in ("q", "Greet me, will you?"):
-            pair = Pair([user(said)], [answer("yes")], [answer("no")])
-            rewritten = Pair([system, user(said)], [answer("yes")], [answer("no")])
-            assert encoded(tokenizer, pair)[0] == (f"[INST] {said}[/INST]", f" yes{END}")
-            found, notes = encoded(tokenizer, rewritten)
-            assert found == (f"[INST] Be kind.\n\n{said}[/INST]", f" yes{END}")
+        for question in ("q", "Greet me, will you?"):
+            pair = Pair([user(question)], [answer("yes")], [answer("no")])
+            rewritten = Pair([system, user(question)], [answer("yes")], [answer("no")])
+            assert encoded(tokenizer, pair)[0] == (f"[INST] {question}[/INST]", f" yes{END}")
+            texts, notes = encoded(tokenizer, rewritten)
+            assert texts == (f"[INST] Be kind.\n\n{question}[/INST]", f" yes{END}")
             assert notes[0].startswith("1 pair whose prompt the chat template writes otherwise")
 
     def test_an_answer_behind_an_answer(self, load: Load) -> None:
@@ -74,8 +74,8 @@ class TestRemarks:
             "{% if not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
         )
         pair = Pair("q", "<think>\nhm\n</think>\n\na", "b")
-        said = "1 pair whose answer opens a thinking block behind the one that the prompt has closed: take it out of the data"
-        assert any(note.startswith(said) for note in encoded(load(closed), pair)[1])
+        message = "1 pair whose answer opens a thinking block behind the one that the prompt has closed: take it out of the data"
+        assert any(note.startswith(message) for note in encoded(load(closed), pair)[1])
         thinking = Pair("q", "<think>\nhm\n</think>\n\na", "b", chat_template_kwargs={"enable_thinking": True})
         for other in (thinking, Pair("q", "a", "b")):
             assert not any("has closed" in note for note in encoded(load(closed), other)[1])

@@ -34,8 +34,8 @@ NO_SYSTEM = (
 class TestSettings:
     def test_a_rows_arguments_win_over_the_datasets(self, load: Load) -> None:
         tokenizer = load("{{ tone }}{{ size }}\n" + tiny_model.CHATML)
-        given = settings(kwargs={"tone": "kind", "size": 1, "colour": "red"})
-        (prompt, _), notes = encoded(tokenizer, Pair("q", "a", "b", chat_template_kwargs={"size": 2}), given)
+        row_settings = settings(kwargs={"tone": "kind", "size": 1, "colour": "red"})
+        (prompt, _), notes = encoded(tokenizer, Pair("q", "a", "b", chat_template_kwargs={"size": 2}), row_settings)
         assert prompt.startswith("kind2\n")
         assert notes == ["chat_template_kwargs that the chat template does not read: colour"]
 
@@ -43,8 +43,8 @@ class TestSettings:
         pair = Pair([user("q")], [answer("a")], [answer("b")])
         written = "messages are written as Human:/Assistant:"
         assert encoded(load(None), pair)[1] == [f"the tokenizer has no chat template: {written}"]
-        found, notes = encoded(load(), pair, settings(template="none"))
-        assert found == ("\n\nHuman: q\n\nAssistant:", f" a{END}")
+        texts, notes = encoded(load(), pair, settings(template="none"))
+        assert texts == ("\n\nHuman: q\n\nAssistant:", f" a{END}")
         assert notes == [f"data.chat_template is none: {written}"]
         assert encoded(load(None), Pair("q", " a", " b"))[1] == []
 
@@ -82,8 +82,8 @@ class TestWhatTemplatesRead:
     def test_arguments_are_written_as_json_whatever_the_template_takes(
         self, load: Load, template: str, written: str
     ) -> None:
-        found, _ = encoded(load(template), Pair("q", [call()], "b"))
-        assert found[1] == f"<call>weather{written}</call>{END}"
+        texts, _ = encoded(load(template), Pair("q", [call()], "b"))
+        assert texts[1] == f"<call>weather{written}</call>{END}"
 
     def test_a_call_of_another_city_and_a_null_are_other_answers(self, load: Load) -> None:
         pair = Pair("q", [call({"city": "Rome", "unit": None})], [call()])

@@ -12,7 +12,8 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.mixing import load_pairs
 from prefd.daemon.worker.data.pairs import LoadedPairs
 from prefd.daemon.worker.data.rows import DataError
-from support.dataset_rows import SHAPES, TRIPLES, Row, rows_of
+from support.dataset_rows import TRIPLES, Row
+from support.dataset_shapes import SHAPES, rows_of
 from support.reading_rows import FORMATS, as_messages, read, texts_of_pairs
 from support.row_files import write_rows
 
@@ -34,12 +35,12 @@ def load(path: Path) -> LoadedPairs | DataError:
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_csv_of_a_known_shape_is_read_to_its_pairs_or_told_as_what_it_is(tmp_path: Path, name: str) -> None:
     rows = [{column: as_python(value) for column, value in row.items()} for row in rows_of(SHAPES[name])]
-    made = load(write_rows(tmp_path / "a.csv", rows))
-    if isinstance(made, DataError):
-        assert any(words in str(made) for words in REPR)
+    dataset = load(write_rows(tmp_path / "a.csv", rows))
+    if isinstance(dataset, DataError):
+        assert any(words in str(dataset) for words in REPR)
         return
-    assert texts_of_pairs(made.pairs) == [(triple.better, triple.worse) for triple in TRIPLES]
-    assert [as_messages(pair) for _, pair in made.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]
+    assert texts_of_pairs(dataset.pairs) == [(triple.better, triple.worse) for triple in TRIPLES]
+    assert [as_messages(pair) for _, pair in dataset.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]
 
 
 PAIR = {"prompt": "Q", "chosen": "a", "rejected": "b"}
@@ -96,8 +97,8 @@ def test_the_datasets_own_name_is_told() -> None:
     ],
 )
 def test_what_no_pair_is_made_of_hinders_nothing(column: str, cells: list[str]) -> None:
-    made = read([PAIR | {"prompt": f"Q{cell}", column: cell} for cell in cells])
-    assert len(made.pairs) == 3
+    dataset = read([PAIR | {"prompt": f"Q{cell}", column: cell} for cell in cells])
+    assert len(dataset.pairs) == 3
 
 
 @pytest.mark.parametrize("prompt", ["{'a': 3, 'b': 1}", "[{'a': 3}]", "{'x'} | {'y'}", "(1, 2)", "['text']['text']"])
@@ -115,5 +116,7 @@ def test_a_few_such_cells_are_texts() -> None:
 
 
 def test_sides_are_told_of_row_by_row() -> None:
-    made = read([PAIR | {"prompt": "['Q']"}, PAIR])
-    assert [str(reason).partition(";")[0] for _, reason in made.unusable] == ["the prompt is Python's repr of a list"]
+    dataset = read([PAIR | {"prompt": "['Q']"}, PAIR])
+    assert [str(reason).partition(";")[0] for _, reason in dataset.unusable] == [
+        "the prompt is Python's repr of a list"
+    ]

@@ -145,8 +145,8 @@ def test_what_may_belong_to_the_prompt_is_not_passed_over(columns: dict[str, lis
 
 def test_the_setting_that_joins_them_gives_the_whole_prompt() -> None:
     rows = beside(title=["Of cats", "Of dogs"], body=["They are many.", "They are few."])
-    made = read(rows, prompt_feature=["title", "body", "question"])
-    assert made.pairs[0][1].prompt == "Of cats\nThey are many.\nHow many of 0?"
+    dataset = read(rows, prompt_feature=["title", "body", "question"])
+    assert dataset.pairs[0][1].prompt == "Of cats\nThey are many.\nHow many of 0?"
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_what_repeats_it_or_is_said_of_it_hinders_nothing(columns: dict[str, lis
 def test_a_few_rows_with_a_context_of_their_own_are_left_out() -> None:
     rows: list[Row] = [{"prompt": f"How many of {n}?", "chosen": f"Just {n}.", "rejected": "None."} for n in range(20)]
     rows[3]["schema"] = "CREATE TABLE a (b INT)"
-    made = read(rows)
-    assert [number for number, _ in made.unusable] == [4]
-    assert len(made.pairs) == 19
+    dataset = read(rows)
+    assert [number for number, _ in dataset.unusable] == [4]
+    assert len(dataset.pairs) == 19
 
 
 def test_what_messages_may_be_about_is_not_passed_over() -> None:
@@ -193,5 +193,5 @@ def test_what_messages_may_be_about_is_not_passed_over() -> None:
         "(data.ignore_columns: [schema])"
     ) in str(caught.value)
     assert read(rows, ignore_columns=["schema"]).pairs[1][1].prompt == [user("How many of 1?")]
-    said = [row | {"prompt": [user(f"{row['schema']}\nHow many?")]} for row in rows]
-    assert len(read(said).pairs) == 2
+    changed_rows = [row | {"prompt": [user(f"{row['schema']}\nHow many?")]} for row in rows]
+    assert len(read(changed_rows).pairs) == 2

@@ -59,10 +59,10 @@ ROWS = [{"ask": f"Q{n}", "yes": f"a{n}", "id": n} for n in range(3)]
 
 
 def test_a_format_that_does_not_say_what_it_reads_is_watched() -> None:
-    made = read(ROWS, Plain())
-    assert made.format == "own"
-    assert made.unread == ["id"]
-    assert made.pairs[1] == (2, Pair("Q1", "a1", "not a1"))
+    dataset = read(ROWS, Plain())
+    assert dataset.format == "own"
+    assert dataset.unread == ["id"]
+    assert dataset.pairs[1] == (2, Pair("Q1", "a1", "not a1"))
 
 
 def test_it_may_pass_over_a_column_that_looks_like_a_prompt_which_is_listed() -> None:
@@ -79,16 +79,16 @@ def test_a_format_that_says_what_it_reads_is_held_to_it() -> None:
 
 def test_a_format_may_make_a_pair_of_several_rows() -> None:
     assert isinstance(Whole(), DatasetFormat)
-    made = read(ROWS, Whole(), pairs="all")
-    assert made.pairs == [(1, Pair("Q0", "a0", "a1"))]
-    assert [(number, str(reason)) for number, reason in made.unusable] == [(3, "one too many")]
-    assert (made.unread, made.notes) == (["id"], ["all"])
+    dataset = read(ROWS, Whole(), pairs="all")
+    assert dataset.pairs == [(1, Pair("Q0", "a0", "a1"))]
+    assert [(number, str(reason)) for number, reason in dataset.unusable] == [(3, "one too many")]
+    assert (dataset.unread, dataset.notes) == (["id"], ["all"])
 
 
 def test_a_row_that_is_none_is_not_given_to_it() -> None:
-    made = read([UnusableRow("not JSON"), *ROWS], Whole())
-    assert made.pairs == [(2, Pair("Q0", "a0", "a1"))]
-    assert (1, "not JSON") in [(number, str(reason)) for number, reason in made.unusable]
+    dataset = read([UnusableRow("not JSON"), *ROWS], Whole())
+    assert dataset.pairs == [(2, Pair("Q0", "a0", "a1"))]
+    assert (1, "not JSON") in [(number, str(reason)) for number, reason in dataset.unusable]
 
 
 @pytest.mark.parametrize("number", [9, 1])
@@ -102,8 +102,8 @@ def test_a_format_that_fails_on_the_whole_is_named(number: int) -> None:
 
 
 def test_an_unusable_row_of_it_keeps_its_reason() -> None:
-    made = read([*ROWS, {"ask": "", "yes": "a"}], Plain())
-    assert [(number, str(reason)) for number, reason in made.unusable] == [(4, "nothing is asked")]
+    dataset = read([*ROWS, {"ask": "", "yes": "a"}], Plain())
+    assert [(number, str(reason)) for number, reason in dataset.unusable] == [(4, "nothing is asked")]
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_a_column_that_was_not_looked_up_is_not_taken_for_read() -> None:
 
 
 def test_rows_of_no_format_are_told_in_the_words_of_the_plainest() -> None:
-    made = read_dataset([{"chosen": 5, "rejected": "b"}], DataSpec(path="x"), BUILT_IN, "ROWS", "data.path")
-    assert (made.format, [str(reason) for _, reason in made.unusable]) == (
+    dataset = read_dataset([{"chosen": 5, "rejected": "b"}], DataSpec(path="x"), BUILT_IN, "ROWS", "data.path")
+    assert (dataset.format, [str(reason) for _, reason in dataset.unusable]) == (
         "explicit",
         ["wrong types: chosen is a number, not text or chat messages"],
     )
@@ -192,8 +192,8 @@ ANYTHING = st.recursive(
 @given(st.lists(st.dictionaries(st.sampled_from(NAMES), ANYTHING, max_size=7), min_size=1, max_size=3))
 def test_whatever_the_rows_hold_they_are_read_or_refused(rows: list[Any]) -> None:
     try:
-        made = read_dataset(rows, DataSpec(path="x"), BUILT_IN, "ROWS", "data.path")
+        dataset = read_dataset(rows, DataSpec(path="x"), BUILT_IN, "ROWS", "data.path")
     except DataError:
         return
-    accounted = {number for number, _ in made.pairs} | {number for number, _ in made.unusable}
-    assert accounted == set(range(1, len(rows) + 1)) or made.format == "grouped"
+    accounted = {number for number, _ in dataset.pairs} | {number for number, _ in dataset.unusable}
+    assert accounted == set(range(1, len(rows) + 1)) or dataset.format == "grouped"

@@ -9,15 +9,15 @@ ROW: Row = {"prompt": "Q", "chosen": "good", "rejected": "bad"}
 
 
 def test_a_pair_that_is_there_again_is_told_and_kept() -> None:
-    made = read([ROW, ROW | {"prompt": "R"}, ROW, ROW])
-    assert len(made.pairs) == 4
-    assert made.notes == ["2 pairs repeat earlier ones (rows 3, 4)"]
+    dataset = read([ROW, ROW | {"prompt": "R"}, ROW, ROW])
+    assert len(dataset.pairs) == 4
+    assert dataset.notes == ["2 pairs repeat earlier ones (rows 3, 4)"]
 
 
 def test_pairs_that_contradict_each_other_are_told() -> None:
-    made = read([ROW, ROW | {"prompt": "R"}, {"prompt": "Q", "chosen": "bad", "rejected": "good"}])
-    assert len(made.pairs) == 3
-    assert made.notes == [
+    dataset = read([ROW, ROW | {"prompt": "R"}, {"prompt": "Q", "chosen": "bad", "rejected": "good"}])
+    assert len(dataset.pairs) == 3
+    assert dataset.notes == [
         "2 pairs contradict each other: what one prefers another rejects, for the same prompt (rows 1, 3)"
     ]
 
@@ -41,8 +41,8 @@ def test_a_side_that_only_repeats_its_prompt_is_told() -> None:
 
 def test_a_side_that_stands_for_a_missing_value_is_told() -> None:
     rows = [ROW, ROW | {"prompt": "R", "rejected": "nan"}, ROW | {"prompt": "S", "chosen": "None"}]
-    made = read(rows)
-    assert len(made.pairs) == 3
-    assert len(made.notes) == 1
-    assert made.notes[0].startswith("in 2 pairs one side is 'nan' or 'None', as a table without a value writes it")
-    assert made.notes[0].endswith("(rows 2, 3)")
+    dataset = read(rows)
+    assert len(dataset.pairs) == 3
+    assert len(dataset.notes) == 1
+    assert dataset.notes[0].startswith("in 2 pairs one side is 'nan' or 'None', as a table without a value writes it")
+    assert dataset.notes[0].endswith("(rows 2, 3)")

@@ -40,8 +40,8 @@ def claimed(home: Path, model: Path, case: str | list[dict[str, Any]], **data: A
 
 
 def read(home: Path, model: Path, case: str | list[dict[str, Any]], **data: Any) -> tuple[Any, PreparedData]:
-    made = claimed(home, model, case, **data)
-    return made.tokenizer, made.data
+    running_job = claimed(home, model, case, **data)
+    return running_job.tokenizer, running_job.data
 
 
 def texts(tokenizer: Any, side: Completion) -> tuple[str, str]:
@@ -77,8 +77,8 @@ def test_rows_that_are_refused_with_the_reason(home: Path, model: Model, case: s
 
 def sides(role: str) -> list[dict[str, Any]]:
     """A row whose sides are a question and an answer by somebody of that role."""
-    asked = {"role": "user", "content": "Hi"}
-    return [{side: [asked, {"role": role, "content": side}] for side in ("chosen", "rejected")}]
+    question = {"role": "user", "content": "Hi"}
+    return [{side: [question, {"role": role, "content": side}] for side in ("chosen", "rejected")}]
 
 
 @pytest.mark.parametrize("role", ["gpt", "bot"])
@@ -91,9 +91,9 @@ def test_21f_a_csv_of_pythons_repr(home: Path, model: Model) -> None:
     path = home.parent / "d.csv"
     chats = [[{"role": "user", "content": "Say red."}, {"role": "assistant", "content": it}] for it in ("red", "no")]
     path.write_text(f'prompt,chosen,rejected\nSay red.,"{chats[0]}","{chats[1]}"\n')
-    made = make_job(home, model=str(model("chatml")), data={"path": str(path), "validation": 0.0})
+    running_job = make_job(home, model=str(model("chatml")), data={"path": str(path), "validation": 0.0})
     with pytest.raises(DataError, match=r"Python's repr of messages; write JSON \(json\.dumps, or DataFrame\.to_json"):
-        _ = made.data
+        _ = running_job.data
 
 
 def calling(**arguments: Any) -> list[dict[str, Any]]:
@@ -104,8 +104,13 @@ def calling(**arguments: Any) -> list[dict[str, Any]]:
 def test_19c_a_null_in_arguments_and_in_a_schema(home: Path, model: Model) -> None:
     city = {"type": "string", "default": None}
     tools = [{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": city}}}}]
-    asked = [{"role": "user", "content": "Rain in Rome?"}]
-    row = {"prompt": asked, "tools": tools, "chosen": calling(city="Rome", unit=None), "rejected": calling(city="Rome")}
+    conversation = [{"role": "user", "content": "Rain in Rome?"}]
+    row = {
+        "prompt": conversation,
+        "tools": tools,
+        "chosen": calling(city="Rome", unit=None),
+        "rejected": calling(city="Rome"),
+    }
     tokenizer, data = read(home, model("tools"), [row])
     prompt, chosen = texts(tokenizer, data.train[0].chosen)
     assert '"city": {"type": "string", "default": null}' in prompt
@@ -122,16 +127,16 @@ def test_19i_tools_that_the_template_leaves_out(home: Path, model: Model) -> Non
 def test_10c_sides_that_repeat_the_prompt(home: Path, model: Model) -> None:
     row = {"prompt": "Greet me.", "chosen": "Greet me. Hello", "rejected": "Greet me. Go"}
     _, data = read(home, model("chatml"), [row])
-    said = (
+    message = (
         "1 pair whose sides both begin with their prompt, which the model would learn to repeat: take it out of chosen"
     )
-    assert any(line.startswith(said) for line in data.report.lines())
+    assert any(line.startswith(message) for line in data.report.lines())
 
 
 def test_14b_a_template_without_a_system_turn(home: Path, model: Model) -> None:
     prompt = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
-    said = refused(home, model("gemma"), [{"prompt": prompt, "chosen": "Hello", "rejected": "Go"}])
-    assert "System role not supported; put the system turn's words into the first user turn (rows.jsonl:1)" in said
+    message = refused(home, model("gemma"), [{"prompt": prompt, "chosen": "Hello", "rejected": "Go"}])
+    assert "System role not supported; put the system turn's words into the first user turn (rows.jsonl:1)" in message
 
 
 def test_30c_a_template_that_lies_where_no_tokenizer_looks(home: Path, model: Model) -> None:
@@ -141,8 +146,8 @@ def test_30c_a_template_that_lies_where_no_tokenizer_looks(home: Path, model: Mo
         _, data = read(home, folder, "29-no-template-messages")
     finally:
         (folder / "chat_template.json").unlink()
-    (said,) = [line for line in data.report.lines() if line.startswith("the tokenizer has no chat template")]
-    assert said.endswith("put the text in it into chat_template.jinja")
+    (message,) = [line for line in data.report.lines() if line.startswith("the tokenizer has no chat template")]
+    assert message.endswith("put the text in it into chat_template.jinja")
 
 
 def test_08_several_turns(home: Path, model: Model) -> None:
@@ -168,7 +173,8 @@ def test_11_content_parts(home: Path, model: Model) -> None:
 def test_12_json_text_of_messages(home: Path, model: Model) -> None:
     tokenizer, data = read(home, model("chatml"), "12-json-string-messages")
     assert [texts(tokenizer, each.chosen) for each in data.train] == [
-        (f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n", "Hello<|im_end|>") for asked in ("Hi", "Ho")
+        (f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n", "Hello<|im_end|>")
+        for question in ("Hi", "Ho")
     ]
 
 
@@ -224,14 +230,14 @@ def test_29_messages_without_a_template(home: Path, model: Model) -> None:
 
 @pytest.mark.parametrize("name", ["gemma", "gemma-generation-config"])
 def test_39_eos_of_the_config(home: Path, model: Model, name: str) -> None:
-    made = claimed(home, model(name), "39-eos-of-config")
+    running_job = claimed(home, model(name), "39-eos-of-config")
     tokenizer = loading.tokenizer(ModelSource(str(model(name))))
-    assert [texts(tokenizer, side)[1] for each in made.data.train for side in (each.chosen, each.rejected)] == [
+    assert [texts(tokenizer, side)[1] for each in running_job.data.train for side in (each.chosen, each.rejected)] == [
         f"{word}<end_of_turn>" for word in ("letter", "lamp", "stone", "lamp")
     ]
-    run_precompute(made)
-    sides = [side for each in made.data.train for side in (each.chosen, each.rejected)]
-    assert [len(value) for value in made.store.get([made.key(side) for side in sides])] == [
+    run_precompute(running_job)
+    sides = [side for each in running_job.data.train for side in (each.chosen, each.rejected)]
+    assert [len(value) for value in running_job.store.get([running_job.key(side) for side in sides])] == [
         len(side.ids) - side.start for side in sides
     ]
 

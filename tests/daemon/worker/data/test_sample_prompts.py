@@ -36,10 +36,10 @@ def find(tokenizer: Any, prompts: Any, *held_out: Example) -> list[SamplePrompt]
 
 def test_each_held_out_prompt_comes_once_in_the_order_of_the_rows(tokenizer: Any) -> None:
     held_out = encode(tokenizer, "Two plus two?", "Hello.", "Two plus two?", "", "More.")
-    found = find(tokenizer, 3, *held_out)
-    assert [each.place for each in found] == ["row 1", "row 2", "row 5"]
-    assert found[0].tokens == tuple(held_out[0].chosen.prompt.tolist())
-    assert "Two plus two?" in found[0].text
+    prompts = find(tokenizer, 3, *held_out)
+    assert [each.place for each in prompts] == ["row 1", "row 2", "row 5"]
+    assert prompts[0].tokens == tuple(held_out[0].chosen.prompt.tolist())
+    assert "Two plus two?" in prompts[0].text
     assert len(find(tokenizer, 1, *held_out)) == 1
 
 
@@ -50,9 +50,9 @@ def test_a_files_prompts_have_the_tokens_that_the_jobs_own_have(tokenizer: Any, 
     )
     own = [tuple(each.chosen.prompt.tolist()) for each in encode(tokenizer, "Two plus two?", "Hello.")]
     for name, places in (("a.txt", ["a.txt:1", "a.txt:3"]), ("b.jsonl", ["b.jsonl:1", "b.jsonl:2"])):
-        found = find(tokenizer, str(tmp_path / name))
-        assert [each.tokens for each in found] == own
-        assert [each.place for each in found] == places
+        prompts = find(tokenizer, str(tmp_path / name))
+        assert [each.tokens for each in prompts] == own
+        assert [each.place for each in prompts] == places
 
 
 def test_prompts_that_cannot_be_used_are_refused_with_place_and_remedy(

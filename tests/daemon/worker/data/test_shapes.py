@@ -20,7 +20,8 @@ from prefd.daemon.worker.data.prepare import load_pairs
 from prefd.daemon.worker.data.rows import DataError
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import Pair
-from support.dataset_rows import SHAPES, TRIPLES, Row, Shape, Triple, answer, chat, rows_of, user
+from support.dataset_rows import TRIPLES, Row, Shape, Triple, answer, chat, user
+from support.dataset_shapes import SHAPES, rows_of
 from support.jobs_on_disk import make_job, run_precompute
 from support.paths import ROOT
 from support.reading_rows import FORMATS, as_messages, read, texts
@@ -42,9 +43,9 @@ def test_every_shape_of_the_shared_list_is_read_as_it_expects(shape: dict[str, A
         with pytest.raises(DataError, match=says):
             load_pairs(DataSpec(path=str(path)), FORMATS)
         return
-    found = load_pairs(DataSpec(path=str(path)), FORMATS)
-    assert [number for number, _ in found.pairs] == [1, 2, 3]
-    for (_, pair), expected in zip(found.pairs, shape["expect"]):
+    dataset = load_pairs(DataSpec(path=str(path)), FORMATS)
+    assert [number for number, _ in dataset.pairs] == [1, 2, 3]
+    for (_, pair), expected in zip(dataset.pairs, shape["expect"]):
         assert (answer_text(pair.chosen), answer_text(pair.rejected)) == (expected["chosen"], expected["rejected"])
         if "prompt" in expected:
             assert as_messages(pair) == expected["prompt"]
@@ -54,21 +55,21 @@ def test_every_shape_of_the_shared_list_is_read_as_it_expects(shape: dict[str, A
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_shape_is_read_to_its_pairs(name: str) -> None:
-    made = read(rows_of(SHAPES[name]))
-    assert made.unusable == []
-    assert [number for number, _ in made.pairs] == [1, 2, 3]
-    assert texts(made) == [(triple.better, triple.worse) for triple in TRIPLES]
-    assert [as_messages(pair) for _, pair in made.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]
+    dataset = read(rows_of(SHAPES[name]))
+    assert dataset.unusable == []
+    assert [number for number, _ in dataset.pairs] == [1, 2, 3]
+    assert texts(dataset) == [(triple.better, triple.worse) for triple in TRIPLES]
+    assert [as_messages(pair) for _, pair in dataset.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_dataset_of_one_row_is_read_to_its_pair_or_refused(name: str) -> None:
     for swapped in (False, True):
         try:
-            made = read([SHAPES[name].row(TRIPLES[0], swapped)])
+            dataset = read([SHAPES[name].row(TRIPLES[0], swapped)])
         except DataError:
             continue  # of one number it may not be certain what it counts from
-        assert texts(made) == [(TRIPLES[0].better, TRIPLES[0].worse)]
+        assert texts(dataset) == [(TRIPLES[0].better, TRIPLES[0].worse)]
 
 
 PROMPT_NAMES = ["prompt", "question", "query", "instruction", "context", "post", "Prompt", "user_prompt", "history"]
@@ -205,10 +206,10 @@ def disguised(draw: st.DrawFn) -> tuple[Shape, list[Row]]:
 def test_shuffled_renamed_and_extra_columns_give_the_same_pairs_or_none(case: tuple[Shape, list[Row]]) -> None:
     shape, rows = case
     try:
-        made = read(rows)
+        dataset = read(rows)
     except DataError:
         return
-    for number, pair in made.pairs:
+    for number, pair in dataset.pairs:
         triple = TRIPLES[number - 1]
         assert (answer_text(pair.chosen).strip(), answer_text(pair.rejected).strip()) == (triple.better, triple.worse)
         assert as_messages(pair) == shape.prompt(triple)
@@ -251,14 +252,14 @@ FAULTS: dict[str, list[tuple[Any, Any, Any]]] = {
     "07b-messages-col-lists": [([user("Hi")], [answer("Hello")], [answer("Go")])],
     "07c-messages-col-str": [([user("Hi")], "I say hello", "I say go")],
 }
-"""What each reported input is to be read as; rows of the same shapes are in `dataset_rows.py`."""
+"""What each reported input is to be read as; rows of the same shapes are in `dataset_shapes.py`."""
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not here")
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_reported_input_is_read_as_it_was_meant(name: str) -> None:
-    made = load_pairs(DataSpec(path=str(CASES / name / "data.jsonl")), FORMATS)
-    assert [pair for _, pair in made.pairs] == [Pair(*expected) for expected in FAULTS[name]]
+    dataset = load_pairs(DataSpec(path=str(CASES / name / "data.jsonl")), FORMATS)
+    assert [pair for _, pair in dataset.pairs] == [Pair(*expected) for expected in FAULTS[name]]
 
 
 END_TO_END = [
@@ -280,10 +281,10 @@ def test_what_the_reference_scores_is_the_question_with_its_answers(name: str, h
     run_precompute(job)
     reference = ReferenceLogprobs(ReferenceCache.open(job.home.cache), "")
     tokenizer = mlx_lm.utils.load_tokenizer(tiny_model)
-    asked = [(SHAPES[name].prompt(triple), text) for triple in TRIPLES for text in (triple.better, triple.worse)]
-    for (prompt, text), found in zip(asked, reference.of_texts(asked, tokenizer, 4096)):
-        assert found is not None, (prompt, text)
+    questions = [(SHAPES[name].prompt(triple), text) for triple in TRIPLES for text in (triple.better, triple.worse)]
+    for (prompt, text), logprobs in zip(questions, reference.of_texts(questions, tokenizer, 4096)):
+        assert logprobs is not None, (prompt, text)
         start = len(tokenizer.apply_chat_template(prompt, add_generation_prompt=True))
         whole = tokenizer.apply_chat_template([*prompt, answer(text)])
-        np.testing.assert_array_equal(found, reference.of_tokens(whole[: start + len(found)], start))
-    assert len(list(reference.every())) == len(asked)
+        np.testing.assert_array_equal(logprobs, reference.of_tokens(whole[: start + len(logprobs)], start))
+    assert len(list(reference.every())) == len(questions)

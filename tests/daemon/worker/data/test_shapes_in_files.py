@@ -16,7 +16,8 @@ import pytest
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.mixing import load_pairs
 from prefd.daemon.worker.data.rows import DataError
-from support.dataset_rows import SHAPES, TRIPLES, Row, rows_of
+from support.dataset_rows import TRIPLES, Row
+from support.dataset_shapes import SHAPES, rows_of
 from support.reading_rows import FORMATS, as_messages, texts
 from support.row_files import write_arrow, write_rows
 
@@ -77,7 +78,7 @@ def check_shape(tmp_path: Path, name: str, file: str) -> None:
         with pytest.raises(DataError, match="text that was written as a list"):
             load_pairs(DataSpec(path=str(tmp_path / file)), FORMATS)
         return
-    made = load_pairs(DataSpec(path=str(tmp_path / file)), FORMATS)
-    assert len(made.unusable) == 0
-    assert [as_messages(pair) for _, pair in made.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]
-    assert texts(made) == [(triple.better, triple.worse) for triple in TRIPLES]
+    dataset = load_pairs(DataSpec(path=str(tmp_path / file)), FORMATS)
+    assert len(dataset.unusable) == 0
+    assert [as_messages(pair) for _, pair in dataset.pairs] == [SHAPES[name].prompt(triple) for triple in TRIPLES]
+    assert texts(dataset) == [(triple.better, triple.worse) for triple in TRIPLES]

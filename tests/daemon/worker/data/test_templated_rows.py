@@ -20,8 +20,8 @@ class TestTemplatedRows:
             "templated already: it holds '<|im_start|>', which the chat template writes itself; for rows that have been "
             "through a template, set data.chat_template: none"
         )
-        found = Encoder(tokenizer, 1000, settings(template="none")).encode(pair, 1)
-        assert found == Encoder(tokenizer, 1000).encode(Pair("Greet me.", "Hello", "Go"), 1)
+        example = Encoder(tokenizer, 1000, settings(template="none")).encode(pair, 1)
+        assert example == Encoder(tokenizer, 1000).encode(Pair("Greet me.", "Hello", "Go"), 1)
 
     @pytest.mark.parametrize(
         "pair",
@@ -57,8 +57,8 @@ class TestTemplatedRows:
             [user(f"{EOS}Say")],
             [user([{"type": "text", "text": f"{EOS}Say"}])],
         ):
-            found, notes = encoded(tokenizer, Pair(prompt, "a", "b"))
-            assert found == (f"{opened}{START}user\nSay{END}\n{START}assistant\n", f"a{END}")
+            texts, notes = encoded(tokenizer, Pair(prompt, "a", "b"))
+            assert texts == (f"{opened}{START}user\nSay{END}\n{START}assistant\n", f"a{END}")
             assert notes == []
 
     def test_a_bos_elsewhere_is_refused(self, load: Load) -> None:
@@ -140,10 +140,10 @@ class TestEndsOfTemplatedRows:
     @pytest.mark.parametrize("ending", [END, f"{END}\n", f"{END}\n{EOS}", ""])
     def test_an_answer_ends_as_the_template_ends_it(self, load: Load, ending: str) -> None:
         tokenizer = load(GEMMA, eos_token_id=[1, 2], bos_token=EOS, eos_token=EOS)
-        found, _ = encoded(tokenizer, Pair(self.PROMPT, f"Hello{ending}", f"Go{ending}"), settings(template="none"))
-        assert found == (self.PROMPT, f"Hello{END}")
-        found, _ = encoded(tokenizer, Pair("Hi", f"Hello{ending}", f"Go{ending}"))
-        assert found == (self.PROMPT, f"Hello{END}")
+        example, _ = encoded(tokenizer, Pair(self.PROMPT, f"Hello{ending}", f"Go{ending}"), settings(template="none"))
+        assert example == (self.PROMPT, f"Hello{END}")
+        example, _ = encoded(tokenizer, Pair("Hi", f"Hello{ending}", f"Go{ending}"))
+        assert example == (self.PROMPT, f"Hello{END}")
 
     def test_text_that_is_not_templated_ends_as_the_tokenizer_has_it(self, load: Load) -> None:
         tokenizer = load(GEMMA, eos_token_id=[1, 2], bos_token=EOS, eos_token=EOS)

@@ -146,14 +146,14 @@ class TestChat:
         assert texts(tokenizer, example.chosen)[0].endswith("assistant\n")
         assert texts(tokenizer, example.chosen)[1] == "<think>\n\n</think>\n\na<|im_end|>"
 
-    @pytest.mark.parametrize("given", ["why</think>a", "<think>\nwhy</think>a", "<think>why</think>a"])
-    def test_a_thinking_block_is_opened_once(self, build: Build, given: str) -> None:
+    @pytest.mark.parametrize("answer_text", ["why</think>a", "<think>\nwhy</think>a", "<think>why</think>a"])
+    def test_a_thinking_block_is_opened_once(self, build: Build, answer_text: str) -> None:
         tokenizer = build(THINKS_IN_PROMPT)
-        example = encode(tokenizer, "q", given)
+        example = encode(tokenizer, "q", answer_text)
         assert texts(tokenizer, example.chosen) == ("<|im_start|>q<|im_start|><think>\n", f"why</think>a{EOS}")
         assert example.rejected.prompt.tolist() == example.chosen.prompt.tolist()
         encoder = Encoder(tokenizer, 100)
-        encoder.encode(Pair("q", given, "b"), 1)
+        encoder.encode(Pair("q", answer_text, "b"), 1)
         assert encoder.boundary == 1
 
     def test_several_turns_after_a_prompt_that_the_template_changes_are_refused(self, build: Build) -> None:

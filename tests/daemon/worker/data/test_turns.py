@@ -44,11 +44,11 @@ class TestTurns:
 
     def check(self, tokenizer: Any, side: Text, expected: list[str]) -> Completion:
         encoder = Encoder(tokenizer, 1000)
-        made = encoder.encode(Pair("q", side, "b"), 1)
-        assert own(tokenizer, made.chosen) == expected
+        example = encoder.encode(Pair("q", side, "b"), 1)
+        assert own(tokenizer, example.chosen) == expected
         assert self.NOTE in encoder.notes()
-        assert made.rejected.own_mask is None
-        return made.chosen
+        assert example.rejected.own_mask is None
+        return example.chosen
 
     def test_a_side_of_which_truncation_leaves_nothing_that_counts_is_not_used(self, load: Load) -> None:
         side = [answer("a b c d e f g h", weight=0), user("more"), answer("c")]
@@ -163,7 +163,7 @@ class TestTurns:
         self.check(load(counts), [answer("a b"), user("more"), answer("c")], [f"4a b{END}", f"c{END}"])
 
     def test_sides_on_which_the_assistant_says_the_same_are_refused(self, load: Load) -> None:
-        sides = [[answer("a"), user(said), answer("c")] for said in ("more", "less")]
+        sides = [[answer("a"), user(words), answer("c")] for words in ("more", "less")]
         assert reason(load(), Pair("q", *sides)) == "the assistant says the same on both sides"
 
     def test_a_cut_answer_counts_what_is_left(self, load: Load) -> None:
@@ -192,12 +192,12 @@ class TestTurns:
         self, load: Load, template: str | None, words: list[str]
     ) -> None:
         tokenizer = LOADED.setdefault(template, load(template) if template not in LOADED else None)
-        turns = [answer(each) if at % 2 == 0 else user(each) for at, each in enumerate(words)]
+        turns = [answer(each) if index % 2 == 0 else user(each) for index, each in enumerate(words)]
         side = Encoder(tokenizer, 2000).encode(Pair("q", turns, "no such words"), 1).chosen
-        said = words[::2]
+        own_words = words[::2]
         before = "" if template == tiny_model.CHATML else " "
-        ends = [END] * len(said) if template is not None else [*[""] * (len(said) - 1), END]
-        assert own(tokenizer, side) == [f"{before}{each}{end}" for each, end in zip(said, ends)]
+        ends = [END] * len(own_words) if template is not None else [*[""] * (len(own_words) - 1), END]
+        assert own(tokenizer, side) == [f"{before}{each}{end}" for each, end in zip(own_words, ends)]
 
 
 class TestSharedTurns:
@@ -210,28 +210,28 @@ class TestSharedTurns:
         tokenizer = load(template)
         begun = [answer("a b"), user("more")]
         encoder = Encoder(tokenizer, 1000)
-        made = encoder.encode(Pair("q", [*begun, answer("c")], [*begun, answer("d"), user("e"), answer("f")]), 1)
-        assert own(tokenizer, made.chosen) == [f"{lead}c{END}"]
+        example = encoder.encode(Pair("q", [*begun, answer("c")], [*begun, answer("d"), user("e"), answer("f")]), 1)
+        assert own(tokenizer, example.chosen) == [f"{lead}c{END}"]
         ends = END if template is not None else ""
-        assert own(tokenizer, made.rejected) == [f"{lead}d{ends}", f"{lead}f{END}"]
+        assert own(tokenizer, example.rejected) == [f"{lead}d{ends}", f"{lead}f{END}"]
         assert self.SHARED in encoder.notes()
         assert not any("weight 0" in note for note in encoder.notes())
 
     def test_the_tokens_are_the_same_as_those_of_the_conversation(self, load: Load) -> None:
         begun = [answer("a b"), user("more")]
         sides = [[*begun, answer(text)] for text in ("c", "d")]
-        made = Encoder(load(), 1000).encode(Pair("q", *sides), 1)
+        example = Encoder(load(), 1000).encode(Pair("q", *sides), 1)
         whole = Encoder(load(), 1000).encode(Pair([user("q"), *begun], *([side[-1]] for side in sides)), 1)
-        assert made.chosen.ids.tolist() == whole.chosen.ids.tolist()
-        assert made.chosen.own.sum() == len(whole.chosen) - whole.chosen.start
+        assert example.chosen.ids.tolist() == whole.chosen.ids.tolist()
+        assert example.chosen.own.sum() == len(whole.chosen) - whole.chosen.start
         alone = Encoder(load(), 1000).completion("q", sides[0])
-        assert (alone.ids.tolist(), alone.start) == (made.chosen.ids.tolist(), made.chosen.start)
+        assert (alone.ids.tolist(), alone.start) == (example.chosen.ids.tolist(), example.chosen.start)
 
     def test_sides_that_part_at_a_users_turn_share_the_answer_before_it(self, load: Load) -> None:
         tokenizer = load()
-        sides = [[answer("a"), user(said), answer(text)] for said, text in (("more", "c"), ("less", "d"))]
-        made = Encoder(tokenizer, 1000).encode(Pair("q", *sides), 1)
-        assert [own(tokenizer, side) for side in (made.chosen, made.rejected)] == [[f"c{END}"], [f"d{END}"]]
+        sides = [[answer("a"), user(words), answer(text)] for words, text in (("more", "c"), ("less", "d"))]
+        example = Encoder(tokenizer, 1000).encode(Pair("q", *sides), 1)
+        assert [own(tokenizer, side) for side in (example.chosen, example.rejected)] == [[f"c{END}"], [f"d{END}"]]
 
     def test_a_side_that_the_other_one_begins_with_is_refused(self, load: Load) -> None:
         longer = [answer("a"), user("more"), answer("c")]
@@ -245,14 +245,17 @@ class TestSharedTurns:
             called = call()
             called["tool_calls"][0]["id"] = name
             sides.append([called, {"role": "tool", "content": "sunny", "tool_call_id": name}, answer(text)])
-        made = Encoder(tokenizer, 1000).encode(Pair("q", *sides), 1)
-        assert [own(tokenizer, side) for side in (made.chosen, made.rejected)] == [[f"Sunny{END}"], [f"Rain{END}"]]
+        example = Encoder(tokenizer, 1000).encode(Pair("q", *sides), 1)
+        assert [own(tokenizer, side) for side in (example.chosen, example.rejected)] == [
+            [f"Sunny{END}"],
+            [f"Rain{END}"],
+        ]
 
     def test_another_call_is_no_shared_turn(self, load: Load) -> None:
         turns = [{"role": "tool", "content": "sunny"}, answer("Sunny")]
-        made = Encoder(load(AS_OBJECT), 1000).encode(Pair("q", [call(), *turns], [call(name="time"), *turns]), 1)
-        assert made.chosen.own_mask is not None
-        assert len(own(load(AS_OBJECT), made.chosen)) == 2
+        example = Encoder(load(AS_OBJECT), 1000).encode(Pair("q", [call(), *turns], [call(name="time"), *turns]), 1)
+        assert example.chosen.own_mask is not None
+        assert len(own(load(AS_OBJECT), example.chosen)) == 2
 
     def test_sides_that_are_the_same_are_called_that(self, load: Load) -> None:
         turns = [answer("a"), user("more"), answer("c")]

@@ -98,7 +98,9 @@ def test_512_calls_at_once_are_few_looks_and_few_segments(
     looks: list[int] = []
     answer = References.answer
     monkeypatch.setattr(
-        References, "answer", lambda references, asked: looks.append(len(asked)) or answer(references, asked)
+        References,
+        "answer",
+        lambda references, questions: looks.append(len(questions)) or answer(references, questions),
     )
     session = make_session(home, tiny_model, **NOTHING_TRAINED)
     generator = np.random.default_rng(0)
@@ -130,7 +132,9 @@ def test_a_question_waits_for_those_that_come_right_behind_it(
     looks: list[int] = []
     answer = References.answer
     monkeypatch.setattr(
-        References, "answer", lambda references, asked: looks.append(len(asked)) or answer(references, asked)
+        References,
+        "answer",
+        lambda references, questions: looks.append(len(questions)) or answer(references, questions),
     )
     monkeypatch.setattr(serving, "GATHER_S", 10.0)
     monkeypatch.setattr(serving, "GATHER_MOST_S", 0.0)

@@ -45,8 +45,8 @@ def test_once_the_client_is_gone_a_model_is_loaded_for_what_it_named_and_for_not
     folder = LiveFolder(tmp_path)
     folder.create()
     files = RequestFiles(folder, done=0)
-    asked = [GetInfoRequest(n=1), ForwardRequest(n=2, data=[]), SaveSamplerRequest(n=3, name=f"{SNAPSHOT}3")]
-    for request in asked:
+    requests = [GetInfoRequest(n=1), ForwardRequest(n=2, data=[]), SaveSamplerRequest(n=3, name=f"{SNAPSHOT}3")]
+    for request in requests:
         folder.request(request.n).write_text(request.model_dump_json())
     assert not is_anything_to_be_saved(files)
     for kind in (SaveSamplerRequest, SaveStateRequest):

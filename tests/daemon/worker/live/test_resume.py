@@ -133,13 +133,13 @@ def test_asked_to_stop_it_saves_what_it_has_done_and_the_next_worker_does_nothin
     ask_one_of_each_kind(session)
     session.serve()
     live = session.job.run.live
-    assert live.read_applied() == session.asked
-    for n in range(1, session.asked + 1):  # as the server does with what was fetched
+    assert live.read_applied() == session.last_request
+    for n in range(1, session.last_request + 1):  # as the server does with what was fetched
         live.request(n).unlink()
         live.result(n).unlink()
     session.ask(OptimStepRequest)
     session.serve()
-    assert session.result(session.asked)["metrics"]["optim/step:last"] == 3.0
+    assert session.result(session.last_request)["metrics"]["optim/step:last"] == 3.0
 
 
 def test_what_was_counted_of_references_goes_on_over_workers_and_crashes(
@@ -177,8 +177,8 @@ def test_at_the_end_only_what_the_client_named_stays(home: Path, tiny_model: Pat
     live.promises.touch()
     assert (live.state / "applied.json").exists()
     session.serve(to_the_end=True)
-    kept = sorted(str(path.relative_to(live.root)) for path in live.root.glob("*/*") if path.is_dir())
-    assert kept == ["sampler_weights/two", "weights/one"]
+    folders = sorted(str(path.relative_to(live.root)) for path in live.root.glob("*/*") if path.is_dir())
+    assert folders == ["sampler_weights/two", "weights/one"]
     assert sorted(path.name for path in live.root.glob("*.*")) == ["closed.json", "session.json"]
 
 

@@ -114,7 +114,7 @@ def test_what_cannot_be_done_is_refused_with_a_sentence_and_the_session_goes_on(
     for (_, _, sentence), result in zip(REFUSED, session.results()):
         assert (result["ok"], result["category"]) == (False, "user")
         assert re.search(sentence, result["error"]), result["error"]
-    assert session.result(session.asked)["ok"]
+    assert session.result(session.last_request)["ok"]
 
 
 def test_numbers_that_are_none_are_told_and_a_saved_state_is_gone_back_to(home: Path, tiny_model: Path) -> None:
@@ -219,8 +219,17 @@ def test_mlx_lms_own_command_generates_with_saved_sampler_weights(
     session = make_session(home, tiny_model)
     session.ask(SaveSamplerRequest, name="trained")
     session.serve()
-    given = ["--model", str(tiny_model), "--adapter-path", session.result(1)["path"], "--prompt", "Hello", "-m", "3"]
-    monkeypatch.setattr("sys.argv", ["mlx_lm.generate", *given])
+    arguments = [
+        "--model",
+        str(tiny_model),
+        "--adapter-path",
+        session.result(1)["path"],
+        "--prompt",
+        "Hello",
+        "-m",
+        "3",
+    ]
+    monkeypatch.setattr("sys.argv", ["mlx_lm.generate", *arguments])
     generate()
     assert re.search(r"Generation: \d+ tokens", capsys.readouterr().out)
 

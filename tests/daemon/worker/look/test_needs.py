@@ -15,8 +15,8 @@ from support.jobs_on_disk import finished, job, make_job
 
 
 def test_the_batches_are_those_that_the_job_then_chooses(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = job(home, tiny_model, pairs_file)
-    needs = find_needs(KeptData(Home(home)).make_job(made.spec))
+    running_job = job(home, tiny_model, pairs_file)
+    needs = find_needs(KeptData(Home(home)).make_job(running_job.spec))
     assert (needs.missing, needs.cached, needs.needs_reference) == (16, 0, True)
     assert needs.memory is not None
     memory = needs.memory
@@ -26,13 +26,13 @@ def test_the_batches_are_those_that_the_job_then_chooses(home: Path, tiny_model:
     assert memory.weights > 4 * 95_000  # the model, and an adapter
     assert memory.warning is None
     assert needs.batches is not None
-    assert not made.run.batches.read_choice()
-    finished(made)
-    chosen = made.run.batches.read_choice()
+    assert not running_job.run.batches.read_choice()
+    finished(running_job)
+    chosen = running_job.run.batches.read_choice()
     assert chosen is not None
     assert (needs.batches.batch_tokens, needs.batches.usual) == (chosen.batch_tokens, True)
     assert needs.batches.steps == 3
-    assert find_needs(KeptData(Home(home)).make_job(made.spec)).missing == 0
+    assert find_needs(KeptData(Home(home)).make_job(running_job.spec)).missing == 0
 
 
 def test_a_job_that_trains_nothing_needs_no_memory_for_it(home: Path, tiny_model: Path, pairs_file: Path) -> None:
@@ -56,6 +56,6 @@ def test_what_is_larger_than_the_machine_is_told_and_not_refused(
 
 
 def test_what_cannot_be_trained_is_refused_as_its_phase_would(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = job(home, tiny_model, pairs_file, training={"lora": {"rank": 4, "keys": ["no.such.layer"]}})
+    running_job = job(home, tiny_model, pairs_file, training={"lora": {"rank": 4, "keys": ["no.such.layer"]}})
     with pytest.raises(JobError, match=r"no\.such\.layer"):
-        find_needs(made)
+        find_needs(running_job)

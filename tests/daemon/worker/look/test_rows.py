@@ -43,14 +43,14 @@ def test_all_rows_come_in_the_order_of_the_file_those_without_a_pair_too(home: P
 
 
 def test_each_choice_shows_its_rows_and_a_page_is_a_part_of_them(home: Path, spec: JobSpec) -> None:
-    kept, cut, dropped, held_out = (page(home, spec, show=show) for show in ("kept", "cut", "dropped", "held_out"))
-    assert [len(each.rows) for each in (kept, cut, dropped, held_out)] == [9, 1, 1, 2]
+    whole, cut, dropped, held_out = (page(home, spec, show=show) for show in ("kept", "cut", "dropped", "held_out"))
+    assert [len(each.rows) for each in (whole, cut, dropped, held_out)] == [9, 1, 1, 2]
     assert cut.rows[0].cut
     assert cut.rows[0].chosen is not None
     assert cut.rows[0].chosen.cut > 0
     assert all(row.held_out for row in held_out.rows)
     middle = page(home, spec, show="kept", offset=2, limit=3)
-    assert [row.row for row in middle.rows] == [row.row for row in kept.rows[2:5]]
+    assert [row.row for row in middle.rows] == [row.row for row in whole.rows[2:5]]
     assert middle.total == 9
 
 
@@ -82,11 +82,11 @@ def test_a_page_is_written_with_the_name_that_its_reader_knows(home: Path, spec:
 
 
 def test_what_is_kept_is_read_again_when_a_file_has_changed(home: Path, spec: JobSpec) -> None:
-    kept = KeptData(Home(home))
-    first = kept.make_job(spec)
-    assert kept.make_job(spec.model_copy(update={"name": "another"})).data is first.data
+    kept_data = KeptData(Home(home))
+    first = kept_data.make_job(spec)
+    assert kept_data.make_job(spec.model_copy(update={"name": "another"})).data is first.data
     path = Path(spec.data.where)
     path.write_text(path.read_text() + json.dumps({"prompt": "New?", "chosen": "Yes.", "rejected": "No."}) + "\n")
-    again = kept.make_job(spec)
+    again = kept_data.make_job(spec)
     assert len(again.examples) == len(first.examples) + 1
     assert again.tokenizer is first.tokenizer

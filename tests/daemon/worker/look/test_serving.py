@@ -24,9 +24,9 @@ def line(kind: str, **question: Any) -> bytes:
 @pytest.fixture
 def interruption() -> Any:
     before = signal.getsignal(signal.SIGUSR1)
-    made = Interruption()
-    made.install()
-    yield made
+    stop = Interruption()
+    stop.install()
+    yield stop
     signal.signal(signal.SIGUSR1, before)
 
 
@@ -83,5 +83,13 @@ def test_it_ends_when_no_question_has_come_for_a_while() -> None:
 
 
 def test_every_kind_of_question_has_an_answerer(home: Path) -> None:
-    kept = serving.KeptData(Home(home))
-    assert sorted(serving.list_kinds(kept)) == ["curve", "needs", "pair-comparison", "pairs", "preview", "rows", "xray"]
+    kept_data = serving.KeptData(Home(home))
+    assert sorted(serving.list_kinds(kept_data)) == [
+        "curve",
+        "needs",
+        "pair-comparison",
+        "pairs",
+        "preview",
+        "rows",
+        "xray",
+    ]

@@ -35,10 +35,10 @@ def notes(source: ModelSource, model: str | None = None, **settings: Any) -> lis
     named = {("base_model_name_or_path" if "peft_type" in before else "model"): settings.pop("base", source.model)}
     path.write_text(json.dumps(json.loads(before) | named | settings))
     try:
-        found = describe_adapter(source if model is None else replace(source, model=model))
+        lines = describe_adapter(source if model is None else replace(source, model=model))
     finally:
         path.write_text(before)
-    return [note.removeprefix(f"adapter {source.adapter} ") for note in found]
+    return [note.removeprefix(f"adapter {source.adapter} ") for note in lines]
 
 
 def test_an_adapter_of_the_jobs_own_model_is_not_told_of(adapter: ModelSource) -> None:
@@ -91,8 +91,8 @@ def test_it_stands_in_the_jobs_report(home: Path, adapter: ModelSource, pairs_fi
     key = "base_model_name_or_path" if "peft_type" in before else "model"
     path.write_text(json.dumps(json.loads(before) | {key: "org/other"}))
     try:
-        made = job(home, Path(adapter.model), pairs_file, adapter=str(adapter.adapter))
-        assert any("was trained on org/other" in line for line in made.data.report.lines())
+        running_job = job(home, Path(adapter.model), pairs_file, adapter=str(adapter.adapter))
+        assert any("was trained on org/other" in line for line in running_job.data.report.lines())
     finally:
         path.write_text(before)
 

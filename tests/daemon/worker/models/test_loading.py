@@ -26,14 +26,14 @@ from support.thinned import thin
 def test_adapter_loads_in_mlx_lm_with_the_trained_numbers(
     home: Path, tiny_model: Path, pairs_file: Path, kind: str
 ) -> None:
-    made = finished(job(home, tiny_model, pairs_file, training={"fine_tune": kind, "num_layers": 1}))
-    config = json.loads((made.run.adapter / "adapter_config.json").read_text())
+    running_job = finished(job(home, tiny_model, pairs_file, training={"fine_tune": kind, "num_layers": 1}))
+    config = json.loads((running_job.run.adapter / "adapter_config.json").read_text())
     assert (config["fine_tune_type"], config["num_layers"]) == (kind, 1)
     prompt = mx.array([[5, 6, 7]])
     before = mlx_lm.load(str(tiny_model))[0](prompt)
-    after = mlx_lm.load(str(tiny_model), adapter_path=str(made.run.adapter))[0](prompt)
+    after = mlx_lm.load(str(tiny_model), adapter_path=str(running_job.run.adapter))[0](prompt)
     assert float(mx.abs(after - before).max()) > 1e-4
-    weights = mx.load(str(made.run.adapter / "adapters.safetensors"))
+    weights = mx.load(str(running_job.run.adapter / "adapters.safetensors"))
     assert isinstance(weights, dict)
     assert all(".layers.1." in name for name in weights)
 
@@ -105,10 +105,10 @@ def test_full_training_of_quantized_weights_and_dora_on_six_bits_are_refused(tin
 
 
 def test_only_what_was_asked_for_is_trainable(tiny_model: Path, home: Path, pairs_file: Path) -> None:
-    made = job(home, tiny_model, pairs_file, training={"lora": {"keys": ["self_attn.q_proj"]}, "num_layers": 1})
-    assert made.spec.training is not None
-    model = loading.load(made.policy)
-    make_trainable(model, made.policy, made.spec.training)
+    running_job = job(home, tiny_model, pairs_file, training={"lora": {"keys": ["self_attn.q_proj"]}, "num_layers": 1})
+    assert running_job.spec.training is not None
+    model = loading.load(running_job.policy)
+    make_trainable(model, running_job.policy, running_job.spec.training)
     names = [name for name, _ in tree_flatten(model.trainable_parameters())]
     assert names == ["model.layers.1.self_attn.q_proj.lora_a", "model.layers.1.self_attn.q_proj.lora_b"]
 
@@ -141,9 +141,11 @@ def test_a_base_of_every_mode_trains_and_ends_where_its_adapter_says(
     base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", mode)
     for job_id, kind in enumerate(("lora", "dora"), start=1):
         more = {"data": {"validation": 0.0}, "training": {"fine_tune": kind, "iters": 2, "learning_rate": 0.01}}
-        made = finished(job(home, base, pairs_file, job_id=job_id, output={"fuse": True, "dequantize": True}, **more))
+        running_job = finished(
+            job(home, base, pairs_file, job_id=job_id, output={"fuse": True, "dequantize": True}, **more)
+        )
         fused, whole = (mlx_lm.load(str(p), adapter_path=a)[0] for p, a in (
-            (made.run.fused, None), (base, str(made.run.adapter))
+            (running_job.run.fused, None), (base, str(running_job.run.adapter))
         ))  # fmt: skip
         assert apart(logits(fused), logits(whole)) < 1e-5
 
@@ -172,13 +174,13 @@ def test_what_a_quantized_base_cannot_be_trained_as_is_refused(home: Path, tmp_p
 def test_a_key_may_be_the_end_of_a_modules_name(
     home: Path, tiny_model: Path, pairs_file: Path, keys: list[str], meant: list[str]
 ) -> None:
-    made = finished(job(home, tiny_model, pairs_file, training={"iters": 1, "lora": {"rank": 4, "keys": keys}}))
-    config = json.loads((made.run.adapter / "adapter_config.json").read_text())
+    running_job = finished(job(home, tiny_model, pairs_file, training={"iters": 1, "lora": {"rank": 4, "keys": keys}}))
+    config = json.loads((running_job.run.adapter / "adapter_config.json").read_text())
     assert config["lora_parameters"]["keys"] == meant
-    model, _ = mlx_lm.load(str(tiny_model), adapter_path=str(made.run.adapter))
-    found = [name for name, module in model.named_modules() if "lora_a" in module]
-    assert all(any(name == key or name.endswith(f".{key}") for key in meant) for name in found)
-    assert len(found) == sum(2 if not key.startswith("model.") else 1 for key in meant)
+    model, _ = mlx_lm.load(str(tiny_model), adapter_path=str(running_job.run.adapter))
+    names = [name for name, module in model.named_modules() if "lora_a" in module]
+    assert all(any(name == key or name.endswith(f".{key}") for key in meant) for name in names)
+    assert len(names) == sum(2 if not key.startswith("model.") else 1 for key in meant)
 
 
 @pytest.mark.parametrize(
@@ -202,27 +204,27 @@ def test_a_misspelt_key_that_may_be_several_modules_gets_all_of_them(
     home: Path, tmp_path: Path, pairs_file: Path
 ) -> None:
     moe = tiny.build(tmp_path / "moe", tiny.QWEN3_MOE | {"mlp_only_layers": [0]})
-    made = job(home, moe, pairs_file, training={"lora": {"keys": ["upproj"]}})
+    running_job = job(home, moe, pairs_file, training={"lora": {"keys": ["upproj"]}})
     with pytest.raises(JobError, match=r"did you mean 'mlp\.switch_mlp\.up_proj' or 'mlp\.up_proj'\?"):
-        finished(made)
+        finished(running_job)
 
 
 def test_a_key_that_several_modules_end_with_is_refused_with_their_names(
     home: Path, tmp_path: Path, pairs_file: Path
 ) -> None:
     moe = tiny.build(tmp_path / "moe", tiny.QWEN3_MOE | {"mlp_only_layers": [0]})
-    made = job(home, moe, pairs_file, training={"lora": {"keys": ["up_proj"]}})
+    running_job = job(home, moe, pairs_file, training={"lora": {"keys": ["up_proj"]}})
     with pytest.raises(JobError, match=r"and 2 that end so: write mlp\.switch_mlp\.up_proj or mlp\.up_proj"):
-        finished(made)
+        finished(running_job)
 
 
 def test_qat_cannot_go_on_with_an_adapter_that_drops_inputs(
     home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path
 ) -> None:
     adapted(tiny_model, tmp_path / "adapter", lora={"rank": 4, "dropout": 0.1})
-    made = job(home, tiny_model, pairs_file, adapter=str(tmp_path / "adapter"), training={"qat": {}, "lora": {}})
+    running_job = job(home, tiny_model, pairs_file, adapter=str(tmp_path / "adapter"), training={"qat": {}, "lora": {}})
     with pytest.raises(JobError, match=r"training\.qat rounds .* adapter .* has a dropout of 0\.1; set it to 0 in its"):
-        finished(made)
+        finished(running_job)
 
 
 @pytest.mark.parametrize(("key", "value"), [("chat_template_type", "brand_new"), ("tool_parser_type", "brand_new")])

@@ -128,17 +128,17 @@ class TestTokens:
         """A hub model of which config and tokenizer are here."""
         model = tiny_model.build_llama(tmp_path, max_position_embeddings=30)
         weights = (model / "model.safetensors").rename(tmp_path / "elsewhere")
-        asked: list[bool] = []
+        calls: list[bool] = []
 
         def download(name: str, **how: Any) -> str:
-            asked.append(how.get("local_files_only", False))
+            calls.append(how.get("local_files_only", False))
             return str(model)
 
         monkeypatch.setattr("huggingface_hub.snapshot_download", download)
         source = ModelSource("org/model")
         monkeypatch.setattr(ModelSource, "config", lambda self: json.loads((model / "config.json").read_text()))
         assert Tables.read(source, local_only=True) == Tables(None, None, "", 30)
-        assert asked == [True]
+        assert calls == [True]
         weights.rename(model / "model.safetensors")
         assert Tables.read(source, local_only=True).tokens == 320
 
@@ -162,18 +162,18 @@ class TestPositions:
     def test_the_setting_that_it_names_is_right_to_the_last_position(self, home: Path, gpt2: Path) -> None:
         """32 tokens of which 31 run, on positions 0 to 30: against numbers of mlx-lm's own model, without padding."""
         rows = [{"prompt": "Say 7", "chosen": "yes " * 40, "rejected": "no " * 40}, *ROWS]
-        made = job(home, gpt2, rows, data={"max_length": 32})
-        run_precompute(made)
-        side = made.data.train[0].chosen
+        running_job = job(home, gpt2, rows, data={"max_length": 32})
+        run_precompute(running_job)
+        side = running_job.data.train[0].chosen
         assert len(side) == 32
-        model, _ = loading.open_base(made.policy)
+        model, _ = loading.open_base(running_job.policy)
         logits = model(mx.array(side.ids[None, :-1].astype(np.int32)))[0]
         expected = (logits - mx.logsumexp(logits, axis=-1, keepdims=True))[
             mx.arange(31), mx.array(side.ids[1:].astype(np.int32))
         ]
-        [value] = made.store.get([made.key(side)])
+        [value] = running_job.store.get([running_job.key(side)])
         np.testing.assert_allclose(value, np.array(expected)[side.start - 1 :], atol=1e-4)
-        assert run_training(made).ok
+        assert run_training(running_job).ok
 
     def test_padding_reads_no_row_behind_the_table(self, gpt2: Path) -> None:
         model: Any = loading.load(ModelSource(str(gpt2)))

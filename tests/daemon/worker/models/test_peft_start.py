@@ -107,22 +107,22 @@ def test_a_job_starts_from_it_is_resumed_and_ends_as_the_one_from_mlx_lms_own(
         "output": {"fuse": True, "peft": True},
     }
     own = finished(job(home, tiny_model, pairs_file, adapter=str(tmp_path / "mlx-peft"), **more))
-    made = job(home, tiny_model, pairs_file, job_id=2, adapter=str(source.adapter), **more)
-    run_precompute(made)
-    assert made.starts_as_reference  # the frozen copy has the adapter, and the start check passes
+    running_job = job(home, tiny_model, pairs_file, job_id=2, adapter=str(source.adapter), **more)
+    run_precompute(running_job)
+    assert running_job.starts_as_reference  # the frozen copy has the adapter, and the start check passes
     with pytest.raises(Stopped):
-        run_training(made, StopAtLook(2))
-    run_training(made)
-    assert adapter_digest(made) == adapter_digest(own)
-    config = json.loads((made.run.adapter / "adapter_config.json").read_text())
+        run_training(running_job, StopAtLook(2))
+    run_training(running_job)
+    assert adapter_digest(running_job) == adapter_digest(own)
+    config = json.loads((running_job.run.adapter / "adapter_config.json").read_text())
     assert (config["fine_tune_type"], config["num_layers"]) == (kind, 2)
     lora = config["lora_parameters"]
     assert (lora["rank"], lora["scale"], lora["dropout"]) == (4, 2.5, 0.0)
     assert "self_attn.q_proj" in lora["keys"]
-    whole, _ = mlx_lm.load(str(tiny_model), adapter_path=str(made.run.adapter))
-    fused, _ = mlx_lm.load(str(made.run.fused))
+    whole, _ = mlx_lm.load(str(tiny_model), adapter_path=str(running_job.run.adapter))
+    fused, _ = mlx_lm.load(str(running_job.run.fused))
     assert apart(logits(fused), logits(whole)) < 1e-6
-    again = loading.load(ModelSource(str(tiny_model), adapter=made.run.peft))
+    again = loading.load(ModelSource(str(tiny_model), adapter=running_job.run.peft))
     assert apart(logits(again), logits(whole)) < 1e-6
 
 
@@ -146,18 +146,18 @@ def test_its_settings_may_be_named_and_no_others(
     home: Path, tiny_model: Path, tmp_path: Path, pairs_file: Path
 ) -> None:
     source, _ = peft_adapter(tiny_model, tmp_path / "peft", lora={"rank": 4, "scale": 2.5, "keys": KEYS})
-    asked: dict[str, Any] = {"rank": 4, "scale": 2.5, "keys": ["down_proj", "q_proj"]}
+    lora: dict[str, Any] = {"rank": 4, "scale": 2.5, "keys": ["down_proj", "q_proj"]}
     finished(
         job(
             home,
             tiny_model,
             pairs_file,
             adapter=str(source.adapter),
-            training={"lora": asked, "iters": 1, "num_layers": 2},
+            training={"lora": lora, "iters": 1, "num_layers": 2},
         )
     )
     other = job(
-        home, tiny_model, pairs_file, job_id=2, adapter=str(source.adapter), training={"lora": asked | {"rank": 8}}
+        home, tiny_model, pairs_file, job_id=2, adapter=str(source.adapter), training={"lora": lora | {"rank": 8}}
     )
     with pytest.raises(JobError, match=r"training\.lora\.rank is 8 and adapter .*/peft has 4; leave it out"):
         finished(other)
@@ -268,9 +268,9 @@ def test_a_reference_may_have_one_too(home: Path, tiny_model: Path, tmp_path: Pa
     scored = {}
     for job_id, adapter in enumerate((str(source.adapter), str(tmp_path / "mlx-peft")), start=1):
         reference = {"model": str(tiny_model), "adapter": adapter}
-        made = job(home, tiny_model, pairs_file, job_id=job_id, reference=reference)
-        run_precompute(made)
-        assert not made.starts_as_reference
-        sides = [side for each in made.examples for side in (each.chosen, each.rejected)]
-        scored[job_id] = np.concatenate(made.store.get([made.key(side) for side in sides]))
+        running_job = job(home, tiny_model, pairs_file, job_id=job_id, reference=reference)
+        run_precompute(running_job)
+        assert not running_job.starts_as_reference
+        sides = [side for each in running_job.examples for side in (each.chosen, each.rejected)]
+        scored[job_id] = np.concatenate(running_job.store.get([running_job.key(side) for side in sides]))
     np.testing.assert_allclose(scored[1], scored[2], atol=1e-5)

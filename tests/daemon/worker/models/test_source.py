@@ -93,20 +93,20 @@ def test_a_hub_that_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_no_weights_are_downloaded_for_a_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[list[str]] = []
+    calls: list[list[str]] = []
 
     def download(model: str, allow_patterns: list[str]) -> str:
-        asked.append(allow_patterns)
+        calls.append(allow_patterns)
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     source = ModelSource("org/model")
     assert loading.tokenizer(source).eos_token == "<|im_end|>"
-    (patterns,) = asked
+    (patterns,) = calls
     assert "tokenizer.model" in patterns
     assert "*.safetensors" not in patterns
     assert source.folder == folder
-    assert "*.safetensors" in asked[1]
+    assert "*.safetensors" in calls[1]
 
 
 def test_an_adapter_folder_without_its_files_is_told(folder: Path, tmp_path: Path) -> None:
@@ -163,9 +163,9 @@ def test_an_adapters_own_values_stay_float32_where_the_model_computes_in_half_pr
     expected = dict(tree_flatten(policy.trainable_parameters()))
     monkeypatch.setattr(loading, "device", lambda: "gpu")
     model = loading.load(source)
-    found = dict(tree_flatten(model.parameters()))
-    assert {found.pop(name).dtype for name in expected} == {mx.float32}
-    assert {value.dtype for value in found.values()} == {mx.bfloat16}
+    values = dict(tree_flatten(model.parameters()))
+    assert {values.pop(name).dtype for name in expected} == {mx.float32}
+    assert {value.dtype for value in values.values()} == {mx.bfloat16}
     again = dict(tree_flatten(model.parameters()))
     assert all(mx.array_equal(again[name], value) for name, value in expected.items())
 

@@ -67,12 +67,12 @@ def test_a_quantized_base_stays_so_or_is_dequantized(tiny_model: Path, tmp_path:
     assert apart(logits(exact), logits(policy)) < 1e-5
 
     write_fused(source, tmp_path / "kept", dequantize=False)
-    kept, config = load_model(tmp_path / "kept")
+    fused_model, config = load_model(tmp_path / "kept")
     assert {name: config["quantization"][name] for name in quantize} == quantize
     nn.quantize(exact, **quantize)  # what keeping the form costs is one more rounding, of the same weights
     adapted_one = "model.layers.1.mlp.up_proj."
     for name in ("weight", "scales", "biases"):
-        one, other = (dict_of(model)[adapted_one + name] for model in (exact, kept))
+        one, other = (dict_of(model)[adapted_one + name] for model in (exact, fused_model))
         assert mx.array_equal(one, other)
 
 
@@ -83,8 +83,8 @@ def test_half_precision_weights_are_rounded_once_to_their_own_type(tmp_path: Pat
     mx.save_safetensors(str(model / "model.safetensors"), halves)
     source, policy = adapted(model, tmp_path / "adapter", **training)
     write_fused(source, tmp_path / "fused", dequantize=False)
-    made = load(tmp_path / "fused/model.safetensors")
-    assert {value.dtype for value in made.values()} == {mx.bfloat16}
+    arrays = load(tmp_path / "fused/model.safetensors")
+    assert {value.dtype for value in arrays.values()} == {mx.bfloat16}
 
     module = "model.layers.0.self_attn.o_proj"
     leaves = {
@@ -97,22 +97,22 @@ def test_half_precision_weights_are_rounded_once_to_their_own_type(tmp_path: Pat
         exact = exact + 2.5 * (leaves[f"{module}.lora_a"] @ leaves[f"{module}.lora_b"]).T
         if training["fine_tune"] == "dora":
             exact *= (leaves[f"{module}.m"] / np.linalg.norm(exact, axis=1))[:, None]
-    error = np.abs(np.array(made[f"{module}.weight"].astype(mx.float32)) - exact)
+    error = np.abs(np.array(arrays[f"{module}.weight"].astype(mx.float32)) - exact)
     assert (error <= np.abs(exact) * 2**-8 + 1e-7).all()  # half a unit in bfloat16's last place
     assert apart(logits(policy), logits(load_model(tmp_path / "fused")[0])) < 0.02
 
 
 def load(path: Path) -> dict[str, mx.array]:
-    found = mx.load(str(path))
-    assert isinstance(found, dict)
-    return found
+    arrays = mx.load(str(path))
+    assert isinstance(arrays, dict)
+    return arrays
 
 
 def dict_of(model: nn.Module) -> dict[str, mx.array]:
     from mlx.utils import tree_flatten
 
-    found: Any = tree_flatten(model.parameters())
-    return dict(found)
+    parameters: Any = tree_flatten(model.parameters())
+    return dict(parameters)
 
 
 def of_type(model: Path, dtype: mx.Dtype) -> Path:
@@ -192,8 +192,8 @@ def test_heads_that_have_a_matrix_each_are_dequantized(mode: str) -> None:
         bits=8 if mode == "mxfp8" else 4,
         mode=mode,
     )
-    given = mx.random.normal((1, 4, 3, 64), key=mx.random.key(0))
-    assert apart(dequantize_module(packed)(given), packed(given)) < 1e-5
+    states = mx.random.normal((1, 4, 3, 64), key=mx.random.key(0))
+    assert apart(dequantize_module(packed)(states), packed(states)) < 1e-5
 
 
 @pytest.mark.parametrize("mode", tiny.MODES)
@@ -206,9 +206,9 @@ def test_a_base_of_every_mode_keeps_it_and_is_what_quantizing_the_exact_one_give
     write_fused(source, tmp_path / "exact", dequantize=True)
     write_fused(source, tmp_path / "kept", dequantize=False)
     again = tiny.quantized(tmp_path / "exact", tmp_path / "again", mode)
-    kept, expected = (load(folder / "model.safetensors") for folder in (tmp_path / "kept", again))
-    assert kept.keys() == expected.keys() == load(base / "model.safetensors").keys()
-    changed = [name for name in kept if not mx.array_equal(kept[name], expected[name])]
+    fused_arrays, expected = (load(folder / "model.safetensors") for folder in (tmp_path / "kept", again))
+    assert fused_arrays.keys() == expected.keys() == load(base / "model.safetensors").keys()
+    changed = [name for name in fused_arrays if not mx.array_equal(fused_arrays[name], expected[name])]
     routers_and_tables = ("mlp.gate", "embed_tokens", "lm_head")  # not adapted: as they were, and not rounded again
     assert all(any(part in name for part in routers_and_tables) for name in changed), changed
 

@@ -25,10 +25,10 @@ SEQUENCES = [[5, 6, 7, 8, 9, 10, 11, 12], [20, 21, 22, 23]]
 def test_a_fused_model_in_full_precision_loses_nothing(tiny_model: Path, tmp_path: Path) -> None:
     source, _ = adapted(tiny_model, tmp_path / "adapter")
     fuse.write_fused(source, tmp_path / "fused", dequantize=False)
-    found = compare(source, tmp_path / "fused", SEQUENCES)
-    assert found.lost < 1e-6
-    assert found.effect > 1e-3
-    assert (found.sequences, found.positions, found.warning()) == (2, 12, None)
+    comparison = compare(source, tmp_path / "fused", SEQUENCES)
+    assert comparison.lost < 1e-6
+    assert comparison.effect > 1e-3
+    assert (comparison.sequences, comparison.positions, comparison.warning()) == (2, 12, None)
 
 
 @pytest.mark.parametrize("mode", tiny.MODES)
@@ -36,13 +36,13 @@ def test_what_a_quantized_base_loses_is_told_as_a_share_of_what_was_trained(tmp_
     base = tiny.quantized(tiny.build_llama(tmp_path / "plain"), tmp_path / "base", mode)
     source, _ = adapted(base, tmp_path / "adapter")
     fuse.write_fused(source, tmp_path / "kept", dequantize=False)
-    found = compare(source, tmp_path / "kept", SEQUENCES)
-    assert 0.02 < found.share < 0.9
-    warning = found.warning()
+    comparison = compare(source, tmp_path / "kept", SEQUENCES)
+    assert 0.02 < comparison.share < 0.9
+    warning = comparison.warning()
     assert warning is not None
-    assert f"loses {found.share:.0%} of what was trained" in warning
-    assert f"logits {found.lost:.2g} off" in warning
-    assert f"changes by {found.effect:.2g}" in warning
+    assert f"loses {comparison.share:.0%} of what was trained" in warning
+    assert f"logits {comparison.lost:.2g} off" in warning
+    assert f"changes by {comparison.effect:.2g}" in warning
     assert "output.dequantize: true" in warning
 
 
@@ -67,19 +67,19 @@ def test_numbers_are_root_mean_squares_of_the_median_position() -> None:
     ],
 )
 def test_rounding_is_allowed_by_the_stored_type(changes: dict[str, Any], allowed: float, warning: str | None) -> None:
-    found = replace(Comparison(1.0, 1e-4, 1.0, 4, 100, False, "F32"), **changes)
-    assert found.allowed == pytest.approx(allowed)
+    comparison = replace(Comparison(1.0, 1e-4, 1.0, 4, 100, False, "F32"), **changes)
+    assert comparison.allowed == pytest.approx(allowed)
     if warning is None:
-        assert found.warning() is None
+        assert comparison.warning() is None
     else:
-        assert warning in str(found.warning())
+        assert warning in str(comparison.warning())
 
 
 def test_a_gpu_has_fewer_digits_in_its_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Comparison(1.0, 1e-4, 1.0, 4, 100, False, "F32")
+    comparison = Comparison(1.0, 1e-4, 1.0, 4, 100, False, "F32")
     monkeypatch.setattr(loading, "device", lambda: "gpu")
-    assert found.allowed == 0.02
-    assert replace(found, stored="BF16").allowed == 0.1
+    assert comparison.allowed == 0.02
+    assert replace(comparison, stored="BF16").allowed == 0.1
 
 
 @pytest.mark.parametrize("with_tensors", [True, False], ids=["by its tensors", "by its logits"])
@@ -92,33 +92,33 @@ def test_a_job_whose_fused_model_is_another_fails_and_leaves_none(
     with_tensors: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = job(home, tiny_model, pairs_file, training={"quantize": quantize}, output={"fuse": True})
-    run_precompute(made)
+    running_job = job(home, tiny_model, pairs_file, training={"quantize": quantize}, output={"fuse": True})
+    run_precompute(running_job)
 
     def wrong(module: nn.Module, *args: Any, **more: Any) -> nn.Module:
-        found = right(module, *args, **more)
-        name = "scales" if "scales" in found else "weight"
-        found[name] = -5 * found[name]
-        return found
+        comparison = right(module, *args, **more)
+        name = "scales" if "scales" in comparison else "weight"
+        comparison[name] = -5 * comparison[name]
+        return comparison
 
     right = adapters.merge_adapter
     monkeypatch.setattr(fuse, "merge_adapter", wrong)
-    said = r"model\.layers\.\d\.\S+\.weight is \S+ of its size off in the worst row, .* \(and 13 more\)"
+    message = r"model\.layers\.\d\.\S+\.weight is \S+ of its size off in the worst row, .* \(and 13 more\)"
     if not with_tensors:
         monkeypatch.setattr(fuse_check, "find_wrong_tensors", lambda *args: [])
-        said = "its logits .*"
-    with pytest.raises(JobError, match=f"the fused model is not what base and adapter are: {said}; it is not kept"):
-        run_training(made)
-    assert not made.run.fused.exists()
-    assert not list(made.run.root.glob(".fused*"))
-    assert (made.run.adapter / "adapters.safetensors").exists()
+        message = "its logits .*"
+    with pytest.raises(JobError, match=f"the fused model is not what base and adapter are: {message}; it is not kept"):
+        run_training(running_job)
+    assert not running_job.run.fused.exists()
+    assert not list(running_job.run.root.glob(".fused*"))
+    assert (running_job.run.adapter / "adapters.safetensors").exists()
 
 
 def test_a_job_tells_what_fusing_cost(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     quantize = {"quantize": {"bits": 4, "group_size": 32}, "learning_rate": 0.01}
-    made = job(home, tiny_model, pairs_file, training=quantize, output={"fuse": True})
-    run_precompute(made)
-    outcome = run_training(made)
+    running_job = job(home, tiny_model, pairs_file, training=quantize, output={"fuse": True})
+    run_precompute(running_job)
+    outcome = run_training(running_job)
     check = outcome.summary.fused_check
     assert check is not None
     assert 0 < check.lost < check.scatter
@@ -132,7 +132,7 @@ def test_a_job_tells_what_fusing_cost(home: Path, tiny_model: Path, pairs_file: 
 def test_a_gpu_that_fails_in_the_comparison_is_no_want_of_memory(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = job(home, tiny_model, pairs_file)
+    running_job = job(home, tiny_model, pairs_file)
 
     def fail(*_: Any) -> None:
         raise RuntimeError("[METAL] Command buffer execution failed: Caused GPU Timeout Error")
@@ -140,14 +140,14 @@ def test_a_gpu_that_fails_in_the_comparison_is_no_want_of_memory(
     monkeypatch.setattr(fuse_check, "compute_logits", fail)
     monkeypatch.setattr(fuse_check, "_check_tensors", lambda *_: None)
     with pytest.raises(RuntimeError, match="GPU Timeout"):
-        fuse_check.compare(made.policy, tiny_model, [[1, 2]])
+        fuse_check.compare(running_job.policy, tiny_model, [[1, 2]])
 
 
 def test_a_machine_without_the_memory_says_that_it_did_not_compare(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = job(home, tiny_model, pairs_file, output={"fuse": True})
-    run_precompute(made)
+    running_job = job(home, tiny_model, pairs_file, output={"fuse": True})
+    run_precompute(running_job)
     written = fuse.write_fused
 
     def small(*args: Any) -> None:
@@ -155,13 +155,13 @@ def test_a_machine_without_the_memory_says_that_it_did_not_compare(
         written(*args)
 
     monkeypatch.setattr(fuse, "write_fused", small)
-    outcome = run_training(made)
+    outcome = run_training(running_job)
     summary = outcome.summary
     assert outcome.reason.endswith("; the fused model was not compared with base and adapter")
     assert "fused_check" not in summary.to_json()
     assert any("was not compared with base and adapter: it takes" in warning for warning in summary.warnings)
     assert any("; its weights alone were, one by one; try it" in warning for warning in summary.warnings)
-    assert made.run.fused.exists()
+    assert running_job.run.fused.exists()
 
 
 @pytest.mark.parametrize("mode", tiny.MODES)

@@ -30,10 +30,10 @@ def of_type(model: Path, dtype: mx.Dtype) -> Path:
 
 def change(model: Path, how: Callable[[dict[str, mx.array]], dict[str, mx.array]]) -> None:
     path = model / "model.safetensors"
-    found = mx.load(str(path))
-    assert isinstance(found, dict)
-    mx.eval(found)
-    mx.save_safetensors(str(path), how(found), metadata={"format": "mlx"})
+    arrays = mx.load(str(path))
+    assert isinstance(arrays, dict)
+    mx.eval(arrays)
+    mx.save_safetensors(str(path), how(arrays), metadata={"format": "mlx"})
 
 
 def set_tensor(model: Path, name: str, how: Callable[[mx.array], mx.array]) -> None:

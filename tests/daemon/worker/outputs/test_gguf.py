@@ -105,11 +105,11 @@ def test_llama_cpps_converter_is_run_where_it_is_and_its_last_words_are_told(tmp
 def test_a_jobs_adapter_is_merged_before_it_is_converted(
     home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = job(home, tiny_model, pairs_file)
+    running_job = job(home, tiny_model, pairs_file)
     with pytest.raises(JobError, match="job 1 has trained no policy to the end"):
-        write_gguf(made.home, GGUFInput(job=1, out=str(tmp_path / "out.gguf")))
-    adapted(tiny_model, made.run.adapter, lora={"rank": 2})
-    made.run.write_outcome("training", TrainingOutcome(ok=True, reason="", summary=TrainingSummary(steps=1)))
+        write_gguf(running_job.home, GGUFInput(job=1, out=str(tmp_path / "out.gguf")))
+    adapted(tiny_model, running_job.run.adapter, lora={"rank": 2})
+    running_job.run.write_outcome("training", TrainingOutcome(ok=True, reason="", summary=TrainingSummary(steps=1)))
     monkeypatch.setattr("shutil.which", lambda name: None)
     script = write_script(tmp_path, SCRIPT.replace("config.json", "model.safetensors"))
     refusals = [
@@ -117,10 +117,10 @@ def test_a_jobs_adapter_is_merged_before_it_is_converted(
         ({"converter": str(tiny_model)}, r"there is no convert_hf_to_gguf\.py there; it lies at the top"),
         ({}, "byte-level BPE"),
     ]
-    for asked, message in refusals:
+    for options, message in refusals:
         with pytest.raises(JobError, match=message):
-            write_gguf(made.home, GGUFInput(**{"job": 1, "out": str(tmp_path / "out.gguf")} | asked))
-    written = write_gguf(made.home, GGUFInput(job=1, out=str(tmp_path / "out.gguf"), converter=str(tmp_path)))
+            write_gguf(running_job.home, GGUFInput(**{"job": 1, "out": str(tmp_path / "out.gguf")} | options))
+    written = write_gguf(running_job.home, GGUFInput(job=1, out=str(tmp_path / "out.gguf"), converter=str(tmp_path)))
     assert (written.by, written.bytes) == (str(script), Path(written.path).stat().st_size)
     fused = mx.load(str(tmp_path / "out.gguf"), format="safetensors")
     base = mx.load(str(tiny_model / "model.safetensors"))
@@ -128,4 +128,4 @@ def test_a_jobs_adapter_is_merged_before_it_is_converted(
     assert isinstance(base, dict)
     assert fused.keys() == base.keys()
     assert any(not mx.array_equal(fused[name], base[name]) for name in base)
-    assert not list(made.run.root.glob(".gguf*"))
+    assert not list(running_job.run.root.glob(".gguf*"))

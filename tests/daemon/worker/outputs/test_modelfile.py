@@ -34,15 +34,15 @@ CHATS = [
 
 
 def trained(home: Path, model: Path, pairs: Path) -> RunningJob:
-    made = job(home, model, pairs)
-    made.run.adapter.mkdir()
-    made.run.write_outcome("training", TrainingOutcome(ok=True, reason="", summary=TrainingSummary(steps=1)))
-    return made
+    running_job = job(home, model, pairs)
+    running_job.run.adapter.mkdir()
+    running_job.run.write_outcome("training", TrainingOutcome(ok=True, reason="", summary=TrainingSummary(steps=1)))
+    return running_job
 
 
-def write(made: RunningJob, **more: Any) -> tuple[WrittenModelfile, str]:
-    out = made.run.root / "Modelfile"
-    return write_modelfile(made.home, ModelfileInput(job=1, out=str(out), **more)), out.read_text()
+def write(running_job: RunningJob, **more: Any) -> tuple[WrittenModelfile, str]:
+    out = running_job.run.root / "Modelfile"
+    return write_modelfile(running_job.home, ModelfileInput(job=1, out=str(out), **more)), out.read_text()
 
 
 def run_go_template(text: str, chat: list[tuple[str, str]]) -> str:
@@ -57,9 +57,9 @@ def run_go_template(text: str, chat: list[tuple[str, str]]) -> str:
     return "".join(branches[role].replace("{{ .Content }}", content) for role, content in chat) + generation
 
 
-def render_own(made: RunningJob, chat: list[tuple[str, str]]) -> str:
+def render_own(running_job: RunningJob, chat: list[tuple[str, str]]) -> str:
     messages = [{"role": role, "content": content} for role, content in chat]
-    text = made.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    text = running_job.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     return str(text).removeprefix("<s>")
 
 
@@ -71,36 +71,36 @@ def render_own(made: RunningJob, chat: list[tuple[str, str]]) -> str:
 def test_the_template_writes_chats_as_the_models_own(
     home: Path, tmp_path: Path, pairs_file: Path, template: str, chats: list[Any], more: dict[str, Any]
 ) -> None:
-    made = trained(home, tiny.build_chat(tmp_path / "model", template, **more), pairs_file)
-    (made.run.root / "gguf").mkdir()
-    (made.run.root / "gguf" / "it.gguf").touch()
-    written, text = write(made)
+    running_job = trained(home, tiny.build_chat(tmp_path / "model", template, **more), pairs_file)
+    (running_job.run.root / "gguf").mkdir()
+    (running_job.run.root / "gguf" / "it.gguf").touch()
+    written, text = write(running_job)
     assert (written.notes, written.begins_with) == ([], "FROM ./gguf/it.gguf")
     assert 'PARAMETER stop "<|im_end|>"' in text.splitlines()
     for chat in chats:
-        assert run_go_template(text, chat) == render_own(made, chat)
+        assert run_go_template(text, chat) == render_own(running_job, chat)
 
 
 def test_a_template_that_does_more_is_left_out_with_a_word(home: Path, tmp_path: Path, pairs_file: Path) -> None:
-    made = trained(home, tiny.build_chat(tmp_path / "model", DATED), pairs_file)
-    written, text = write(made, gguf=str(pairs_file))
+    running_job = trained(home, tiny.build_chat(tmp_path / "model", DATED), pairs_file)
+    written, text = write(running_job, gguf=str(pairs_file))
     assert "TEMPLATE" not in text
     assert "cannot be said in Ollama's form" in written.notes[0]
     assert f"FROM {pairs_file}" in text
 
 
 def test_it_begins_with_what_the_job_left(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = trained(home, tiny_model, pairs_file)
+    running_job = trained(home, tiny_model, pairs_file)
     with pytest.raises(
         JobError, match=r"no GGUF file, no fused model and no PEFT adapter .* `prefd gguf 1` writes the first"
     ):
-        write(made)
+        write(running_job)
     with pytest.raises(JobError, match=r"--gguf .*gone\.gguf: there is no such file"):
-        write(made, gguf="/gone.gguf")
-    made.run.peft.mkdir()
-    assert write(made)[0].begins_with == f"FROM {tiny_model}; ADAPTER ./peft"
-    made.run.fused.mkdir()
-    (made.run.fused / "config.json").write_text('{"quantization": {"bits": 4}}')
-    assert write(made)[0].begins_with.endswith("ADAPTER ./peft")
-    (made.run.fused / "config.json").write_text("{}")
-    assert write(made)[0].begins_with == "FROM ./fused"
+        write(running_job, gguf="/gone.gguf")
+    running_job.run.peft.mkdir()
+    assert write(running_job)[0].begins_with == f"FROM {tiny_model}; ADAPTER ./peft"
+    running_job.run.fused.mkdir()
+    (running_job.run.fused / "config.json").write_text('{"quantization": {"bits": 4}}')
+    assert write(running_job)[0].begins_with.endswith("ADAPTER ./peft")
+    (running_job.run.fused / "config.json").write_text("{}")
+    assert write(running_job)[0].begins_with == "FROM ./fused"

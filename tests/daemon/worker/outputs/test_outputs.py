@@ -24,23 +24,26 @@ from support.jobs_on_disk import job, run_precompute, run_training
 KINDS = ["lora", "dora", "full"]
 
 
-def trained(made: RunningJob) -> RunningJob:
-    run_precompute(made)
-    made.run.root.joinpath("training.json").write_text(json.dumps(run_training(made).summary.to_json()))
-    return made
+def trained(running_job: RunningJob) -> RunningJob:
+    run_precompute(running_job)
+    running_job.run.root.joinpath("training.json").write_text(json.dumps(run_training(running_job).summary.to_json()))
+    return running_job
 
 
 def test_a_job_leaves_its_fused_model_and_peft_adapter_and_says_where(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
-    made = trained(job(home, tiny_model, pairs_file, output={"fuse": True, "peft": True}))
-    summary = json.loads((made.run.root / "training.json").read_text())
-    assert (summary["fused"], summary["peft"]) == (str(made.run.fused), str(made.run.peft))
-    fused, _ = mlx_lm.load(str(made.run.fused))
-    whole, _ = mlx_lm.load(str(tiny_model), adapter_path=str(made.run.adapter))
+    running_job = trained(job(home, tiny_model, pairs_file, output={"fuse": True, "peft": True}))
+    summary = json.loads((running_job.run.root / "training.json").read_text())
+    assert (summary["fused"], summary["peft"]) == (str(running_job.run.fused), str(running_job.run.peft))
+    fused, _ = mlx_lm.load(str(running_job.run.fused))
+    whole, _ = mlx_lm.load(str(tiny_model), adapter_path=str(running_job.run.adapter))
     assert apart(logits(fused), logits(whole)) < 1e-6
-    assert sorted(path.name for path in made.run.peft.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
-    assert sorted(path.name for path in made.run.root.iterdir() if path.is_dir()) == [
+    assert sorted(path.name for path in running_job.run.peft.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    assert sorted(path.name for path in running_job.run.root.iterdir() if path.is_dir()) == [
         "adapter", "checkpoints", "fused", "peft",
     ]  # fmt: skip
 
@@ -49,8 +52,10 @@ def test_a_job_that_quantizes_at_load_may_be_fused_in_full_precision(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
     quantize = {"quantize": {"bits": 4, "group_size": 32}}
-    made = trained(job(home, tiny_model, pairs_file, training=quantize, output={"fuse": True, "dequantize": True}))
-    fused, _ = mlx_lm.load(str(made.run.fused))
+    running_job = trained(
+        job(home, tiny_model, pairs_file, training=quantize, output={"fuse": True, "dequantize": True})
+    )
+    fused, _ = mlx_lm.load(str(running_job.run.fused))
     assert not [module for module in fused.modules() if "scales" in module]
 
 
@@ -64,10 +69,10 @@ def test_a_job_that_quantizes_at_load_may_be_fused_in_full_precision(
 def test_an_output_that_cannot_be_had_is_refused_before_the_reference_runs(
     home: Path, tmp_path: Path, pairs_file: Path, output: dict[str, Any], config: dict[str, Any], message: str
 ) -> None:
-    made = job(home, tiny.build_llama(tmp_path / "model", **config), pairs_file, output=output)
+    running_job = job(home, tiny.build_llama(tmp_path / "model", **config), pairs_file, output=output)
     with pytest.raises(JobError, match=message):
-        run_precompute(made)
-    assert made.cache.references() == []
+        run_precompute(running_job)
+    assert running_job.cache.references() == []
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +97,18 @@ def test_mlx_lms_generate_and_fuse_take_the_adapter(
     tiny_model: Path, adapters: dict[str, Path], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, tokenizer = mlx_lm.load(str(tiny_model), adapter_path=str(adapters[kind]))
-    said = mlx_lm.generate(model, tokenizer, "Hello", max_tokens=8)
+    answer_text = mlx_lm.generate(model, tokenizer, "Hello", max_tokens=8)
     base, _ = mlx_lm.load(str(tiny_model))
-    assert said != mlx_lm.generate(base, tokenizer, "Hello", max_tokens=8)
-    given = ["--model", str(tiny_model), "--adapter-path", str(adapters[kind]), "--save-path", str(tmp_path / "fused")]
-    monkeypatch.setattr(sys, "argv", ["mlx_lm.fuse", *given])
+    assert answer_text != mlx_lm.generate(base, tokenizer, "Hello", max_tokens=8)
+    arguments = [
+        "--model",
+        str(tiny_model),
+        "--adapter-path",
+        str(adapters[kind]),
+        "--save-path",
+        str(tmp_path / "fused"),
+    ]
+    monkeypatch.setattr(sys, "argv", ["mlx_lm.fuse", *arguments])
     fuse.main()
     assert apart(logits(mlx_lm.load(str(tmp_path / "fused"))[0]), logits(model)) < 1e-6
 
@@ -131,13 +143,13 @@ def test_mlx_lms_server_answers_with_each_adapter(
     server: httpx.Client, tiny_model: Path, adapters: dict[str, Path]
 ) -> None:
     for adapter in adapters.values():
-        asked = {
+        body = {
             "model": str(tiny_model),
             "adapters": str(adapter),
             "prompt": "Hello",
             "max_tokens": 8,
             "temperature": 0,
         }
-        answer = server.post("/v1/completions", json=asked).json()
+        answer = server.post("/v1/completions", json=body).json()
         model, tokenizer = mlx_lm.load(str(tiny_model), adapter_path=str(adapter))
         assert answer["choices"][0]["text"] == mlx_lm.generate(model, tokenizer, "Hello", max_tokens=8)

@@ -60,8 +60,8 @@ def test_peft_itself_gives_the_same_logits(tmp_path: Path, config: dict[str, Any
     base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     theirs = peft.PeftModel.from_pretrained(base, tmp_path / "peft").eval()
     with torch.no_grad():
-        found = theirs(torch.tensor(np.array(TOKENS).astype(np.int64))).logits.numpy()
-    np.testing.assert_allclose(found, np.array(logits(policy)), atol=1e-5)
+        their_logits = theirs(torch.tensor(np.array(TOKENS).astype(np.int64))).logits.numpy()
+    np.testing.assert_allclose(their_logits, np.array(logits(policy)), atol=1e-5)
 
 
 @pytest.mark.parametrize(

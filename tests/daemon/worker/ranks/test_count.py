@@ -78,6 +78,8 @@ def test_a_job_that_cannot_have_ranks_is_refused_with_the_remedy(
 
 def test_machines_with_one_rank_each_may_compute_on_their_gpus() -> None:
     refuse_ranks(2, 1, "gpu", batch_independent=True)
+    with pytest.raises(JobError, match="computes on its GPU"):
+        refuse_ranks(2, 2, "gpu", batch_independent=True)
 
 
 def test_the_hosts_are_looked_at_where_several_ranks_are_wanted() -> None:

@@ -93,16 +93,16 @@ def test_a_stage_takes_the_next_batch_before_the_last_one_is_through_and_few_are
             return pipeline.own.run(*args)
 
     noted: Any = Noted()
-    watched = dataclasses.replace(pipeline, own=noted)
-    for mate in watched.crew.mates:
+    noting_pipeline = dataclasses.replace(pipeline, own=noted)
+    for mate in noting_pipeline.crew.mates:
         mate.looks_each = 2  # type: ignore[attr-defined]
-    assert len(list(watched.logprobs(batches(9)))) == 9
+    assert len(list(noting_pipeline.logprobs(batches(9)))) == 9
     assert begun[:3] == [0, 0, 0], "the first batch is not waited for"
     under_way = [index - through for index, through in enumerate(begun)]
     assert max(under_way) == UNDER_WAY * 2 - 1
-    assert sorted(watched.slowest) == [0, 1, 2]
-    assert watched.sent[0] == 0
-    assert watched.sent[1] == watched.sent[2] > 0, "each stage hands on as much as the one before"
+    assert sorted(noting_pipeline.slowest) == [0, 1, 2]
+    assert noting_pipeline.sent[0] == 0
+    assert noting_pipeline.sent[1] == noting_pipeline.sent[2] > 0, "each stage hands on as much as the one before"
 
 
 def test_what_is_through_comes_before_the_loss_of_a_rank_and_that_is_named() -> None:

@@ -26,13 +26,13 @@ def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("two_cores")
 def test_the_first_rank_keeps_to_its_cores_and_knows_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept: list[str] = []
-    monkeypatch.setattr(seats, "keep_to_cores", lambda: kept.append(os.environ[CPUS]))
+    messages: list[str] = []
+    monkeypatch.setattr(seats, "keep_to_cores", lambda: messages.append(os.environ[CPUS]))
     begin_ranks(plan_seats(1, ()))
-    assert (read_ranks(), kept) == (1, [])
+    assert (read_ranks(), messages) == (1, [])
     planned = plan_seats(2, ())
     begin_ranks(planned)
-    assert (read_ranks(), read_ranks_here(), kept) == (2, 2, ["0"])
+    assert (read_ranks(), read_ranks_here(), messages) == (2, 2, ["0"])
     assert read_seats() == planned
     assert list_ips(planned) == [("127.0.0.1",)] * 2
 

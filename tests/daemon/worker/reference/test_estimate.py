@@ -22,27 +22,27 @@ from support.row_files import write_rows
 from support.sample_pairs import PAIRS
 
 
-def asked(home: Path, **spec: Any) -> Explanation:
+def estimate_job(home: Path, **spec: Any) -> Explanation:
     return explain(Home(home), ExplainInput(spec=JobSpec.model_validate(spec)))
 
 
 def test_a_new_reference_needs_everything_and_nothing_is_made(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    found = asked(home, model=str(tiny_model), data={"path": str(pairs_file)})
-    assert (found.completions, found.missing, found.cached) == (2 * len(PAIRS), 2 * len(PAIRS), 0)
-    assert (found.known, found.near) == (False, [])
-    assert found.estimated_seconds > 0
-    assert "this machine's matrix products" in found.estimate_from
+    estimate = estimate_job(home, model=str(tiny_model), data={"path": str(pairs_file)})
+    assert (estimate.completions, estimate.missing, estimate.cached) == (2 * len(PAIRS), 2 * len(PAIRS), 0)
+    assert (estimate.known, estimate.near) == (False, [])
+    assert estimate.estimated_seconds > 0
+    assert "this machine's matrix products" in estimate.estimate_from
     assert not (home / "cache" / "zarr.json").exists()
     assert not (home / "runs").exists()
 
 
 def test_what_it_says_is_what_the_job_then_does(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}}
-    before = asked(home, **spec)
+    before = estimate_job(home, **spec)
     done = run_precompute(make_job(home, **spec)).summary
     same = ("fingerprint", "completions", "duplicates", "tokens_scored", "tokens_run", "bytes")
     assert [getattr(before, name) for name in same] == [getattr(done, name) for name in same]
-    after = asked(home, **spec)
+    after = estimate_job(home, **spec)
     assert (after.known, after.missing, after.estimated_seconds) == (True, 0, 0.0)
 
 
@@ -50,11 +50,11 @@ def test_the_time_goes_by_an_earlier_pass_where_there_was_one(home: Path, tiny_m
     job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "max_length": 40})
     outcome = run_precompute(job)
     job.run.write_outcome("precompute", outcome)
-    found = asked(home, model=str(tiny_model), data={"path": str(pairs_file), "max_length": 60})
-    assert found.missing > 0
+    estimate = estimate_job(home, model=str(tiny_model), data={"path": str(pairs_file), "max_length": 60})
+    assert estimate.missing > 0
     rate = outcome.summary.tokens_run / outcome.summary.scoring_seconds
-    assert found.estimated_seconds == pytest.approx(found.tokens_run / rate)
-    assert found.estimate_from == "an earlier pass of this reference here"
+    assert estimate.estimated_seconds == pytest.approx(estimate.tokens_run / rate)
+    assert estimate.estimate_from == "an earlier pass of this reference here"
 
 
 def test_it_says_what_windows_would_cost(
@@ -64,14 +64,14 @@ def test_it_says_what_windows_would_cost(
     monkeypatch.setattr(window_choice, "HEAD_BYTES", 0)
     monkeypatch.setattr(estimate, "BATCH_TOKENS", {loading.device(): 64})
     spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}}
-    assert asked(home, **spec).windows is None
-    found = asked(home, **spec, reference={"window": 1})
-    assert found.fingerprint == asked(home, **spec).fingerprint
-    assert found.windows is not None
-    assert (found.windows.size, found.windows.layers) == (1, 2)
-    assert found.windows.readings == -(-found.tokens_run // 256)
+    assert estimate_job(home, **spec).windows is None
+    explanation = estimate_job(home, **spec, reference={"window": 1})
+    assert explanation.fingerprint == estimate_job(home, **spec).fingerprint
+    assert explanation.windows is not None
+    assert (explanation.windows.size, explanation.windows.layers) == (1, 2)
+    assert explanation.windows.readings == -(-explanation.tokens_run // 256)
     monkeypatch.setattr(memory, "machine", lambda: (300_000, 300_000))  # the weights take more
-    automatic = asked(home, **spec).windows
+    automatic = estimate_job(home, **spec).windows
     assert automatic is not None
     assert automatic.size == 1
 
@@ -81,23 +81,23 @@ def test_it_says_which_rank_would_have_which_layers(
 ) -> None:
     monkeypatch.setattr(window_choice, "HEAD_BYTES", 0)
     spec: dict[str, Any] = {"model": str(tiny_model), "data": {"path": str(pairs_file)}, "ranks": 2}
-    asked_for = asked(home, **spec, reference={"pipeline": True})
-    assert asked_for.pipeline is not None
-    assert [(each.begin, each.end, each.where) for each in asked_for.pipeline.stages] == [
+    estimate = estimate_job(home, **spec, reference={"pipeline": True})
+    assert estimate.pipeline is not None
+    assert [(each.begin, each.end, each.where) for each in estimate.pipeline.stages] == [
         (0, 1, "this machine"),
         (1, 2, "this machine"),
     ]
-    assert not asked_for.pipeline.is_far
-    assert asked(home, **spec).pipeline is None
+    assert not estimate.pipeline.is_far
+    assert estimate_job(home, **spec).pipeline is None
     weights = memory.count_bytes(loading.load_lazily(ModelSource(str(tiny_model))).parameters())
     monkeypatch.setattr(memory, "machine", lambda: (int(1.8 * weights), int(1.8 * weights)))
-    assert asked(home, **spec).pipeline == asked_for.pipeline
-    unwanted = asked(home, **spec, reference={"pipeline": False})
+    assert estimate_job(home, **spec).pipeline == estimate.pipeline
+    unwanted = estimate_job(home, **spec, reference={"pipeline": False})
     assert (unwanted.pipeline, unwanted.windows) == (None, None), "one rank, of all the memory, holds it"
     monkeypatch.setattr(memory, "machine", lambda: (300_000, 300_000))
     with pytest.raises(JobError, match=r"^reference\.pipeline: the weights"):
-        asked(home, **spec, reference={"pipeline": True})
-    assert asked(home, **spec).windows is not None
+        estimate_job(home, **spec, reference={"pipeline": True})
+    assert estimate_job(home, **spec).windows is not None
 
 
 def test_a_near_reference_is_named_with_the_fields_that_differ(
@@ -106,7 +106,7 @@ def test_a_near_reference_is_named_with_the_fields_that_differ(
     run_precompute(make_job(home, model=str(tiny_model), data={"path": str(pairs_file)}))
     other = tiny.build_llama(tmp_path / "other")
     tiny.build_tokenizer(other, tiny.CHATML.replace("assistant", "helper"))
-    (near,) = asked(home, model=str(other), data={"path": str(pairs_file)}).near
+    (near,) = estimate_job(home, model=str(other), data={"path": str(pairs_file)}).near
     assert near.differs == ["chat_template"]
     assert (near.model, near.entries) == (str(tiny_model), 2 * len(PAIRS))
 
@@ -129,38 +129,38 @@ class TestALiveReference:
     @staticmethod
     def compare(home: Path, model: Path, pairs: Path, **more: Any) -> LiveComparison | None:
         document = {"model": str(model), "data": {"path": str(pairs), "validation": 0.0}, "training": {}} | more
-        return asked(home, **document).live
+        return estimate_job(home, **document).live
 
     def test_takes_as_long_as_a_pass_where_no_pairs_share_a_prompt(
         self, home: Path, tiny_model: Path, tmp_path: Path
     ) -> None:
         rows = [{"prompt": f"Count {n}?", "chosen": "Yes, gladly.", "rejected": "No, never."} for n in range(4)]
         pairs = write_rows(tmp_path / "unlike.jsonl", rows)
-        found = self.compare(home, tiny_model, pairs)
-        assert found is not None
-        assert found.beside_s == pytest.approx(found.before_s)
-        assert (found.opening_s, found.chosen, found.epochs) == (None, False, 1.0)
+        estimate = self.compare(home, tiny_model, pairs)
+        assert estimate is not None
+        assert estimate.beside_s == pytest.approx(estimate.before_s)
+        assert (estimate.opening_s, estimate.chosen, estimate.epochs) == (None, False, 1.0)
 
     def test_runs_a_shared_prompt_for_each_pair(self, home: Path, tiny_model: Path, tmp_path: Path) -> None:
         rows = [{"prompt": "Count!" * 20, "chosen": f"Yes: {n}.", "rejected": f"No: {n}."} for n in range(4)]
-        found = self.compare(home, tiny_model, write_rows(tmp_path / "alike.jsonl", rows))
-        assert found is not None
-        assert 2 * found.before_s < found.beside_s < 4 * found.before_s
+        estimate = self.compare(home, tiny_model, write_rows(tmp_path / "alike.jsonl", rows))
+        assert estimate is not None
+        assert 2 * estimate.before_s < estimate.beside_s < 4 * estimate.before_s
 
     def test_unkept_runs_in_each_epoch(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
         training = {"training": {"epochs": 5}, "reference": {"live": "adapter_off", "store": False}}
-        found = self.compare(home, tiny_model, pairs_file, **training)
-        assert found is not None
-        assert found.chosen
-        assert found.unkept_s >= 5 * found.beside_s
+        estimate = self.compare(home, tiny_model, pairs_file, **training)
+        assert estimate is not None
+        assert estimate.chosen
+        assert estimate.unkept_s >= 5 * estimate.beside_s
 
     def test_saves_what_a_pass_took_to_open_here(self, home: Path, tiny_model: Path, pairs_file: Path) -> None:
         job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file), "max_length": 40})
         outcome = run_precompute(job)
         job.run.write_outcome("precompute", outcome)
-        found = self.compare(home, tiny_model, pairs_file)
-        assert found is not None
-        assert found.opening_s == pytest.approx(outcome.summary.seconds - outcome.summary.scoring_seconds)
+        estimate = self.compare(home, tiny_model, pairs_file)
+        assert estimate is not None
+        assert estimate.opening_s == pytest.approx(outcome.summary.seconds - outcome.summary.scoring_seconds)
 
     @pytest.mark.parametrize(
         "more",
@@ -174,5 +174,5 @@ class TestALiveReference:
     def test_is_not_offered_where_it_cannot_be(
         self, home: Path, tiny_model: Path, pairs_file: Path, more: dict[str, Any]
     ) -> None:
-        given = {name: {"model": str(tiny_model)} if name == "reference" else value for name, value in more.items()}
-        assert self.compare(home, tiny_model, pairs_file, **given) is None
+        settings = {name: {"model": str(tiny_model)} if name == "reference" else value for name, value in more.items()}
+        assert self.compare(home, tiny_model, pairs_file, **settings) is None

@@ -62,8 +62,8 @@ def test_layers_are_spread_where_no_rank_holds_all_or_where_the_spec_wants_it(
             job = make(home, model, pairs_file, ranks=2, **({"reference": spec} if spec else {}))
             warnings: list[str] = []
             opened = open_pipeline(job, spread_over(job, 2), warnings)
-            found = None if opened is None else opened.scorer.summary.stages  # type: ignore[union-attr]
-            assert expected == (None if found is None else [(each.begin, each.end) for each in found])
+            stages = None if opened is None else opened.scorer.summary.stages  # type: ignore[union-attr]
+            assert expected == (None if stages is None else [(each.begin, each.end) for each in stages])
             assert warnings == []
 
 

@@ -35,14 +35,14 @@ Rows = list[dict[str, Any]]
 
 def scored(job: RunningJob) -> int:
     """How many completions went through the reference's forward pass, counted there and as the report says."""
-    needed = {
+    sides_by_key = {
         one.ids.tobytes() for one in Needs.collect(job).completions.values()
     }  # a scorer tries itself on others first
     with pytest.MonkeyPatch.context() as patch:
         forwards: list[int] = []
 
         def counted(self: Scorer, batch: Any, logprobs: Any = Scorer.logprobs) -> Any:
-            forwards.append(sum(one.ids.tobytes() in needed for one in batch))
+            forwards.append(sum(one.ids.tobytes() in sides_by_key for one in batch))
             return logprobs(self, batch)
 
         patch.setattr(Scorer, "logprobs", counted)

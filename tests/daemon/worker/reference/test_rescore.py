@@ -38,11 +38,11 @@ def job(home: Path, tiny_model: Path, pairs_file: Path) -> RunningJob:
 
 def test_what_the_model_gives_is_what_was_stored(job: RunningJob) -> None:
     run_precompute(job)
-    found = ask(job, fingerprint=job.fingerprint.name)
-    assert (found.cached, found.sampled, found.checked, found.wrong) == (16, 16, 16, [])
-    assert found.fingerprint == job.fingerprint.name
-    assert found.max < 1e-4
-    assert found.mean <= found.max
+    report = ask(job, fingerprint=job.fingerprint.name)
+    assert (report.cached, report.sampled, report.checked, report.wrong) == (16, 16, 16, [])
+    assert report.fingerprint == job.fingerprint.name
+    assert report.max < 1e-4
+    assert report.mean <= report.max
 
 
 @pytest.mark.parametrize("error", [0.05, 0.5])
@@ -110,11 +110,11 @@ def test_nothing_to_compare_is_an_error(job: RunningJob, tmp_path: Path) -> None
 def test_a_jobs_hub_dataset_is_read_at_the_commit_that_the_job_read(
     home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Home(home)
-    made.create()
+    ready_home = Home(home)
+    ready_home.create()
     spec = homes.make_spec(model=str(tiny_model), data={"path": "org/pairs", "validation": 0.0}, training=None)
     commit = "c0ffee" * 6 + "c0ff"
-    freeze(made, 7, spec, Stock(data={"org/pairs": DataState(revision="the newest", commit=commit)}))
+    freeze(ready_home, 7, spec, Stock(data={"org/pairs": DataState(revision="the newest", commit=commit)}))
     read: list[object] = []
 
     def read_rows(source: Source, called: str) -> rows.Rows:
@@ -124,9 +124,9 @@ def test_a_jobs_hub_dataset_is_read_at_the_commit_that_the_job_read(
         return rows.Rows([row], [rows.Place("org/pairs[train]", 1, "row")])
 
     monkeypatch.setattr("prefd.daemon.worker.data.pairs.read_rows", read_rows)
-    job = RunningJob.load(made, 7)
+    job = RunningJob.load(ready_home, 7)
     run_precompute(job)
-    found = ask(job, fingerprint=job.fingerprint.name, commits=job.commits)
-    assert (found.cached, found.wrong) == (2, [])
+    report = ask(job, fingerprint=job.fingerprint.name, commits=job.commits)
+    assert (report.cached, report.wrong) == (2, [])
     assert read == [commit, commit]
     assert ask(job).cached == 1, "without its commits it is the newest, of which one answer is new"

@@ -24,8 +24,8 @@ def rooms(*totals: int, free: int | None = None) -> list[Room]:
     return [Room(rank, f"m{rank}", total, total if free is None else free) for rank, total in enumerate(totals)]
 
 
-def cut(sizes: ModelSizes, given: list[Room]) -> list[tuple[int, int]] | None:
-    stages = choose_stages(sizes, given, 0)
+def cut(sizes: ModelSizes, rooms: list[Room]) -> list[tuple[int, int]] | None:
+    stages = choose_stages(sizes, rooms, 0)
     return None if stages is None else [(each.begin, each.end) for each in stages.stages]
 
 
@@ -41,7 +41,7 @@ def test_layers_are_shared_out_evenly_where_there_is_memory() -> None:
 
 def test_every_cut_is_the_best_of_all_that_fit() -> None:
     sizes = ModelSizes(7, (3, 9, 4, 4, 8, 2, 5), 0, behind=4)
-    given = [16, 20, 18]
+    capacities = [16, 20, 18]
 
     def work(begin: int, end: int) -> float:
         return sum(sizes.layers[begin:end]) + (0.5 * 4 if end == 7 else 0)
@@ -49,13 +49,15 @@ def test_every_cut_is_the_best_of_all_that_fit() -> None:
     possible = {
         tuple(zip((0, *ends), (*ends, 7))): None
         for ends in itertools.combinations(range(1, 7), 2)
-        if all(count_bytes(sizes, *pair) <= room for pair, room in zip(zip((0, *ends), (*ends, 7)), given))
+        if all(count_bytes(sizes, *pair) <= room for pair, room in zip(zip((0, *ends), (*ends, 7)), capacities))
     }
     best = min(max(work(*pair) for pair in pairs) for pairs in possible)
-    found = cut(sizes, [Room(rank, "", room, int(room / window_choice.USABLE) + 1) for rank, room in enumerate(given)])
-    assert found is not None
-    assert tuple(found) in possible
-    assert max(work(*pair) for pair in found) == best
+    best_cut = cut(
+        sizes, [Room(rank, "", room, int(room / window_choice.USABLE) + 1) for rank, room in enumerate(capacities)]
+    )
+    assert best_cut is not None
+    assert tuple(best_cut) in possible
+    assert max(work(*pair) for pair in best_cut) == best
 
 
 def test_a_small_machine_has_fewer_layers_and_too_small_ones_none_at_all() -> None:

@@ -17,7 +17,7 @@ from prefd.daemon.worker.reference import unscored_batches
 from prefd.daemon.worker.reference.scoring_batches import Batch, BatchSize, cut_batches
 from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches, order_batches
 from support.cache_entries import FINGERPRINT
-from support.mirrors import at
+from support.mirrors import connect_mirror
 
 NEVER = threading.Event()
 
@@ -63,7 +63,10 @@ class Writer:
 def open_stores(tmp_path: Path, kind: str) -> list[Reference]:
     if kind == "one folder":
         return [ReferenceCache.open(tmp_path / "cache").reference(FINGERPRINT) for _ in range(2)]
-    return [at(f"file://{tmp_path}/bucket", tmp_path / str(number)).reference(FINGERPRINT) for number in range(2)]
+    return [
+        connect_mirror(f"file://{tmp_path}/bucket", tmp_path / str(number)).reference(FINGERPRINT)
+        for number in range(2)
+    ]
 
 
 @pytest.mark.parametrize("kind", ["one folder", "an object store"])

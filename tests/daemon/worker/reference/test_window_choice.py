@@ -53,17 +53,17 @@ def test_what_fits_is_in_memory_whole_unless_the_spec_wants_otherwise(model: nn.
 
 def test_what_does_not_fit_gets_the_largest_window_that_does(model: nn.Module, machine: Any) -> None:
     sizes = ModelSizes.measure(model)
-    found = []
+    choices = []
     for layers in (2, 4, 6, 8):
         machine(sizes.total - 1, (sizes.frame + layers * max(sizes.layers)) / window_choice.USABLE)
         windows = choose_windows(model, "org/m", None, BATCH)
         assert windows is not None
-        found.append(windows.size)
+        choices.append(windows.size)
         within = (sizes.frame + layers * max(sizes.layers)) * 1.01
         assert windows.memory_bytes <= within or windows.chunk_tokens == BATCH
-    assert found == sorted(found)
-    assert found[0] == 1
-    assert found[-1] > 3
+    assert choices == sorted(choices)
+    assert choices[0] == 1
+    assert choices[-1] > 3
 
 
 def test_a_window_that_does_not_fit_is_refused_with_the_remedy(model: nn.Module, machine: Any) -> None:

@@ -94,11 +94,11 @@ def assert_exact(model: nn.Module, scorer: Scorer, nats: float = 2e-5) -> None:
 
     (_, tokens), gradients = scorer.value_and_grad(completions, total)
     for row, value in enumerate(values):
-        found = np.array(tokens)[row, : len(value)]
-        np.testing.assert_allclose(found, value, rtol=1e-4, atol=nats)
+        actual = np.array(tokens)[row, : len(value)]
+        np.testing.assert_allclose(actual, value, rtol=1e-4, atol=nats)
     largest = max(float(mx.linalg.norm(slope)) for slope in slopes.values())
-    for name, found in tree_flatten(gradients):
-        error = float(mx.linalg.norm(found - slopes[name]))
+    for name, actual in tree_flatten(gradients):
+        error = float(mx.linalg.norm(actual - slopes[name]))
         assert error <= 1e-4 * max(float(mx.linalg.norm(slopes[name])), 0.01 * largest), name
     assert math.isfinite(largest)
     assert largest > 0

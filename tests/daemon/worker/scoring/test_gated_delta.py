@@ -37,8 +37,8 @@ def test_a_hybrid_runs_it_to_the_same_numbers_and_another_model_is_left_alone() 
 def test_a_gate_for_each_number_of_a_key_runs_the_loop() -> None:
     q = k = mx.ones((1, 2, 1, 4))
     v, beta, gate = mx.ones((1, 2, 1, 4)), mx.ones((1, 2, 1)), mx.full((1, 2, 1, 4), 0.5)
-    for found, expected in zip(gated_delta.run_fused(q, k, v, gate, beta), run_loop(q, k, v, gate, beta)):
-        assert mx.array_equal(found, expected)
+    for actual, expected in zip(gated_delta.run_fused(q, k, v, gate, beta), run_loop(q, k, v, gate, beta)):
+        assert mx.array_equal(actual, expected)
 
 
 def test_one_with_wrong_gradients_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

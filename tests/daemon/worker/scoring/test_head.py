@@ -50,8 +50,8 @@ def lazily(head: Head, hidden: mx.array, targets: mx.array, share: Share) -> Dif
     """`differentiate_now`, by the lazy graph."""
     names, parameters = list(head.trained()), list(head.trained().values())
 
-    def of(given: list[mx.array], states: mx.array) -> Any:
-        bound = dict(zip(names, given))
+    def of(arguments: list[mx.array], states: mx.array) -> Any:
+        bound = dict(zip(names, arguments))
         return share(logprobs_lazily(replace(head, trained=lambda: bound), states, targets, gradients=True))
 
     shared, (by_parameter, by_hidden) = mx.value_and_grad(of, argnums=(0, 1))(parameters, hidden)
@@ -66,14 +66,14 @@ def test_values_and_gradients_are_float64s(
 ) -> None:
     monkeypatch.setattr(head, "SLICE_LOGITS", slice_logits)  # 1: slices of 32 rows, the last one short
     hidden, weight, targets, cotangent = arrays()
-    made = linear(mx.array(weight.astype(np.float32)), trained)
+    linear_head = linear(mx.array(weight.astype(np.float32)), trained)
     states, wanted = mx.array(hidden.astype(np.float32)), mx.array(targets.astype(np.int32))
     values, by_hidden, by_weight = exact(hidden, weight, targets, cotangent)
 
     def share(scored: mx.array) -> tuple[mx.array, mx.array]:
         return (scored * mx.array(cotangent.astype(np.float32))).sum(), scored
 
-    (total, scored), slopes, by_parameter = way(made, states, wanted, share)
+    (total, scored), slopes, by_parameter = way(linear_head, states, wanted, share)
     assert total.item() == pytest.approx((values * cotangent).sum(), rel=1e-5)
     np.testing.assert_allclose(np.array(scored), values, atol=1e-5)
     np.testing.assert_allclose(np.array(slopes), by_hidden, atol=1e-5)
@@ -85,13 +85,13 @@ def test_values_and_gradients_are_float64s(
 @pytest.mark.parametrize("trained", [False, True])
 def test_gradients_do_not_change_a_bit_of_the_values(trained: bool) -> None:
     hidden, weight, targets, _ = arrays()
-    made = linear(mx.array(weight.astype(np.float32)), trained)
+    head = linear(mx.array(weight.astype(np.float32)), trained)
     states, wanted = mx.array(hidden.astype(np.float32)), mx.array(targets.astype(np.int32))
     for way, plain in (
-        (lazily, logprobs_lazily(made, states, wanted, gradients=False)),
-        (differentiate_now, logprobs_now(made, states, wanted)),
+        (lazily, logprobs_lazily(head, states, wanted, gradients=False)),
+        (differentiate_now, logprobs_now(head, states, wanted)),
     ):
-        (_, scored), *_ = way(made, states, wanted, lambda values: (values.sum(), values))
+        (_, scored), *_ = way(head, states, wanted, lambda values: (values.sum(), values))
         assert np.array(plain).tobytes() == np.array(scored).tobytes()
 
 
@@ -99,14 +99,14 @@ def test_no_more_than_a_slice_of_logits_is_there_at_once() -> None:
     """The peak does not grow with the tokens: neither scores nor gradients keep logits."""
     states = mx.random.normal((8 * 512, 64))
     weight, wanted = mx.random.normal((4096, 64)), mx.random.randint(0, 4096, (8 * 512,))
-    made = Head(lambda hidden: hidden @ weight.T, 2**24 // 512, dict, lambda _: lambda hidden: hidden)
+    head = Head(lambda hidden: hidden @ weight.T, 2**24 // 512, dict, lambda _: lambda hidden: hidden)
     mx.eval(states, weight, wanted)
     peaks = []
     for rows in (512, 4096):
         mx.clear_cache()
         before = mx.get_active_memory()
         mx.reset_peak_memory()
-        out = differentiate_now(made, states[:rows], wanted[:rows], lambda values: (values.sum(), None))
+        out = differentiate_now(head, states[:rows], wanted[:rows], lambda values: (values.sum(), None))
         mx.eval(out.by_hidden)
         peaks.append(mx.get_peak_memory() - before)
         del out
@@ -116,8 +116,8 @@ def test_no_more_than_a_slice_of_logits_is_there_at_once() -> None:
 @pytest.mark.parametrize("way", [lazily, differentiate_now])
 def test_a_certain_token_is_never_above_zero(way: Any) -> None:
     weight = mx.array(np.eye(V, dtype=np.float32) * 100)
-    made = Head(lambda hidden: hidden @ weight, V, dict, lambda _: lambda hidden: hidden)
-    (_, scored), *_ = way(made, mx.eye(V), mx.arange(V), lambda values: (values.sum(), values))
+    head = Head(lambda hidden: hidden @ weight, V, dict, lambda _: lambda hidden: hidden)
+    (_, scored), *_ = way(head, mx.eye(V), mx.arange(V), lambda values: (values.sum(), values))
     assert float(scored.max()) <= 0
 
 
@@ -131,13 +131,13 @@ def test_a_fused_kernel_gives_the_same_numbers_and_gradients(trained: bool) -> N
     def share(values: mx.array) -> tuple[mx.array, mx.array]:
         return (values * cotangent.astype(mx.float32)).sum(), values
 
-    expected, found = (
+    expected, actual = (
         lazily(each, hidden.astype(mx.float32), targets, share) for each in (plain, replace(plain, fused=True))
     )
-    np.testing.assert_allclose(found.share[1], expected.share[1], atol=2e-6)
-    np.testing.assert_allclose(found.by_hidden, expected.by_hidden, atol=1e-5)
-    assert found.by_parameter.keys() == expected.by_parameter.keys()
-    for name, gradient in found.by_parameter.items():
+    np.testing.assert_allclose(actual.share[1], expected.share[1], atol=2e-6)
+    np.testing.assert_allclose(actual.by_hidden, expected.by_hidden, atol=1e-5)
+    assert actual.by_parameter.keys() == expected.by_parameter.keys()
+    for name, gradient in actual.by_parameter.items():
         np.testing.assert_allclose(gradient, expected.by_parameter[name], atol=1e-5)
 
 

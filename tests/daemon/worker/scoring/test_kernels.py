@@ -32,10 +32,10 @@ class Tried:
 
     def __init__(self, *holds: int) -> None:
         self.holds = holds
-        self.asked: list[int] = []
+        self.trials: list[int] = []
 
     def __call__(self, number: int) -> bool:
-        self.asked.append(number)
+        self.trials.append(number)
         return number in self.holds
 
 
@@ -44,14 +44,14 @@ PLANS = {"wide": 1, "narrow": 2}
 
 
 @pytest.mark.parametrize(
-    ("holds", "answer", "asked"), [((1, 2), "wide", [1]), ((2,), "narrow", [1, 2]), ((), None, [1, 2])]
+    ("holds", "answer", "trials"), [((1, 2), "wide", [1]), ((2,), "narrow", [1, 2]), ((), None, [1, 2])]
 )
 def test_the_first_plan_that_holds_is_taken_and_tried_once(
-    model: nn.Module, place: Path, holds: tuple[int, ...], answer: str | None, asked: list[int]
+    model: nn.Module, place: Path, holds: tuple[int, ...], answer: str | None, trials: list[int]
 ) -> None:
     tried = Tried(*holds)
     assert [find_plan_that_keeps_bits(model, WAY, PLANS, tried) for _ in range(2)] == [answer, answer]
-    assert tried.asked == asked
+    assert tried.trials == trials
     assert list(json.loads(place.read_text())) == [kernels.name_kernel()]
 
 
@@ -93,17 +93,19 @@ def test_a_folder_that_cannot_be_written_costs_another_try_and_nothing_else(mode
     place.parent.write_text("a file where the folder should be")
     tried = Tried(1)
     assert [find_plan_that_keeps_bits(model, WAY, PLANS, tried) for _ in range(2)] == ["wide", "wide"]
-    assert tried.asked == [1, 1]
+    assert tried.trials == [1, 1]
 
 
 def test_a_scorer_batches_what_was_found_to_keep_its_bits_and_all_that_pays_where_nothing_does(
     model: nn.Module, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for kept, slack in [*plan.SAME_BITS.items(), (kernels.NOTHING, plan.CPU)]:
+    for same_bits, slack in [*plan.SAME_BITS.items(), (kernels.NOTHING, plan.CPU)]:
         shape = f"{WAY}, model {kernels._digest_shapes(model)}"
         monkeypatch.setattr(
-            kernels, "_read_answers", lambda kept=kept, shape=shape: {kernels.name_kernel(): {shape: kept}}
+            kernels,
+            "_read_answers",
+            lambda same_bits=same_bits, shape=shape: {kernels.name_kernel(): {shape: same_bits}},
         )
         scorer = fastest_scorer(model)
         assert scorer.options.slack == slack
-        assert scorer.same_bits == (kept != kernels.NOTHING)
+        assert scorer.same_bits == (same_bits != kernels.NOTHING)

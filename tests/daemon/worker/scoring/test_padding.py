@@ -36,11 +36,11 @@ def lengths() -> list[tuple[int, int, int]]:
 
 def pairs() -> list[Example]:
     """Pairs of these lengths, their tokens made up: no two prompts are alike, nor two answers."""
-    made = []
+    rows = []
     for row, (prompt, *answers) in enumerate(lengths(), 1):
         ids = np.random.default_rng(row).integers(0, 49152, prompt + max(answers)).astype(np.uint32)
-        made.append(Example(row, *(Completion(ids[: prompt + answer], prompt) for answer in answers)))
-    return made
+        rows.append(Example(row, *(Completion(ids[: prompt + answer], prompt) for answer in answers)))
+    return rows
 
 
 def sides(examples: Sequence[Example]) -> list[Completion]:
@@ -49,13 +49,13 @@ def sides(examples: Sequence[Example]) -> list[Completion]:
 
 def padding(batches: Iterator[list[Completion]], slack: Slack) -> float:
     """The share of the tokens that run for `batches` which need not have: not in a prefix, nor in an answer to it."""
-    run = needed = 0
+    run = needed_tokens = 0
     for batch in batches:
         stems = plan.plan_shared(batch, slack, slack)
         run += sum(stem.tokens.size + sum(branch.tokens.size for branch in stem.branches) for stem in stems)
-        needed += sum({one.ids[: one.start - 1].tobytes(): one.start - 1 for one in batch}.values())
-        needed += sum(len(one.ids) - one.start for one in batch)
-    return 1 - needed / run
+        needed_tokens += sum({one.ids[: one.start - 1].tobytes(): one.start - 1 for one in batch}.values())
+        needed_tokens += sum(len(one.ids) - one.start for one in batch)
+    return 1 - needed_tokens / run
 
 
 def scored(examples: Sequence[Example], budget: int) -> Iterator[list[Completion]]:
@@ -98,10 +98,10 @@ def count_passes(completions: Sequence[Completion], slack: Slack) -> int:
 @pytest.mark.smol
 def test_the_lengths_are_those_of_the_real_pairs(smol_model: Path, shared_pairs: Path) -> None:
     tokenizer = loading.tokenizer(ModelSource(str(smol_model)))
-    found = prepare(DataSpec(path=str(shared_pairs), validation=0.0), tokenizer, load_plugins().formats).train
+    examples = prepare(DataSpec(path=str(shared_pairs), validation=0.0), tokenizer, load_plugins().formats).train
     assert lengths() == [
         (each.chosen.start, len(each.chosen) - each.chosen.start, len(each.rejected) - each.rejected.start)
-        for each in found
+        for each in examples
     ]
-    assert padding(scored(found, SCORED_AT_ONCE[0]), plan.CPU) < 0.1
-    assert padding(trained(found, 4, BATCH_TOKENS["cpu"]), plan.CPU) < 0.1
+    assert padding(scored(examples, SCORED_AT_ONCE[0]), plan.CPU) < 0.1
+    assert padding(trained(examples, 4, BATCH_TOKENS["cpu"]), plan.CPU) < 0.1

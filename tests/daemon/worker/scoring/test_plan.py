@@ -17,31 +17,31 @@ shapes = st.lists(
 
 
 def completions(picked: list[tuple[int, int, int]]) -> list[Completion]:
-    made = []
+    sides = []
     for row, (prompt, answer, seed) in enumerate(picked):
         ids = [
             *np.random.default_rng(seed).integers(3, 90, prompt),
             *np.random.default_rng(row).integers(3, 90, answer),
         ]
-        made.append(Completion(np.array(ids, np.uint32), prompt))
-    return made
+        sides.append(Completion(np.array(ids, np.uint32), prompt))
+    return sides
 
 
 def predicted(stems: list[Stem], count: int) -> list[list[tuple[list[int], int]]]:
     """For each completion, what the plan predicts: (every token before, the token)."""
-    found: list[list[tuple[list[int], int]]] = [[] for _ in range(count)]
+    predictions: list[list[tuple[list[int], int]]] = [[] for _ in range(count)]
     for stem in stems:
         for branch in stem.branches:
-            for at, row in enumerate(branch.rows):
+            for index, row in enumerate(branch.rows):
                 before: list[int] = []
                 if stem.tokens.size:
-                    prefix = int(branch.stem_rows[at])
+                    prefix = int(branch.stem_rows[index])
                     before = stem.tokens[prefix, stem.padding[prefix] :].tolist()
                 for place, target in zip(branch.places.tolist(), branch.targets.tolist()):
-                    if place // branch.tokens.shape[1] == at:
+                    if place // branch.tokens.shape[1] == index:
                         column = place % branch.tokens.shape[1]
-                        found[row].append((before + branch.tokens[at, : column + 1].tolist(), target))
-    return found
+                        predictions[row].append((before + branch.tokens[index, : column + 1].tolist(), target))
+    return predictions
 
 
 @given(
@@ -52,7 +52,10 @@ def test_every_answer_token_is_predicted_once_from_all_before_it(
     picked: list[tuple[int, int, int]], slack: Slack
 ) -> None:
     batch = completions(picked)
-    expected = [[(one.ids[:at].tolist(), int(one.ids[at])) for at in range(one.start, len(one.ids))] for one in batch]
+    expected = [
+        [(one.ids[:position].tolist(), int(one.ids[position])) for position in range(one.start, len(one.ids))]
+        for one in batch
+    ]
     for stems in (plan.plan_shared(batch, slack, slack), plan.plan_shared(batch, slack), plan.plan_apart(batch, slack)):
         assert predicted(stems, len(batch)) == expected
 
@@ -101,19 +104,19 @@ def test_batches_hold_everything_once_within_the_budget_and_prompts_together(
     picked: list[tuple[int, int, int]], budget: int
 ) -> None:
     batch = completions(picked)
-    made = plan.batch_completions(batch, budget)
-    assert sorted(row for rows in made for row in rows) == list(range(len(batch)))
-    for rows in made:
+    batches = plan.batch_completions(batch, budget)
+    assert sorted(row for rows in batches for row in rows) == list(range(len(batch)))
+    for rows in batches:
         prompts = {batch[row].ids[: batch[row].start - 1].tobytes(): batch[row].start - 1 for row in rows}
         tokens = sum(prompts.values()) + sum(plan.count_segment_tokens(batch[row]) for row in rows)
         assert len(rows) == 1 or tokens <= budget
-    assert max(len(batch[row].ids) for row in made[0]) == max(len(one.ids) for one in batch)
+    assert max(len(batch[row].ids) for row in batches[0]) == max(len(one.ids) for one in batch)
     families: dict[bytes, set[int]] = {}
     for row, one in enumerate(batch):
         families.setdefault(one.ids[: one.start - 1].tobytes(), set()).add(row)
     for family in families.values():
         whole = batch[min(family)].start - 1 + sum(plan.count_segment_tokens(batch[row]) for row in family)
-        assert whole > budget or any(family <= set(rows) for rows in made)
+        assert whole > budget or any(family <= set(rows) for rows in batches)
 
 
 def test_a_prompt_of_one_token_has_nothing_to_share() -> None:
@@ -132,14 +135,14 @@ def test_padding_of_pairs_as_long_as_real_ones_is_below_a_tenth(slack: Slack) ->
         for mean in (515, 170):
             answer = random.integers(3, 90, max(8, int(random.normal(mean, mean / 4)))).astype(np.uint32)
             batch.append(Completion(np.concatenate([ids, answer]), prompt))
-    used = needed = 0
+    used = needed_tokens = 0
     for rows in plan.batch_completions(batch, 4096):
         picked = [batch[row] for row in rows]
         for stem in plan.plan_shared(picked, slack, slack):
             used += stem.tokens.size + sum(branch.tokens.size for branch in stem.branches)
-            needed += stem.tokens.size - int(stem.padding.sum())
-        needed += sum(len(one.ids) - one.start for one in picked)
-    assert used / needed < 1.1
+            needed_tokens += stem.tokens.size - int(stem.padding.sum())
+        needed_tokens += sum(len(one.ids) - one.start for one in picked)
+    assert used / needed_tokens < 1.1
 
 
 @pytest.mark.parametrize(("slack", "widths"), [(plan.CUDA, [480, 640]), (plan.METAL, [480, 536])])

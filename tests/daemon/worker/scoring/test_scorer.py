@@ -45,10 +45,10 @@ WAYS = {
 
 @pytest.fixture(scope="module", params=thin(WAYS, ("as on a CPU", "as on a GPU", "all of it").__contains__))
 def scorer(request: pytest.FixtureRequest, model: nn.Module) -> Scorer:
-    made = fastest_scorer(model, WAYS[request.param])
-    assert made.parts is not None
-    assert made.shares_prompts
-    return made
+    new_scorer = fastest_scorer(model, WAYS[request.param])
+    assert new_scorer.parts is not None
+    assert new_scorer.shares_prompts
+    return new_scorer
 
 
 def test_a_reference_runs_as_the_spec_says_and_a_policy_as_was_chosen_for_the_memory() -> None:

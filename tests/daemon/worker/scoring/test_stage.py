@@ -56,9 +56,9 @@ def test_a_stage_takes_the_memory_of_its_own_layers(tmp_path: Path) -> None:
         before = mx.get_active_memory()
         stage = Stage.open(take_way(way, open_model()), begin, end)
         result = stage.run(way, BATCH, states)
-        taken = mx.get_active_memory() - before
+        memory = mx.get_active_memory() - before
         own = (end - begin) * layer + rest
-        assert own <= taken < own + layer, f"layers {begin} to {end}"
+        assert own <= memory < own + layer, f"layers {begin} to {end}"
         states = result if isinstance(result, list) else []
         del stage
     (expected,) = (take_way(way, whole).logprobs(BATCH),)

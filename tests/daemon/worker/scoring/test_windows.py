@@ -101,10 +101,10 @@ def test_what_has_no_trunk_is_refused(name: str) -> None:
 class Telling(nn.Module):
     """A layer that hands its successors something besides its output."""
 
-    def __init__(self, layer: nn.Module, told: list[mx.array]) -> None:
+    def __init__(self, layer: nn.Module, notes: list[mx.array]) -> None:
         super().__init__()
         self.layer = layer
-        self._told = told
+        self._told = notes
         self._use_sliding = False
 
     @property
@@ -121,13 +121,13 @@ class Telling(nn.Module):
 def test_layers_that_tell_each_other_more_than_their_output_are_refused() -> None:
     def open_model() -> nn.Module:
         model: Any = tiny_architectures.build("llama")
-        told: list[mx.array] = []
-        model.model.layers = [Telling(layer, told) for layer in model.model.layers]
+        notes: list[mx.array] = []
+        model.model.layers = [Telling(layer, notes) for layer in model.model.layers]
         plain_call = type(model.model).__call__
 
         class Forgetting(type(model.model)):  # type: ignore[misc]
             def __call__(self, *args: Any, **kwargs: Any) -> mx.array:
-                told.clear()
+                notes.clear()
                 return plain_call(self, *args, **kwargs)
 
         model.model.__class__ = Forgetting

@@ -32,12 +32,12 @@ LIVE = {"live": "adapter_off"}
 SETTINGS: dict[str, Any] = {"epochs": 4, "learning_rate": 3e-3, "lora": {"rank": 4, "dropout": 0.2}, "save_every": 2}
 
 
-def losses(made: RunningJob) -> list[float]:
-    return [line["loss"] for line in metrics(made)]
+def losses(running_job: RunningJob) -> list[float]:
+    return [line["loss"] for line in metrics(running_job)]
 
 
-def count_entries(made: RunningJob) -> int:
-    return sum(reference.entries for reference in made.cache.references())
+def count_entries(running_job: RunningJob) -> int:
+    return sum(reference.entries for reference in running_job.cache.references())
 
 
 @pytest.mark.parametrize("fine_tune", thin(["lora", "dora"], ("dora").__eq__))
@@ -69,15 +69,15 @@ def test_what_it_scores_is_kept_and_the_next_job_scores_nothing(home: Path, tiny
 
 
 def test_unkept_it_scores_at_each_step_and_writes_nothing(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = job(home, tiny_model, pairs_file, training={"epochs": 2}, reference=LIVE | {"store": False})
-    summary = run_training(made).summary.adapter_off
-    kept = job(home / "other", tiny_model, pairs_file, training={"epochs": 2}, reference=LIVE)
-    kept_summary = run_training(kept).summary.adapter_off
+    running_job = job(home, tiny_model, pairs_file, training={"epochs": 2}, reference=LIVE | {"store": False})
+    summary = run_training(running_job).summary.adapter_off
+    stored = job(home / "other", tiny_model, pairs_file, training={"epochs": 2}, reference=LIVE)
+    kept_summary = run_training(stored).summary.adapter_off
     assert summary is not None
     assert kept_summary is not None
     assert summary.scored > kept_summary.scored
-    assert count_entries(made) == 0
-    np.testing.assert_allclose(losses(made), losses(kept), rtol=0, atol=1e-5)
+    assert count_entries(running_job) == 0
+    np.testing.assert_allclose(losses(running_job), losses(stored), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("store", thin([True, False], (True).__eq__))
@@ -101,14 +101,14 @@ def test_resumed_after_a_kill_it_ends_bit_identical(
 def test_ranks_are_given_the_numbers_of_all_pairs_before_the_first_step(
     home: Path, tiny_model: Path, pairs_file: Path, store: bool
 ) -> None:
-    made = job(home, tiny_model, pairs_file, reference=LIVE | {"store": store})
-    training, schedule = plan_training(made)
-    model = Policy.build(made, training, schedule.total_steps).model
+    running_job = job(home, tiny_model, pairs_file, reference=LIVE | {"store": store})
+    training, schedule = plan_training(running_job)
+    model = Policy.build(running_job, training, schedule.total_steps).model
     scorer = fastest_scorer(model)
-    reference = adapter_off.open_adapter_off(made, model, lambda: scorer)
-    sides = [side for each in made.examples for side in (each.chosen, each.rejected)]
-    rows, expected = reference.score_all(sides), np.array(live(made)(sides).tokens)
-    assert (count_entries(made) > 0) == store
+    reference = adapter_off.open_adapter_off(running_job, model, lambda: scorer)
+    sides = [side for each in running_job.examples for side in (each.chosen, each.rejected)]
+    rows, expected = reference.score_all(sides), np.array(live(running_job)(sides).tokens)
+    assert (count_entries(running_job) > 0) == store
     for row, values, side in zip(rows, expected, sides):
         np.testing.assert_allclose(row, values[: len(side.ids) - side.start], atol=1e-5)
 
@@ -128,11 +128,13 @@ def test_what_the_cache_has_is_not_scored(
 def test_numbers_of_another_model_in_the_cache_stop_it_at_step_0(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
-    made = job(home, tiny_model, pairs_file, reference=LIVE)
-    sides = [side for each in made.examples for side in (each.chosen, each.rejected)]
-    made.store.put({made.key(side): np.full(len(side.ids) - side.start, -1.0, np.float32) for side in sides})
+    running_job = job(home, tiny_model, pairs_file, reference=LIVE)
+    sides = [side for each in running_job.examples for side in (each.chosen, each.rejected)]
+    running_job.store.put(
+        {running_job.key(side): np.full(len(side.ids) - side.start, -1.0, np.float32) for side in sides}
+    )
     with pytest.raises(JobError, match=r"step 0: .* differ by .* nats a token"):
-        run_training(made)
+        run_training(running_job)
 
 
 def test_a_base_that_gives_no_numbers_is_named_with_the_row(home: Path, pairs_file: Path, tmp_path: Path) -> None:
@@ -151,23 +153,23 @@ def test_a_base_that_gives_no_numbers_is_named_with_the_row(home: Path, pairs_fi
 def test_pairs_are_scored_with_the_policy_where_nothing_was_kept(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
-    made = job(home, tiny_model, pairs_file, training={"epochs": 2}, reference=LIVE | {"store": False})
-    summary = run_training(made).summary
-    trainer = load_trained_policy(again(made), summary)
+    running_job = job(home, tiny_model, pairs_file, training={"epochs": 2}, reference=LIVE | {"store": False})
+    summary = run_training(running_job).summary
+    trainer = load_trained_policy(again(running_job), summary)
     trainer.model.eval()
     assert trainer.reference is not None
-    sides = [made.examples[0].chosen]
-    np.testing.assert_allclose(trainer.reference(sides).tokens, live(made)(sides).tokens, atol=1e-5)
+    sides = [running_job.examples[0].chosen]
+    np.testing.assert_allclose(trainer.reference(sides).tokens, live(running_job)(sides).tokens, atol=1e-5)
 
 
 def test_a_model_at_rest_is_its_base_and_afterwards_itself_again(
     tiny_model: Path, home: Path, pairs_file: Path
 ) -> None:
-    made = job(home, tiny_model, pairs_file, training={"fine_tune": "dora"})
-    training, schedule = plan_training(made)
-    model: Any = Policy.build(made, training, schedule.total_steps).model
+    running_job = job(home, tiny_model, pairs_file, training={"fine_tune": "dora"})
+    training, schedule = plan_training(running_job)
+    model: Any = Policy.build(running_job, training, schedule.total_steps).model
     move(model)
-    base: Any = loading.load(made.policy)
+    base: Any = loading.load(running_job.policy)
     tokens = mx.array([[1, 2, 3, 4]])
     names = [name for name, _ in tree_flatten(model.parameters())]
     moved = model(tokens)

@@ -73,8 +73,8 @@ def test_jobs_beside_each_other_share_the_memory(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_the_spec_says_is_kept(monkeypatch: pytest.MonkeyPatch, record: BatchRecord):
-    given = {"batch_tokens": 9000, "grad_checkpoint": False}
-    settings, note = choose(monkeypatch, record, 0.5, **given)
+    spec_settings = {"batch_tokens": 9000, "grad_checkpoint": False}
+    settings, note = choose(monkeypatch, record, 0.5, **spec_settings)
     assert (settings.batch_tokens, settings.grad_checkpoint, settings.chunk_tokens) == (9000, False, 256)
     assert note is not None
 

@@ -50,9 +50,9 @@ def test_what_was_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert other.checkpoints.restore(other.model, other.optimizer) is None
     run.save(1)
     run.save(2)
-    found = other.checkpoints.restore(other.model, other.optimizer)
-    assert found is not None
-    assert (found.step, found.state["seen"]) == (2, 0.2)
+    restored_step = other.checkpoints.restore(other.model, other.optimizer)
+    assert restored_step is not None
+    assert (restored_step.step, restored_step.state["seen"]) == (2, 0.2)
     assert other.values() == run.values()
     for each in (run, other):
         each.step(3)
@@ -101,9 +101,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
         file.write_bytes(changed[harm])
     other = Run(tmp_path)
     with caplog.at_level(logging.WARNING):
-        found = other.checkpoints.restore(other.model, other.optimizer)
-    assert found is not None
-    assert found.step == 1
+        restored_step = other.checkpoints.restore(other.model, other.optimizer)
+    assert restored_step is not None
+    assert restored_step.step == 1
     assert other.values() == before
     assert f"checkpoint {newest} is damaged" in caplog.text
     assert steps(tmp_path) == [1]
@@ -128,9 +128,9 @@ def test_a_checkpoint_that_may_not_be_read_now_is_not_taken_for_damaged(
         with pytest.raises(OSError, match=r"optimizer\.safetensors"):
             run.checkpoints.restore(run.model, run.optimizer)
     assert steps(tmp_path) == [1, 2]
-    found = run.checkpoints.restore(run.model, run.optimizer)
-    assert found is not None
-    assert found.step == 2
+    restored_step = run.checkpoints.restore(run.model, run.optimizer)
+    assert restored_step is not None
+    assert restored_step.step == 2
 
 
 def test_a_large_file_is_checked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

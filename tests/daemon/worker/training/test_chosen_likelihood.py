@@ -34,11 +34,11 @@ def evaluations(*values: tuple[float, float]) -> Lines:
 
 
 def test_falling_chosen_and_rising_margins_are_told_with_the_remedies() -> None:
-    said = describe_falling_chosen(run(40, chosen=-20, margins=2))
-    assert said is not None
-    assert said.startswith("logps/chosen fell from -102.3 to -117.7 while rewards/margins rose from 0.2")
+    message = describe_falling_chosen(run(40, chosen=-20, margins=2))
+    assert message is not None
+    assert message.startswith("logps/chosen fell from -102.3 to -117.7 while rewards/margins rose from 0.2")
     for remedy in ("dpop", "larger beta", "sft term"):
-        assert remedy in said
+        assert remedy in message
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_a_fall_is_seen_through_scatter_between_batches() -> None:
 def test_held_out_pairs_are_compared_with_themselves_and_come_first() -> None:
     training = run(40, chosen=-20, margins=2)
     assert describe_falling_chosen(training + evaluations((-100, 0.1), (-100.5, 1.0))) is None
-    said = describe_falling_chosen(run(40, chosen=0, margins=1) + evaluations((-100, 0.1), (-110, 1.0)))
-    assert said is not None
-    assert said.startswith(
+    message = describe_falling_chosen(run(40, chosen=0, margins=1) + evaluations((-100, 0.1), (-110, 1.0)))
+    assert message is not None
+    assert message.startswith(
         "eval_logps/chosen fell from -100.0 to -110.0 while eval_rewards/margins rose from 0.1 to 1:"
     )
     assert (

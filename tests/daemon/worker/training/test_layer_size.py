@@ -52,9 +52,9 @@ def measure_kept(module: Any, layers: int, use_dora: bool) -> int:
     before = mx.get_active_memory()
     (_, hidden), gradients = nn.value_and_grad(model, run)()
     mx.eval(hidden)
-    kept = mx.get_active_memory() - before
+    kept_bytes = mx.get_active_memory() - before
     assert gradients
-    return kept
+    return kept_bytes
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,10 @@ def measure_kept(module: Any, layers: int, use_dora: bool) -> int:
 )
 def test_what_a_layer_keeps_is_what_mlx_holds_after_its_forward_pass(module: Any, use_dora: bool):
     """Qwen3 has norms of queries and keys; Gemma 2 has GELU, two more norms, and a cap on the scores."""
-    found = (measure_kept(module, 3, use_dora) - measure_kept(module, 1, use_dora)) / 2
+    bytes_of_layer = (measure_kept(module, 3, use_dora) - measure_kept(module, 1, use_dora)) / 2
     model = build(module, use_dora=use_dora)
     size = LayerSize.count(model.layers[0], model.args)
-    assert size.count_kept_bytes(TokenRun(TOKENS, TOKENS**2)) == pytest.approx(found, rel=0.15)
+    assert size.count_kept_bytes(TokenRun(TOKENS, TOKENS**2)) == pytest.approx(bytes_of_layer, rel=0.15)
 
 
 def test_the_arrays_of_a_llama_layer_add_up():

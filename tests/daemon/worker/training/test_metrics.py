@@ -31,7 +31,7 @@ def test_the_mean_over_unequal_batches_is_that_over_all_pairs() -> None:
     for begin, end in ((0, 4), (4, 5), (5, 6)):
         x = rows(n.batch(), begin, end)
         mean.add(sum_pair_metrics(x, SIGMOID(x)))
-    found = mean.means("eval_")
+    means = mean.means("eval_")
     ratios = [total(n.tokens["p" + side] - n.tokens["f" + side], n.mask[side]) for side in "cr"]
     margins = 0.3 * (ratios[0] - ratios[1])
     expected = {
@@ -43,10 +43,10 @@ def test_the_mean_over_unequal_batches_is_that_over_all_pairs() -> None:
         "eval_logps/chosen": total(n.tokens["pc"], n.mask["c"]).mean(),
         "eval_logps/rejected": total(n.tokens["pr"], n.mask["r"]).mean(),
     }
-    assert found.keys() == {f"eval_{each.name}" for each in OF_PAIRS} >= expected.keys()
+    assert means.keys() == {f"eval_{each.name}" for each in OF_PAIRS} >= expected.keys()
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, rel=1e-5), name
-    assert {name.removeprefix("eval_") for name in found} <= TRAINERS_METRICS
+        assert means[name] == pytest.approx(value, rel=1e-5), name
+    assert {name.removeprefix("eval_") for name in means} <= TRAINERS_METRICS
 
 
 def test_a_tie_is_no_accuracy() -> None:
@@ -56,7 +56,7 @@ def test_a_tie_is_no_accuracy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             {"losses": mx.array(1.0)},
@@ -67,10 +67,10 @@ def test_a_tie_is_no_accuracy() -> None:
         ({"metrics": {"grad_norm": mx.zeros(6)}}, r"brings a metric 'grad_norm', which is the trainer's own"),
     ],
 )
-def test_what_a_plugins_loss_may_not_give_is_told(change: dict[str, Any], said: str) -> None:
+def test_what_a_plugins_loss_may_not_give_is_told(change: dict[str, Any], message: str) -> None:
     x = Numbers(0, pairs=6).batch()
     out: LossOutput = replace(SIGMOID(x), **change)
-    with pytest.raises(JobError, match=said):
+    with pytest.raises(JobError, match=message):
         sum_pair_metrics(x, out)
 
 

@@ -50,13 +50,13 @@ def rates(total: int, **fields: Any) -> list[float]:
     training = training_of(optimizer="sgd", **fields)
     model = Line()
     optimizer = make_optimizer(training, total, model)
-    taken = []
+    values = []
     for _ in range(total):
         before = model.w[0, 0].item()
         optimizer.update(model, {"w": mx.ones((3, 3))})
-        taken.append(before - model.w[0, 0].item())
-        assert optimizer.learning_rate.item() == pytest.approx(taken[-1], abs=1e-6)  # what the metrics report
-    return taken
+        values.append(before - model.w[0, 0].item())
+        assert optimizer.learning_rate.item() == pytest.approx(values[-1], abs=1e-6)  # what the metrics report
+    return values
 
 
 @pytest.mark.parametrize(

@@ -49,16 +49,18 @@ def policy(model: Path, qat: dict[str, Any], **training: Any) -> tuple[nn.Module
     spec = TrainingSpec.model_validate({"qat": qat} | training)
     source = ModelSource(str(model))
     mx.random.seed(0)
-    made = loading.load(source)
-    fine_tune = make_trainable(made, source, spec)
-    installed = QAT.install(made, spec.qat, mx.float32, steps=10)
-    move(made)
-    return made, installed, fine_tune
+    network = loading.load(source)
+    fine_tune = make_trainable(network, source, spec)
+    installed = QAT.install(network, spec.qat, mx.float32, steps=10)
+    move(network)
+    return network, installed, fine_tune
 
 
-def quantized_after_fusing(model: Path, trained: nn.Module, made: FineTune, tmp_path: Path, **how: int) -> nn.Module:
+def quantized_after_fusing(
+    model: Path, trained: nn.Module, fine_tune: FineTune, tmp_path: Path, **how: int
+) -> nn.Module:
     source = ModelSource(str(model), tmp_path / "adapter")
-    save_adapter(tmp_path / "adapter", trained, made.adapter_config(source))
+    save_adapter(tmp_path / "adapter", trained, fine_tune.adapter_config(source))
     write_fused(source, tmp_path / "fused", dequantize=False)
     fused, config = load_model(tmp_path / "fused")
     return quantize_model(fused, config, how["group_size"], how["bits"])[0]
@@ -69,25 +71,25 @@ def test_the_forward_pass_is_the_quantized_fused_models(
     tiny_model: Path, tmp_path: Path, training: dict[str, Any]
 ) -> None:
     how = {"bits": 3, "group_size": 32}
-    trained, qat, made = policy(tiny_model, how, **training)
+    trained, qat, fine_tune = policy(tiny_model, how, **training)
     before = logits(trained)
     qat.begin_step(1)
-    found = logits(trained)
+    actual = logits(trained)
     trained.eval()
-    assert mx.array_equal(logits(trained), found)
-    theirs = logits(quantized_after_fusing(tiny_model, trained, made, tmp_path, **how))
-    assert apart(found, theirs) < 1e-6
-    assert apart(found, before) > 1e-2
+    assert mx.array_equal(logits(trained), actual)
+    theirs = logits(quantized_after_fusing(tiny_model, trained, fine_tune, tmp_path, **how))
+    assert apart(actual, theirs) < 1e-6
+    assert apart(actual, before) > 1e-2
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 5, 6, 8])
 def test_every_number_of_bits_on_experts_with_routers_in_a_form_of_their_own(tmp_path: Path, bits: int) -> None:
     model = tiny.build(tmp_path / "moe", tiny.QWEN3_MOE)
-    trained, qat, made = policy(model, {"bits": bits}, lora={"rank": 4})
+    trained, qat, fine_tune = policy(model, {"bits": bits}, lora={"rank": 4})
     qat.begin_step(1)
     routers = [module.rounding.settings for path, module in trained.named_modules() if path.endswith("mlp.gate")]
     assert routers == [{"bits": 8, "group_size": 64, "mode": "affine"}] * 2
-    theirs = quantized_after_fusing(model, trained, made, tmp_path, bits=bits, group_size=64)
+    theirs = quantized_after_fusing(model, trained, fine_tune, tmp_path, bits=bits, group_size=64)
     assert apart(logits(trained), logits(theirs)) < 1e-6
 
 
@@ -104,8 +106,8 @@ def test_the_gradient_is_as_if_rounding_were_the_identity(tiny_model: Path, trai
 
     def gradient(model: nn.Module) -> dict[str, mx.array]:
         loss, grads = nn.value_and_grad(model, lambda: (model(TOKENS) * direction).sum())()
-        found: Any = tree_flatten(grads)
-        return dict(found) | {"loss": loss}
+        gradients: Any = tree_flatten(grads)
+        return dict(gradients) | {"loss": loss}
 
     ours, theirs = gradient(trained), gradient(naive)
     assert ours.keys() == theirs.keys()
@@ -127,9 +129,9 @@ def test_layers_that_are_recomputed_in_the_backward_pass_have_the_same_gradient(
         return mx.square(layer(x)).sum()
 
     leaves = layer.trainable_parameters()
-    kept: Any = tree_flatten(mx.grad(run)(leaves, x))
+    gradients: Any = tree_flatten(mx.grad(run)(leaves, x))
     recomputed: Any = tree_flatten(mx.grad(mx.checkpoint(run))(leaves, x))
-    assert all(mx.array_equal(one, other) for (_, one), (_, other) in zip(kept, recomputed))
+    assert all(mx.array_equal(one, other) for (_, one), (_, other) in zip(gradients, recomputed))
 
 
 def naive_module(module: nn.Module) -> None:
@@ -196,11 +198,11 @@ def test_weights_stored_in_half_precision_are_rounded_as_they_will_be_stored(tmp
     source = ModelSource(str(model))
     spec = TrainingSpec(qat=QATSpec(bits=4, group_size=32))
     trained = loading.load(source)
-    made = make_trainable(trained, source, spec)
+    fine_tune = make_trainable(trained, source, spec)
     move(trained)
     qat = QAT.install(trained, spec.qat, mx.bfloat16, steps=1)
     qat.begin_step(1)
-    theirs = quantized_after_fusing(model, trained, made, tmp_path, bits=4, group_size=32)
+    theirs = quantized_after_fusing(model, trained, fine_tune, tmp_path, bits=4, group_size=32)
     theirs.set_dtype(mx.float32)  # scales and biases: what they multiply stays packed
     assert apart(logits(trained), logits(theirs)) < 1e-6
 
@@ -215,10 +217,10 @@ def test_a_job_resumed_across_the_start_step_ends_bit_identical(
     run_training(unbroken)
     plain = job(home, tiny_model, pairs_file, job_id=2, training={**settings, "qat": None})
     run_training(plain)
-    for job_id, at in enumerate((1, 2, 3), start=3):  # before, at and after it begins
+    for job_id, step in enumerate((1, 2, 3), start=3):  # before, at and after it begins
         broken = job(home, tiny_model, pairs_file, job_id=job_id, training=settings)
         with pytest.raises(Stopped):
-            run_training(broken, StopAtLook(at))
+            run_training(broken, StopAtLook(step))
         run_training(make_job(home, job_id, **broken.spec.model_dump()))
         assert adapter_digest(broken) == adapter_digest(unbroken)
     assert adapter_digest(plain) != adapter_digest(unbroken)
@@ -231,10 +233,12 @@ def test_a_job_resumed_across_the_start_step_ends_bit_identical(
 
 def test_evaluation_is_of_the_rounded_policy(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     def evaluated(job_id: int, **training: Any) -> float:
-        made = job(home, tiny_model, pairs_file, job_id=job_id, training={"iters": 1, "learning_rate": 1e-9} | training)
-        run_precompute(made)
-        run_training(made)
-        (line,) = [line for line in made.run.read_metrics() if "eval_loss" in line]
+        running_job = job(
+            home, tiny_model, pairs_file, job_id=job_id, training={"iters": 1, "learning_rate": 1e-9} | training
+        )
+        run_precompute(running_job)
+        run_training(running_job)
+        (line,) = [line for line in running_job.run.read_metrics() if "eval_loss" in line]
         return line["eval_loss"]
 
     assert evaluated(1) == pytest.approx(np.log(2), abs=1e-5)
@@ -258,8 +262,8 @@ def test_what_can_never_be_is_refused(tiny_model: Path, qat: dict[str, Any], ste
 
 
 def test_a_model_that_is_quantized_already_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    trained, _, made = policy(tiny_model, {}, num_layers=1)
-    quantized = quantized_after_fusing(tiny_model, trained, made, tmp_path, bits=4, group_size=32)
+    trained, _, fine_tune = policy(tiny_model, {}, num_layers=1)
+    quantized = quantized_after_fusing(tiny_model, trained, fine_tune, tmp_path, bits=4, group_size=32)
     with pytest.raises(JobError, match=r"training\.qat: model\..* is quantized already; train from the model"):
         QAT.install(quantized, QATSpec(), mx.float32, 9)
 

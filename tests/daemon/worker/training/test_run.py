@@ -59,11 +59,11 @@ def test_asked_to_stop_at_any_moment_it_ends_with_a_checkpoint_of_its_last_step(
 ) -> None:
     """A signal may come between any two looks at the event."""
     for job_id, looks in enumerate(range(1, 6), start=1):
-        made = job(home, tiny_model, pairs_file, "cpo", job_id=job_id, training={"epochs": 4})
+        running_job = job(home, tiny_model, pairs_file, "cpo", job_id=job_id, training={"epochs": 4})
         with pytest.raises(Stopped) as stopped:
-            run_training(made, StopAtLook(looks))
+            run_training(running_job, StopAtLook(looks))
         step = int(str(stopped.value).removeprefix("stopped after step ").split(" ")[0])
-        assert (made.run.checkpoints / f"step-{step:08d}").is_dir(), looks
+        assert (running_job.run.checkpoints / f"step-{step:08d}").is_dir(), looks
 
 
 def test_a_stop_is_seen_between_micro_batches_and_evaluation_batches(
@@ -104,10 +104,10 @@ def test_a_stop_is_seen_between_micro_batches_and_evaluation_batches(
 
 
 def test_a_checkpoint_is_saved_after_minutes_too(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = finished(
+    running_job = finished(
         job(home, tiny_model, pairs_file, "cpo", training={"iters": 4, "save_minutes": 1e-9, "keep_checkpoints": 9})
     )
-    assert len(list(made.run.checkpoints.glob("step-*"))) == 4
+    assert len(list(running_job.run.checkpoints.glob("step-*"))) == 4
     slow = finished(job(home, tiny_model, pairs_file, "cpo", 2, training={"iters": 4, "keep_checkpoints": 9}))
     assert len(list(slow.run.checkpoints.glob("step-*"))) == 1
 
@@ -127,14 +127,16 @@ def test_a_run_killed_between_checkpoints_repeats_what_it_lost(home: Path, tiny_
 
 
 def test_checkpoints_are_adapters_and_only_the_newest_stay(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = finished(job(home, tiny_model, pairs_file, training={"epochs": 4, "save_every": 3, "keep_checkpoints": 2}))
-    kept = sorted(path.name for path in made.run.checkpoints.iterdir())
-    assert kept == ["step-00000009", "step-00000012"]
-    mlx_lm.load(str(tiny_model), adapter_path=str(made.run.checkpoints / kept[0]))
+    running_job = finished(
+        job(home, tiny_model, pairs_file, training={"epochs": 4, "save_every": 3, "keep_checkpoints": 2})
+    )
+    checkpoints = sorted(path.name for path in running_job.run.checkpoints.iterdir())
+    assert checkpoints == ["step-00000009", "step-00000012"]
+    mlx_lm.load(str(tiny_model), adapter_path=str(running_job.run.checkpoints / checkpoints[0]))
 
 
-def evaluations(made: RunningJob, name: str) -> list[tuple[int, float]]:
-    return [(int(line["step"]), line[name]) for line in made.run.read_metrics() if name in line]
+def evaluations(running_job: RunningJob, name: str) -> list[tuple[int, float]]:
+    return [(int(line["step"]), line[name]) for line in running_job.run.read_metrics() if name in line]
 
 
 def test_early_stopping_ends_the_job_and_the_adapter_is_the_best_checkpoint(
@@ -148,25 +150,25 @@ def test_early_stopping_ends_the_job_and_the_adapter_is_the_best_checkpoint(
         "early_stopping": {"metric": metric, "patience": 3},
         "load_best_model_at_end": True,
     }
-    made = job(home, tiny_model, pairs_file, training=training)
-    run_precompute(made)
-    outcome = run_training(made)
-    seen = evaluations(made, metric)
+    running_job = job(home, tiny_model, pairs_file, training=training)
+    run_precompute(running_job)
+    outcome = run_training(running_job)
+    seen = evaluations(running_job, metric)
     best = max(value for _, value in seen)
     step = next(step for step, value in seen if value == best)
-    assert [at for at, _ in seen][-1] == step + 6 == outcome.summary.steps
+    assert [stop_step for stop_step, _ in seen][-1] == step + 6 == outcome.summary.steps
     assert (
         f"the adapter is the best one, of step {step}; stopped early: {metric} was best at step {step}"
         in outcome.reason
     )
-    kept = {path.name for path in made.run.checkpoints.iterdir()}
-    assert kept == {f"step-{step:08d}", f"step-{step + 6:08d}"}
-    best_adapter = made.run.checkpoints / f"step-{step:08d}" / "adapters.safetensors"
-    assert (made.run.adapter / "adapters.safetensors").read_bytes() == best_adapter.read_bytes()
+    checkpoints = {path.name for path in running_job.run.checkpoints.iterdir()}
+    assert checkpoints == {f"step-{step:08d}", f"step-{step + 6:08d}"}
+    best_adapter = running_job.run.checkpoints / f"step-{step:08d}" / "adapters.safetensors"
+    assert (running_job.run.adapter / "adapters.safetensors").read_bytes() == best_adapter.read_bytes()
     assert outcome.summary.best == BestEvaluation(
         metric=metric, value=best, step=step, checkpoint=str(best_adapter.parent)
     )
-    again = run_training(RunningJob.load(made.home, 1))  # killed before its outcome was written
+    again = run_training(RunningJob.load(running_job.home, 1))  # killed before its outcome was written
     assert (again.reason, again.summary.steps) == (outcome.reason, step + 6)
 
 
@@ -182,26 +184,26 @@ def test_early_stopping_ends_the_job_and_the_adapter_is_the_best_checkpoint(
 def test_what_only_the_data_can_tell_is_told_before_the_reference_runs(
     home: Path, tiny_model: Path, pairs_file: Path, training: dict[str, Any], message: str
 ) -> None:
-    made = job(home, tiny_model, pairs_file, training=training)
+    running_job = job(home, tiny_model, pairs_file, training=training)
     with pytest.raises(JobError, match=message):
-        run_precompute(made)
-    assert made.cache.references() == []
+        run_precompute(running_job)
+    assert running_job.cache.references() == []
 
 
 def test_selection_without_held_out_pairs_is_told(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     pairs_file.write_text("".join(json.dumps(pair | {"prompt": "The same?"}) + "\n" for pair in PAIRS))
-    made = job(home, tiny_model, pairs_file, training={"best_checkpoint": {}})
+    running_job = job(home, tiny_model, pairs_file, training={"best_checkpoint": {}})
     with pytest.raises(
         JobError, match=r"the 8 pairs share one prompt, so none is held out; give data\.validation a path"
     ):
-        run_precompute(made)
+        run_precompute(running_job)
 
 
 def test_a_checkpoint_of_other_pairs_is_not_gone_on_from(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = finished(job(home, tiny_model, pairs_file))
+    running_job = finished(job(home, tiny_model, pairs_file))
     with pairs_file.open("a") as file:
         file.write(json.dumps(PAIRS[0] | {"prompt": "And now?"}) + "\n")
-    changed = RunningJob.load(made.home, 1)
+    changed = RunningJob.load(running_job.home, 1)
     run_precompute(changed)
     with pytest.raises(
         JobError,
@@ -214,25 +216,25 @@ def test_a_checkpoint_of_other_pairs_names_every_dataset(home: Path, tiny_model:
     other = pairs_file.with_name("other.jsonl")
     other.write_text(json.dumps(PAIRS[0] | {"prompt": "And now?"}) + "\n")
     paths = [str(pairs_file), {"path": str(other), "weight": 1.0}]
-    made = finished(job(home, tiny_model, pairs_file, "cpo", data={"path": paths}))
+    running_job = finished(job(home, tiny_model, pairs_file, "cpo", data={"path": paths}))
     with other.open("a") as file:
         file.write(json.dumps(PAIRS[0] | {"prompt": "And then?"}) + "\n")
     with pytest.raises(JobError, match=rf"; put {pairs_file}, {other} back as it was, or begin anew"):
-        run_training(RunningJob.load(made.home, 1))
+        run_training(RunningJob.load(running_job.home, 1))
 
 
 def test_a_checkpoint_of_an_earlier_version_names_the_version_where_the_data_is_as_it_was(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = job(home, tiny_model, pairs_file, "cpo", training={"iters": 3, "save_every": 2})
-    freeze(made.home, 1, made.spec, anew=True)  # with the digests of its data
+    running_job = job(home, tiny_model, pairs_file, "cpo", training={"iters": 3, "save_every": 2})
+    freeze(running_job.home, 1, running_job.spec, anew=True)  # with the digests of its data
     monkeypatch.setattr(Run, "_token_sources", {})
     monkeypatch.setattr(training_run, "digest_examples", lambda examples: "as before")
-    finished(RunningJob.load(made.home, 1))
+    finished(RunningJob.load(running_job.home, 1))
     monkeypatch.undo()
-    run_precompute(RunningJob.load(made.home, 1))
+    run_precompute(RunningJob.load(running_job.home, 1))
     with pytest.raises(JobError) as caught:
-        run_training(RunningJob.load(made.home, 1))
+        run_training(RunningJob.load(running_job.home, 1))
     assert str(caught.value) == (
         f"the pairs are not those that the checkpoint of step 3 was trained on; {pairs_file} is as it was, so unless the "
         f"tokenizer of {tiny_model} has changed, this version of prefd reads its rows otherwise (date, BOS and EOS, answers "
@@ -240,72 +242,72 @@ def test_a_checkpoint_of_an_earlier_version_names_the_version_where_the_data_is_
     )
     with pairs_file.open("a") as file:
         file.write(json.dumps(PAIRS[0] | {"prompt": "And now?"}) + "\n")
-    run_precompute(RunningJob.load(made.home, 1))
+    run_precompute(RunningJob.load(running_job.home, 1))
     with pytest.raises(JobError, match=r"; .*pairs\.jsonl.*: put that back as it was, or begin anew"):
-        run_training(RunningJob.load(made.home, 1))
+        run_training(RunningJob.load(running_job.home, 1))
 
 
 def test_a_checkpoint_of_another_model_under_the_same_name_is_not_gone_on_from(
     home: Path, tmp_path: Path, pairs_file: Path
 ) -> None:
-    made = finished(job(home, tiny.build_llama(tmp_path / "model"), pairs_file, "cpo"))
+    running_job = finished(job(home, tiny.build_llama(tmp_path / "model"), pairs_file, "cpo"))
     tiny.build_llama(tmp_path / "model", seed=1)
     with pytest.raises(JobError, match=r"the weights are not those .* step 3 .*; put .*model back .* `prefd retry"):
-        run_training(RunningJob.load(made.home, 1))
+        run_training(RunningJob.load(running_job.home, 1))
 
 
 def test_a_checkpoint_of_another_job_is_refused_and_names_both(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     """The pairs are the same, as those of a sweep's jobs are: only the loss differs."""
     ours, theirs = RunIdentity("01OURS", 1, name="ipo"), RunIdentity("01THEIRS", 1, name="sigmoid")
-    made = job(home, tiny_model, pairs_file, "cpo", training={"iters": 3, "save_every": 2})
-    freeze(made.home, 1, made.spec, anew=True, owner=theirs)
-    finished(RunningJob.load(made.home, 1))
-    freeze(made.home, 2, made.spec, owner=dataclasses.replace(ours, number=2))
-    shutil.copytree(made.run.checkpoints, made.home.job(2) / "checkpoints")
-    run_precompute(RunningJob.load(made.home, 2))
+    running_job = job(home, tiny_model, pairs_file, "cpo", training={"iters": 3, "save_every": 2})
+    freeze(running_job.home, 1, running_job.spec, anew=True, owner=theirs)
+    finished(RunningJob.load(running_job.home, 1))
+    freeze(running_job.home, 2, running_job.spec, owner=dataclasses.replace(ours, number=2))
+    shutil.copytree(running_job.run.checkpoints, running_job.home.job(2) / "checkpoints")
+    run_precompute(RunningJob.load(running_job.home, 2))
     with pytest.raises(JobError) as caught:
-        run_training(RunningJob.load(made.home, 2))
-    folder = made.home.job(2) / "checkpoints"
+        run_training(RunningJob.load(running_job.home, 2))
+    folder = running_job.home.job(2) / "checkpoints"
     assert str(caught.value) == (
         f"{folder / 'step-00000003'} is a checkpoint of another job (01THEIRS), and not of job 2 (01OURS): was it copied or "
         f"restored there? Move {folder} away, or begin anew: `prefd retry 2 --fresh`"
     )
-    assert not (made.home.job(2) / "adapter").exists()
+    assert not (running_job.home.job(2) / "adapter").exists()
 
 
 def test_a_checkpoint_without_an_id_is_gone_on_from_by_a_job_of_an_earlier_version_only(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
-    made = finished(job(home, tiny_model, pairs_file, "cpo", training={"iters": 3, "save_every": 2}))
-    assert run_training(RunningJob.load(made.home, 1)).ok, "nothing in its folder has an id"
-    freeze(made.home, 1, made.spec, anew=True, owner=RunIdentity("01OURS", 1))
+    running_job = finished(job(home, tiny_model, pairs_file, "cpo", training={"iters": 3, "save_every": 2}))
+    assert run_training(RunningJob.load(running_job.home, 1)).ok, "nothing in its folder has an id"
+    freeze(running_job.home, 1, running_job.spec, anew=True, owner=RunIdentity("01OURS", 1))
     with pytest.raises(
         JobError, match=r"of another job \(of an earlier version, without an id\), and not of job 1 \(01OURS\)"
     ):
-        run_training(RunningJob.load(made.home, 1))
+        run_training(RunningJob.load(running_job.home, 1))
 
 
 def test_an_adapter_that_cannot_be_written_ends_the_job_with_a_sentence(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
-    made = job(home, tiny_model, pairs_file, "cpo")
-    (made.run.root / ".adapter.partial").write_text("a file where the folder should be")
+    running_job = job(home, tiny_model, pairs_file, "cpo")
+    (running_job.run.root / ".adapter.partial").write_text("a file where the folder should be")
     with pytest.raises(JobError, match=r"the adapter cannot be written in .*: .*; is the disk full\?$"):
-        run_training(made)
+        run_training(running_job)
 
 
 def test_metrics_that_are_gone_at_the_end_do_not_fail_what_was_trained(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = job(home, tiny_model, pairs_file, "cpo")
+    running_job = job(home, tiny_model, pairs_file, "cpo")
     publish = Run.publish
 
     def taken_away(self: Run) -> None:
-        made.run.metrics.unlink()
+        running_job.run.metrics.unlink()
         publish(self)
 
     monkeypatch.setattr(Run, "publish", taken_away)
-    outcome = run_training(made)
+    outcome = run_training(running_job)
     assert outcome.ok
     assert training_lines(outcome.summary) == []
 
@@ -313,12 +315,12 @@ def test_metrics_that_are_gone_at_the_end_do_not_fail_what_was_trained(
 def test_the_row_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = job(home, tiny_model, pairs_file, training={"iters": 9, "save_every": 1, "keep_checkpoints": 1})
-    run_precompute(made)
-    lengths = {len(each.chosen.ids) - each.chosen.start: str(each) for each in made.data.train}
+    running_job = job(home, tiny_model, pairs_file, training={"iters": 9, "save_every": 1, "keep_checkpoints": 1})
+    run_precompute(running_job)
+    lengths = {len(each.chosen.ids) - each.chosen.start: str(each) for each in running_job.data.train}
     length, row = lengths.popitem()
     assert length not in lengths
-    step, loss = Trainer.step, made.loss
+    step, loss = Trainer.step, running_job.loss
 
     def poisoned(x: LossInput) -> LossOutput:
         out = loss(x)
@@ -330,39 +332,39 @@ def test_the_row_that_is_not_finite_is_named_and_the_last_good_checkpoint_kept(
 
     monkeypatch.setattr(Trainer, "step", from_step_7)
     with pytest.raises(JobError, match=rf"step \d: loss .* on {row}; .* the last good checkpoint is kept: ") as caught:
-        run_training(made)
+        run_training(running_job)
     failed = int(str(caught.value).removeprefix("step ")[0])
-    kept = Path(str(caught.value).rpartition("kept: ")[2])
-    assert kept.name == f"step-{failed - 2:08d}"  # that of the step before has not been tried
-    assert (kept / "adapters.safetensors").is_file()
+    folder = Path(str(caught.value).rpartition("kept: ")[2])
+    assert folder.name == f"step-{failed - 2:08d}"  # that of the step before has not been tried
+    assert (folder / "adapters.safetensors").is_file()
 
 
 def test_a_checkpoint_that_cannot_be_written_ends_the_job_with_a_sentence(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
-    made = job(home, tiny_model, pairs_file, "cpo")
-    made.run.checkpoints.write_text("a file where the folder should be")
+    running_job = job(home, tiny_model, pairs_file, "cpo")
+    running_job.run.checkpoints.write_text("a file where the folder should be")
     with pytest.raises(
         JobError, match=r"the checkpoint of step 3 cannot be written in .*checkpoints: .* is the disk full\?"
     ):
-        run_training(made)
+        run_training(running_job)
 
 
 def test_held_out_rows_that_are_not_finite_stop_the_job(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = job(home, tiny_model, pairs_file, training={"iters": 2, "steps_per_eval": 1})
-    run_precompute(made)
-    bad = made.data.held_out[1].row
+    running_job = job(home, tiny_model, pairs_file, training={"iters": 2, "steps_per_eval": 1})
+    run_precompute(running_job)
+    bad = running_job.data.held_out[1].row
     original = Trainer.evaluate
 
     def evaluate(self: Trainer, examples: Any, stop: Any = None) -> dict[str, float]:
-        found = original(self, examples, stop)
-        return found | {"eval_loss": math.nan} if any(each.row == bad for each in examples) else found
+        losses = original(self, examples, stop)
+        return losses | {"eval_loss": math.nan} if any(each.row == bad for each in examples) else losses
 
     monkeypatch.setattr(Trainer, "evaluate", evaluate)
     with pytest.raises(JobError, match=rf"step 1: eval_loss is nan, on the held-out pairs.jsonl:{bad};"):
-        run_training(made)
+        run_training(running_job)
 
 
 def test_a_run_whose_chosen_answers_become_unlikely_says_so(
@@ -371,9 +373,9 @@ def test_a_run_whose_chosen_answers_become_unlikely_says_so(
     """The rule itself: test_likelihood.py. Here its threshold is taken away, as a random model has little to forget."""
     monkeypatch.setattr(chosen_likelihood, "FALL_NATS", -math.inf)
     monkeypatch.setattr(chosen_likelihood, "FALL_SHARE", -math.inf)
-    made = job(home, tiny_model, pairs_file, training={"iters": 8, "learning_rate": 3e-3, "steps_per_eval": 4})
-    run_precompute(made)
-    outcome = run_training(made)
+    running_job = job(home, tiny_model, pairs_file, training={"iters": 8, "learning_rate": 3e-3, "steps_per_eval": 4})
+    run_precompute(running_job)
+    outcome = run_training(running_job)
     (warning,) = outcome.summary.warnings
     assert warning.startswith("eval_logps/chosen fell from ")
     facts = phase_facts("training", outcome, None)

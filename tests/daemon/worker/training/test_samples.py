@@ -34,23 +34,25 @@ def sampled(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Runni
     return finished(job(place / "home", tiny_model, pairs, training=TRAINING, eval_samples=ASKED))
 
 
-def make_twin(made: RunningJob, job_id: int, asked: dict[str, Any] | None, **training: Any) -> RunningJob:
+def make_twin(running_job: RunningJob, job_id: int, settings: dict[str, Any] | None, **training: Any) -> RunningJob:
     """A job of the same data, which has been scored already."""
-    more = {} if asked is None else {"eval_samples": asked}
-    pairs = Path(made.spec.data.sources[0].path)
-    return job(made.home.root, Path(made.spec.model), pairs, job_id=job_id, training=TRAINING | training, **more)
+    more = {} if settings is None else {"eval_samples": settings}
+    pairs = Path(running_job.spec.data.sources[0].path)
+    return job(
+        running_job.home.root, Path(running_job.spec.model), pairs, job_id=job_id, training=TRAINING | training, **more
+    )
 
 
-def open_samples(made: RunningJob) -> tuple[Samples, nn.Module]:
-    drawing = Samples.open(made, 1, NEVER)
+def open_samples(running_job: RunningJob) -> tuple[Samples, nn.Module]:
+    drawing = Samples.open(running_job, 1, NEVER)
     assert drawing is not None
-    return drawing, loading.load(made.policy)
+    return drawing, loading.load(running_job.policy)
 
 
-def list_texts(made: RunningJob) -> list[tuple[int, int, str | None, str | None]]:
+def list_texts(running_job: RunningJob) -> list[tuple[int, int, str | None, str | None]]:
     return [
         (each.step, each.number, each.start and each.start.text, each.answer and each.answer.text)
-        for each in made.run.samples.read()
+        for each in running_job.run.samples.read()
     ]
 
 
@@ -74,17 +76,17 @@ def test_answers_of_policy_and_start_stand_side_by_side(sampled: RunningJob) -> 
 
 def test_a_resumed_run_repeats_and_loses_no_answer(sampled: RunningJob) -> None:
     """It ends in the midst of a sampling; a line past its checkpoint and one that was cut are what a kill may leave."""
-    made = make_twin(sampled, 3, ASKED)
+    running_job = make_twin(sampled, 3, ASKED)
     with pytest.raises(Stopped, match="stopped in a sample after step 2 of 4; the checkpoint of step 2 is kept"):
-        run_training(made, StopAtLook(20))
-    assert 2 <= len(list_texts(made)) < 4
+        run_training(running_job, StopAtLook(20))
+    assert 2 <= len(list_texts(running_job)) < 4
     later = sampled.run.samples.read()[-1]
-    made.run.samples.append(later.model_copy(update={"answer": None, "fault": "of a life that is over"}))
-    with made.run.samples.path.open("a") as file:
+    running_job.run.samples.append(later.model_copy(update={"answer": None, "fault": "of a life that is over"}))
+    with running_job.run.samples.path.open("a") as file:
         file.write('{"step": 4, "numb')
-    assert run_training(again(made)).summary.samples.answers == 6
-    assert list_texts(made) == list_texts(sampled)
-    assert adapter_digest(made) == adapter_digest(sampled)
+    assert run_training(again(running_job)).summary.samples.answers == 6
+    assert list_texts(running_job) == list_texts(sampled)
+    assert adapter_digest(running_job) == adapter_digest(sampled)
 
 
 def test_a_failing_generation_is_told_and_fails_no_job(sampled: RunningJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,11 +94,11 @@ def test_a_failing_generation_is_told_and_fails_no_job(sampled: RunningJob, monk
         raise RuntimeError("[metal::malloc] Attempting to allocate 99 bytes which is greater than the maximum")
 
     monkeypatch.setattr(Generator, "_generate", run_out)
-    made = make_twin(sampled, 4, {"prompts": 1}, iters=1)
-    outcome = run_training(made)
+    running_job = make_twin(sampled, 4, {"prompts": 1}, iters=1)
+    outcome = run_training(running_job)
     assert outcome.ok
     assert "2 answers of eval_samples could not be drawn, the first after step 0" in outcome.summary.warnings[-1]
-    assert [each.answer for each in made.run.samples.read()] == [None] * 2
+    assert [each.answer for each in running_job.run.samples.read()] == [None] * 2
     facts = dict(phase_facts("training", outcome, None))
     assert str(facts["samples"]).startswith("0 answers after 2 steps took")
     assert "2 could not be drawn" in str(facts["samples"])
@@ -108,14 +110,14 @@ def test_a_gpu_that_ended_a_pass_is_left_to_another_worker_which_draws_the_answe
     def be_ended(*_: Any) -> Iterator[Any]:
         raise RuntimeError("[METAL] Command buffer execution failed: Impacting Interactivity")
 
-    made = make_twin(sampled, 18, {"prompts": 1, "max_tokens": 2})
-    drawing, model = open_samples(made)
+    running_job = make_twin(sampled, 18, {"prompts": 1, "max_tokens": 2})
+    drawing, model = open_samples(running_job)
     with monkeypatch.context() as patch:
         patch.setattr(Generator, "_generate", be_ended)
         with pytest.raises(RuntimeError, match="Impacting Interactivity"):
             drawing.draw_due(0, False, model)
     assert drawing.log.read() == []
-    following, model = open_samples(made)
+    following, model = open_samples(running_job)
     following.draw_due(0, False, model)
     assert [each.fault for each in following.log.read()] == [""]
 
@@ -147,8 +149,8 @@ def test_memory_is_given_back_and_the_model_trains_on(sampled: RunningJob) -> No
 
 
 def test_other_prompts_than_those_it_began_with_are_told(sampled: RunningJob) -> None:
-    made = make_twin(sampled, 8, {"prompts": 1, "max_tokens": 2})
-    drawing, model = open_samples(made)
+    running_job = make_twin(sampled, 8, {"prompts": 1, "max_tokens": 2})
+    drawing, model = open_samples(running_job)
     drawing.draw_due(0, False, model)
     assert drawing.resume_after(0) is None
     first = drawing.prompts[0]

@@ -27,19 +27,19 @@ pairs = st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1
 def test_micro_batches_hold_every_pair_once_within_both_limits(
     examples: list[Example], count: int, tokens: int
 ) -> None:
-    made = Batching(count, tokens).split(examples)
-    assert sorted(each.row for batch in made for each in batch) == [each.row for each in examples]
-    for batch in made:
+    batches = Batching(count, tokens).split(examples)
+    assert sorted(each.row for batch in batches for each in batch) == [each.row for each in examples]
+    for batch in batches:
         assert len(batch) <= count
         assert len(batch) == 1 or sum(map(count_tokens, batch)) <= tokens
-    assert count_tokens(made[0][0]) == max(map(count_tokens, examples))
+    assert count_tokens(batches[0][0]) == max(map(count_tokens, examples))
 
 
 @given(pairs, st.integers(1, 5))
 def test_pairs_stay_as_they_come_for_a_loss_that_looks_across_its_batch(examples: list[Example], count: int) -> None:
-    made = Batching(count, None).split(examples)
-    assert [each.row for batch in made for each in batch] == [each.row for each in examples]
-    assert [len(batch) for batch in made[:-1]] == [count] * (len(made) - 1)
+    batches = Batching(count, None).split(examples)
+    assert [each.row for batch in batches for each in batch] == [each.row for each in examples]
+    assert [len(batch) for batch in batches[:-1]] == [count] * (len(batches) - 1)
 
 
 @given(st.integers(1, 40), st.integers(1, 7), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2**32 - 1))
@@ -53,7 +53,9 @@ def test_an_epoch_shows_every_pair_once_the_last_partial_batch_included(
     assert schedule.total_steps == epochs * schedule.steps_per_epoch
     orders = []
     for epoch in range(epochs):
-        steps = [schedule.pairs(epoch * schedule.steps_per_epoch + at + 1) for at in range(schedule.steps_per_epoch)]
+        steps = [
+            schedule.pairs(epoch * schedule.steps_per_epoch + index + 1) for index in range(schedule.steps_per_epoch)
+        ]
         assert [len(each) for each in steps[:-1]] == [a_step] * (len(steps) - 1)
         orders.append([pair.row for each in steps for pair in each])
         assert sorted(orders[-1]) == list(range(count))

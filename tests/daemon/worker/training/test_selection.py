@@ -21,17 +21,17 @@ def stopping(**fields: Any) -> Selection:
     return selection(early_stopping=fields)
 
 
-def stopped_at(made: Selection, values: list[float], name: str = "eval_loss") -> int | None:
+def stopped_at(chosen_best: Selection, values: list[float], name: str = "eval_loss") -> int | None:
     """The evaluation, from 1, after which it is time to stop."""
     for step, value in enumerate(values, 1):
-        made.record(step, {name: value})
-        if made.stop:
+        chosen_best.record(step, {name: value})
+        if chosen_best.stop:
             return step
     return None
 
 
 @pytest.mark.parametrize(
-    ("fields", "values", "at"),
+    ("fields", "values", "stop_step"),
     [
         ({"patience": 2}, [5, 4, 4, 4.5, 1], 4),
         ({"patience": 2}, [5, 4, 4, 3, 3, 3], 6),
@@ -45,9 +45,9 @@ def stopped_at(made: Selection, values: list[float], name: str = "eval_loss") ->
     ],
 )
 def test_it_stops_after_patience_evaluations_without_improvement(
-    fields: dict[str, Any], values: list[float], at: int | None
+    fields: dict[str, Any], values: list[float], stop_step: int | None
 ) -> None:
-    assert stopped_at(stopping(**fields), values) == at
+    assert stopped_at(stopping(**fields), values) == stop_step
 
 
 def test_a_loss_is_better_small_and_anything_else_large() -> None:
@@ -56,27 +56,32 @@ def test_a_loss_is_better_small_and_anything_else_large() -> None:
 
 
 def test_the_best_step_is_the_first_with_the_best_value() -> None:
-    made = selection(best_checkpoint={"metric": "eval_rewards/accuracies"})
-    assert made.best_step is None
-    stopped_at(made, [0.5, 0.8, 0.8, 0.7], "eval_rewards/accuracies")
-    assert made.best_step == 2
-    assert not made.stop
+    chosen_best = selection(best_checkpoint={"metric": "eval_rewards/accuracies"})
+    assert chosen_best.best_step is None
+    stopped_at(chosen_best, [0.5, 0.8, 0.8, 0.7], "eval_rewards/accuracies")
+    assert chosen_best.best_step == 2
+    assert not chosen_best.stop
 
 
 def test_why_it_stopped_is_said() -> None:
-    made = stopping(patience=2)
-    stopped_at(made, [0.5, 0.25, 0.3, 0.3])
-    assert made.explain_stop() == (
+    chosen_best = stopping(patience=2)
+    stopped_at(chosen_best, [0.5, 0.25, 0.3, 0.3])
+    assert chosen_best.explain_stop() == (
         "stopped early: eval_loss was best at step 2 (0.25), and 2 evaluations since did not improve it"
     )
-    stopped_at(made := stopping(patience=1), [math.nan])
-    assert made.explain_stop() == "stopped early: eval_loss was not a number in 1 evaluations"
+    stopped_at(chosen_best := stopping(patience=1), [math.nan])
+    assert chosen_best.explain_stop() == "stopped early: eval_loss was not a number in 1 evaluations"
 
 
 def test_nothing_asked_for_is_nothing_kept() -> None:
-    made = selection()
-    made.record(1, {"eval_loss": 1.0})
-    assert (made.in_use, made.stop, made.best_step, made.state()) == (False, False, None, {})
+    chosen_best = selection()
+    chosen_best.record(1, {"eval_loss": 1.0})
+    assert (chosen_best.in_use, chosen_best.stop, chosen_best.best_step, chosen_best.state()) == (
+        False,
+        False,
+        None,
+        {},
+    )
 
 
 def test_a_metric_that_is_not_there_is_told_with_those_that_are() -> None:
@@ -86,10 +91,10 @@ def test_a_metric_that_is_not_there_is_told_with_those_that_are() -> None:
 
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=30), st.integers(0, 29))
 def test_restored_anywhere_it_goes_on_as_if_never_stopped(values: list[float], cut: int) -> None:
-    def made() -> Selection:
+    def build_selection() -> Selection:
         return selection(early_stopping={"patience": 3, "min_delta": 0.1}, load_best_model_at_end=True)
 
-    unbroken, before, after = made(), made(), made()
+    unbroken, before, after = build_selection(), build_selection(), build_selection()
     stopped_at(before, values[:cut])
     after.restore(json.loads(json.dumps(before.state())))
     if not after.stop:

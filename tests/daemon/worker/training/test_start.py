@@ -114,8 +114,8 @@ def with_noise(scores: ReferenceScores, nats: float) -> ReferenceScores:
     """Stored numbers that are `nats` a token too large, so that every answer seems to have become less likely."""
 
     def noisy(sides: Any) -> Logprobs:
-        found = scores(sides)
-        return found._replace(tokens=found.tokens + nats * found.mask)
+        noisy_scores = scores(sides)
+        return noisy_scores._replace(tokens=noisy_scores.tokens + nats * noisy_scores.mask)
 
     return noisy
 
@@ -128,14 +128,16 @@ def test_where_training_goes_is_not_decided_by_noise_in_the_stored_numbers(
     without what is known of the start it goes elsewhere, by a hundred times that.
     """
     training = {"batch_size": 2, "iters": 6, "learning_rate": 1e-3, "seed": 1}
-    made = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)}, loss={"name": loss}, training=training)
-    run_precompute(made)
-    noisy = with_noise(cached_reference(made), 1e-5)
-    exact = losses(made, cached_reference(made), 6)
-    known = np.abs(np.subtract(losses(made, noisy, 6), exact)).max()
-    assert known < (0.02 if loss == "dpop" else 5e-4)
+    running_job = make_job(
+        home, model=str(tiny_model), data={"path": str(pairs_file)}, loss={"name": loss}, training=training
+    )
+    run_precompute(running_job)
+    noisy = with_noise(cached_reference(running_job), 1e-5)
+    exact = losses(running_job, cached_reference(running_job), 6)
+    uncertainty = np.abs(np.subtract(losses(running_job, noisy, 6), exact)).max()
+    assert uncertainty < (0.02 if loss == "dpop" else 5e-4)
     if loss == "dpop":
-        unknown = np.abs(np.subtract(losses(made, noisy, 6, start=Start()), exact)).max()
+        unknown = np.abs(np.subtract(losses(running_job, noisy, 6, start=Start()), exact)).max()
         assert unknown > 0.2
 
 
@@ -143,10 +145,10 @@ def test_noise_is_a_number_that_a_loss_can_use_and_a_resumed_run_has_again(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
     """A numpy float would make numpy arrays of a loss's terms, whose gradients are lost without a word."""
-    made = job(home, tiny_model, pairs_file)
-    run_precompute(made)
-    trainer = trainer_of(made, cached_reference(made))
-    trainer.measure_noise(made.data.train[:2], same=True)
+    running_job = job(home, tiny_model, pairs_file)
+    run_precompute(running_job)
+    trainer = trainer_of(running_job, cached_reference(running_job))
+    trainer.measure_noise(running_job.data.train[:2], same=True)
     assert type(trainer.start.noise) is float
     again = Start()
     again.restore(json.loads(json.dumps(trainer.start.state())))
@@ -156,11 +158,13 @@ def test_noise_is_a_number_that_a_loss_can_use_and_a_resumed_run_has_again(
     assert x.chosen_noise.dtype == mx.float32
 
 
-@pytest.mark.parametrize(("noise", "said"), [(1e-5, None), (0.05, "known to within 0.5 nats only, for answers of 100")])
-def test_much_rounding_is_told_of_with_what_it_means(noise: float, said: str | None) -> None:
+@pytest.mark.parametrize(
+    ("noise", "message"), [(1e-5, None), (0.05, "known to within 0.5 nats only, for answers of 100")]
+)
+def test_much_rounding_is_told_of_with_what_it_means(noise: float, message: str | None) -> None:
     sides = completions(100, 100)
     warning = describe_noise(noise, [Example(1, *sides)] * 3)
-    assert warning is None if said is None else said in str(warning)
+    assert warning is None if message is None else message in str(warning)
 
 
 def test_a_checkpoint_keeps_where_the_policy_started(home: Path, tiny_model: Path, pairs_file: Path) -> None:
@@ -183,18 +187,18 @@ def test_a_checkpoint_keeps_where_the_policy_started(home: Path, tiny_model: Pat
 
 
 def test_the_report_says_how_much_of_a_log_ratio_is_rounding(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = job(home, tiny_model, pairs_file, training={"iters": 1})
-    run_precompute(made)
-    noise = run_training(made).summary.log_ratio_noise
+    running_job = job(home, tiny_model, pairs_file, training={"iters": 1})
+    run_precompute(running_job)
+    noise = run_training(running_job).summary.log_ratio_noise
     assert SAFETY_FACTOR * LEAST <= noise < 1e-4
 
 
 def test_a_loss_that_takes_no_notice_of_rounding_is_shielded_from_it_and_that_is_said(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
-    made = job(home, tiny_model, pairs_file, training={"iters": 2})
-    run_precompute(made)
-    vars(made)["loss"] = replace(made.loss, loss=kinked)
-    outcome = run_training(made)
+    running_job = job(home, tiny_model, pairs_file, training={"iters": 2})
+    run_precompute(running_job)
+    vars(running_job)["loss"] = replace(running_job.loss, loss=kinked)
+    outcome = run_training(running_job)
     assert any("takes no notice of rounding" in warning for warning in outcome.summary.warnings)
-    assert metrics(made)[0]["loss"] == 0
+    assert metrics(running_job)[0]["loss"] == 0

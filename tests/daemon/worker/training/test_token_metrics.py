@@ -26,8 +26,8 @@ def side(seed: int, lengths: list[int]) -> tuple[Logprobs, Any, Any]:
     mask = (np.arange(max(lengths)) < np.array(lengths)[:, None]).astype(np.float32)
     entropy, logit = random.random(mask.shape) * mask, random.normal(size=mask.shape) * mask
     arrays = [mx.array(each.astype(np.float32)) for each in (entropy, logit, logit)]
-    made = MeasuredLogprobs.of(mx.array(-entropy.astype(np.float32)), mx.array(mask), TokenDistribution(*arrays))
-    return made, entropy[mask > 0], logit[mask > 0]
+    logprobs = MeasuredLogprobs.of(mx.array(-entropy.astype(np.float32)), mx.array(mask), TokenDistribution(*arrays))
+    return logprobs, entropy[mask > 0], logit[mask > 0]
 
 
 def test_they_are_means_over_tokens_whatever_the_batches_were() -> None:
@@ -39,9 +39,9 @@ def test_they_are_means_over_tokens_whatever_the_batches_were() -> None:
         chosen_logits, rejected_logits = [*chosen_logits, *logit], [*rejected_logits, *other_logit]
         x = LossInput(chosen, rejected)
         mean.add(sum_pair_metrics(x, CPO(x)))
-    found = mean.means("eval_")
+    means = mean.means("eval_")
     expected = map(np.mean, (entropies, chosen_logits, rejected_logits))
-    assert [found[f"eval_{name}"] for name in NAMES] == pytest.approx(list(expected), rel=1e-5)
+    assert [means[f"eval_{name}"] for name in NAMES] == pytest.approx(list(expected), rel=1e-5)
 
 
 def test_of_single_answers_they_are_by_label_and_without_the_mismatched_ones() -> None:

@@ -27,27 +27,27 @@ NAMES = {
 
 @pytest.mark.parametrize("loss", thin(EIGHT, lambda loss: loss in ("sigmoid", "dpop", "cpo", "cpo_ipo")))
 def test_each_loss_trains_from_the_cache(home: Path, tiny_model: Path, pairs_file: Path, loss: str) -> None:
-    made = job(home, tiny_model, pairs_file, loss, training={"epochs": 4, "learning_rate": 3e-3})
-    lines = metrics(finished(made))
+    running_job = job(home, tiny_model, pairs_file, loss, training={"epochs": 4, "learning_rate": 3e-3})
+    lines = metrics(finished(running_job))
     assert lines[0].keys() == NAMES
     assert [line["step"] for line in lines] == list(range(1, 13))  # 6 pairs, 2 a step, 4 epochs
     if loss in STEP_0:
         assert lines[0]["loss"] == pytest.approx(STEP_0[loss], rel=1e-4)
     first, last = (np.mean([line["rewards/margins"] for line in part]) for part in (lines[:3], lines[-3:]))
     assert last > first
-    (evaluation,) = [line for line in made.run.read_metrics() if "eval_loss" in line and line["step"] == 12]
+    (evaluation,) = [line for line in running_job.run.read_metrics() if "eval_loss" in line and line["step"] == 12]
     assert {"eval_rewards/accuracies", "eval_rewards/margins", "eval_logps/chosen"} <= evaluation.keys()
 
 
 def test_a_loss_without_a_reference_trains_with_an_empty_cache(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = job(home, tiny_model, pairs_file, "cpo")
-    assert run_training(made).ok
-    assert made.cache.references() == []
+    running_job = job(home, tiny_model, pairs_file, "cpo")
+    assert run_training(running_job).ok
+    assert running_job.cache.references() == []
 
 
 def test_the_last_partial_batch_counts_as_a_step(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = job(home, tiny_model, pairs_file, training={"batch_size": 4}, data={"validation": 0.0})
-    lines = metrics(finished(made))
+    running_job = job(home, tiny_model, pairs_file, training={"batch_size": 4}, data={"validation": 0.0})
+    lines = metrics(finished(running_job))
     assert [line["epoch"] for line in lines] == [0.5, 1.0]
     large = job(home, tiny_model, pairs_file, job_id=2, training={"batch_size": 100}, data={"validation": 0.0})
     assert len(metrics(finished(large))) == 1
@@ -74,20 +74,22 @@ def test_a_policy_may_start_from_an_adapter_and_is_its_own_reference(
 
 
 def test_a_quantized_start_is_its_own_reference(home: Path, tiny_model: Path, pairs_file: Path) -> None:
-    made = finished(job(home, tiny_model, pairs_file, training={"quantize": {"bits": 4, "group_size": 64}}))
-    assert metrics(made)[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
-    assert made.fingerprint.identity["quantization"] == {"bits": 4, "group_size": 64}
+    running_job = finished(job(home, tiny_model, pairs_file, training={"quantize": {"bits": 4, "group_size": 64}}))
+    assert metrics(running_job)[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert running_job.fingerprint.identity["quantization"] == {"bits": 4, "group_size": 64}
 
 
 def test_numbers_that_are_not_the_policys_own_stop_the_job_at_step_0(
     home: Path, tiny_model: Path, pairs_file: Path
 ) -> None:
-    made = job(home, tiny_model, pairs_file)
-    sides = [side for each in made.examples for side in (each.chosen, each.rejected)]
-    made.store.put({made.key(side): np.full(len(side.ids) - side.start, -1.0, np.float32) for side in sides})
+    running_job = job(home, tiny_model, pairs_file)
+    sides = [side for each in running_job.examples for side in (each.chosen, each.rejected)]
+    running_job.store.put(
+        {running_job.key(side): np.full(len(side.ids) - side.start, -1.0, np.float32) for side in sides}
+    )
     with pytest.raises(JobError, match=r"step 0: .* differ by .* nats a token .* have it scored again"):
-        run_training(made)
-    assert not made.run.adapter.exists()
+        run_training(running_job)
+    assert not running_job.run.adapter.exists()
 
 
 def test_missing_reference_values_are_named_with_the_remedy(home: Path, tiny_model: Path, pairs_file: Path) -> None:
@@ -97,19 +99,19 @@ def test_missing_reference_values_are_named_with_the_remedy(home: Path, tiny_mod
 
 def test_another_reference_moves_the_first_loss(home: Path, tiny_model: Path, pairs_file: Path, tmp_path: Path) -> None:
     other = tiny.build_llama(tmp_path / "other", seed=5)
-    made = finished(job(home, tiny_model, pairs_file, reference={"model": str(other)}))
-    assert abs(metrics(made)[0]["loss"] - math.log(2)) > 1e-3
+    running_job = finished(job(home, tiny_model, pairs_file, reference={"model": str(other)}))
+    assert abs(metrics(running_job)[0]["loss"] - math.log(2)) > 1e-3
 
 
 def test_a_loss_that_explodes_stops_the_job_naming_the_rows(
     home: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = job(home, tiny_model, pairs_file, training={"learning_rate": 1e30, "epochs": 4})
-    run_precompute(made)
+    running_job = job(home, tiny_model, pairs_file, training={"learning_rate": 1e30, "epochs": 4})
+    run_precompute(running_job)
     with pytest.raises(
         JobError, match=r"step \d+: loss .* on pairs\.jsonl:\d, pairs\.jsonl:\d; lower training\.learning_rate"
     ):
-        run_training(made)
+        run_training(running_job)
 
 
 def test_same_seed_same_adapter_and_another_seed_another(home: Path, tiny_model: Path, pairs_file: Path) -> None:
@@ -154,14 +156,14 @@ def test_clipping_bounds_what_the_optimizer_sees_and_reports_the_norm_before(
     assert np.linalg.norm(moved[0]) == pytest.approx(norm, rel=1e-5)  # and so a's gradient is 0
 
 
-def lora_b(made: RunningJob) -> Any:
-    weights = mx.load(str(made.run.adapter / "adapters.safetensors"))
+def lora_b(running_job: RunningJob) -> Any:
+    weights = mx.load(str(running_job.run.adapter / "adapters.safetensors"))
     assert isinstance(weights, dict)
     return np.concatenate([np.array(weights[name]).ravel() for name in sorted(weights) if name.endswith("lora_b")])
 
 
 def test_the_reported_learning_rate_follows_the_schedule(home: Path, tiny_model: Path, pairs_file: Path) -> None:
     schedule = {"name": "linear_schedule", "warmup": 2}
-    made = finished(job(home, tiny_model, pairs_file, training={"iters": 6, "lr_schedule": schedule}))
-    rates = [line["learning_rate"] for line in metrics(made)]
+    running_job = finished(job(home, tiny_model, pairs_file, training={"iters": 6, "lr_schedule": schedule}))
+    rates = [line["learning_rate"] for line in metrics(running_job)]
     np.testing.assert_allclose(rates, [0, 5e-4, 1e-3, 1e-3, 1e-3 * 2 / 3, 1e-3 / 3], rtol=1e-6)

@@ -84,8 +84,8 @@ def test_only_the_assistants_own_tokens_reach_the_loss_of_policy_and_reference(
 
     def loss(x: LossInput) -> LossOutput:
         seen.append(x)
-        made: LossOutput = job.loss(x)
-        return made
+        output: LossOutput = job.loss(x)
+        return output
 
     model = loading.load(job.policy)
     assert job.spec.training is not None

@@ -41,16 +41,16 @@ def make_kto(home: Path, model: Path, answers: Path, job_id: int = 1, **training
 
 
 def test_kto_learns_resumes_bit_for_bit_and_scores_nothing_twice(home: Path, tiny_model: Path, answers: Path) -> None:
-    made = make_kto(home, tiny_model, answers, epochs=6, learning_rate=3e-3)
+    running_job = make_kto(home, tiny_model, answers, epochs=6, learning_rate=3e-3)
     assert (
-        run_precompute(made).summary.scored == 24
+        run_precompute(running_job).summary.scored == 24
     )  # 16 answers, and 8 behind another prompt: both answers to one have the same beside them
-    assert run_training(made).ok
-    lines = metrics(made)
+    assert run_training(running_job).ok
+    lines = metrics(running_job)
     assert lines[0]["loss"] == pytest.approx(0.5, abs=1e-6)  # 1 − σ(0)
     assert lines[0]["kl"] == 0
     assert min(line["kl"] for line in lines) >= 0
-    evaluations = [line for line in made.run.read_metrics() if "eval_loss" in line]
+    evaluations = [line for line in running_job.run.read_metrics() if "eval_loss" in line]
     last = evaluations[-1]
     assert last["eval_rewards/margins"] == pytest.approx(last["eval_rewards/chosen"] - last["eval_rewards/rejected"])
     margins = [line["rewards/margins"] for line in lines if "rewards/margins" in line]
@@ -60,34 +60,34 @@ def test_kto_learns_resumes_bit_for_bit_and_scores_nothing_twice(home: Path, tin
     with pytest.raises(Stopped):
         run_training(broken, StopAtLook(7))
     assert run_training(again(broken)).ok
-    assert adapter_digest(broken) == adapter_digest(made)
+    assert adapter_digest(broken) == adapter_digest(running_job)
 
 
 def test_a_step_with_answers_of_one_label_alone_has_no_margin_and_is_a_step(
     home: Path, tiny_model: Path, answers: Path
 ) -> None:
-    made = make_kto(home, tiny_model, answers, batch_size=1, epochs=None, iters=1)
-    run_precompute(made)
-    assert run_training(made).ok
-    assert [("rewards/margins" in line, line["step"]) for line in metrics(made)] == [(False, 1)]
+    running_job = make_kto(home, tiny_model, answers, batch_size=1, epochs=None, iters=1)
+    run_precompute(running_job)
+    assert run_training(running_job).ok
+    assert [("rewards/margins" in line, line["step"]) for line in metrics(running_job)] == [(False, 1)]
 
 
 def test_cached_kto_equals_kto_with_a_live_reference(home: Path, tiny_model: Path, answers: Path) -> None:
-    made = make_job(
+    running_job = make_job(
         home,
         model=str(tiny_model),
         data={"path": str(answers)},
         loss={"name": "kto"},
         training={"batch_size": 4, "iters": STEPS, "learning_rate": 1e-3, "seed": 1},
     )
-    run_precompute(made)
-    cached, alongside = losses(made, cached_reference(made)), losses(made, live(made))
+    run_precompute(running_job)
+    cached, alongside = losses(running_job, cached_reference(running_job)), losses(running_job, live(running_job))
     np.testing.assert_allclose(cached, alongside, atol=1e-4)
     assert abs(cached[-1] - cached[0]) > 1e-3  # it did learn
 
 
 def test_losses_of_pairs_and_of_answers_make_no_mixture(home: Path, tiny_model: Path, answers: Path) -> None:
-    made = make_job(
+    running_job = make_job(
         home,
         model=str(tiny_model),
         data={"path": str(answers)},
@@ -95,7 +95,7 @@ def test_losses_of_pairs_and_of_answers_make_no_mixture(home: Path, tiny_model: 
         training={},
     )
     with pytest.raises(JobError, match="kto learns from single answers with a label and sft from pairs"):
-        _ = made.loss
+        _ = running_job.loss
 
 
 def test_means_are_over_the_answers_of_a_label_and_a_label_without_answers_is_left_out() -> None:

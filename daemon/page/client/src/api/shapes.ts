@@ -39,6 +39,7 @@ export type {
   Progress,
   ProgressEvent,
   Queued,
+  ReportState,
   RowPart,
   RowsPage,
   RunFiles,

@@ -28,7 +28,7 @@ export function ReferenceCard({ reference, open }: { reference: StoredReferenceD
           <b class="number">{formatCount(answered)}</b> of {formatCount(needed)} answers that jobs needed were here already
         </p>
       )}
-      {uses.length > 0 ? <Uses uses={uses} /> : <p class="soft">No job of this home has used it.</p>}
+      {uses.length > 0 ? <Uses uses={uses} /> : <p class="soft">No job of this home has used it yet, as far as jobs have finished with their scoring.</p>}
       <details open={open}>
         <summary>who it is</summary>
         <dl class="pairs-of-facts">

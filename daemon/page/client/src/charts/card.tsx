@@ -45,7 +45,7 @@ function Values({ curve }: { curve: Curve }) {
   const train = step === null ? lastOf(curve.line) : valueAt(curve.steps, curve.line, step);
   const held = step === null ? lastOf(curve.evalLine) : valueAt(curve.evalSteps, curve.evalLine, step);
   return (
-    <>
+    <span class="values">
       {curve.line.length > 0 && (
         <span class="value">
           <i class="dash" style={{ background: `var(--${curve.color})` }} />
@@ -58,7 +58,7 @@ function Values({ curve }: { curve: Curve }) {
           <span class={curve.label === "train" ? "soft" : "hidden-label"}>held out</span> <b>{formatNumber(held)}</b>
         </span>
       )}
-    </>
+    </span>
   );
 }
 

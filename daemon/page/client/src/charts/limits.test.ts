@@ -22,3 +22,8 @@ test("one that moves has little room around it", () => {
   const { low, high } = findLimits([makeCurve([1, 2])], PANEL);
   assert.ok(low > 0.9 && low < 1 && high > 2 && high < 2.1);
 });
+
+test("one that hardly moves is drawn as one, and its marks can be told apart", () => {
+  const { low, high } = findLimits([makeCurve([0.00241, 0.002410001])], PANEL);
+  assert.ok(high - low >= 0.02 * 0.00241 && low < 0.00241 && high > 0.002410001);
+});

@@ -19,6 +19,8 @@ const REACH = 1.5;
 /** Of fewer values none is a spike. */
 const FEWEST = 20;
 const MARGIN = 0.06;
+/** The least length of a scale, in shares of its largest value: what moves less is drawn as what hardly moves. */
+const LEAST = { exact: 0.02, measured: 2e-4 };
 
 export function findLimits(curves: readonly Curve[], panel: Panel): Limits {
   if (panel.limits) return { low: panel.limits[0], high: panel.limits[1], above: [], below: [] };
@@ -29,7 +31,7 @@ export function findLimits(curves: readonly Curve[], panel: Panel): Limits {
   const [floor, ceiling] = panel.exact ? [-Infinity, Infinity] : findFences(values);
   const inside = [...values.filter((value) => value >= floor && value <= ceiling), ...curves.flatMap((curve) => finite(curve.evalLine))];
   if (panel.level !== undefined) inside.push(panel.level);
-  const [low, high] = pad(inside);
+  const [low, high] = pad(inside, panel.exact ? LEAST.exact : LEAST.measured);
   const points = curves.flatMap((curve) => columnsOf(curve).map((column) => ({ steps: curve.steps, column })));
   return { low, high, above: findSpikes(points, (value) => value > ceiling), below: findSpikes(points, (value) => value < floor) };
 }
@@ -61,10 +63,11 @@ function findSpikes(points: readonly { steps: readonly number[]; column: Values 
   return [...found].map(([step, value]) => ({ step, value })).sort((a, b) => a.step - b.step);
 }
 
-function pad(values: readonly number[]): [number, number] {
+function pad(values: readonly number[], least: number): [number, number] {
   const [low, high] = extent(values);
   if (low === high) return frameConstant(low);
-  const room = (high - low) * MARGIN;
+  const lacking = least * Math.max(Math.abs(low), Math.abs(high)) - (high - low);
+  const room = lacking > 0 ? lacking / 2 : (high - low) * MARGIN;
   return [low - room, high + room];
 }
 

@@ -1,6 +1,6 @@
 /** Draws on a chart what is no line: the level before learning, ▲ and ▼ at the edge for spikes, and red marks where nothing was finite. */
-import type uPlot from "uplot";
 import type { Limits } from "./limits";
+import type { Plot } from "./plot";
 
 export interface Palette {
   ink: string;
@@ -20,7 +20,7 @@ export function readPalette(element: Element): Palette {
 
 const SIZE = 5;
 
-export function paintLevel(plot: uPlot, level: number | undefined, palette: Palette): void {
+export function paintLevel(plot: Plot, level: number | undefined, palette: Palette): void {
   const [low, high] = [plot.scales["y"]?.min ?? 0, plot.scales["y"]?.max ?? 0];
   if (level === undefined || level < low || level > high) return;
   const { ctx, bbox } = plot;
@@ -36,7 +36,7 @@ export function paintLevel(plot: uPlot, level: number | undefined, palette: Pale
   ctx.restore();
 }
 
-export function paintMarks(plot: uPlot, limits: Limits, bad: readonly number[], palette: Palette): void {
+export function paintMarks(plot: Plot, limits: Limits, bad: readonly number[], palette: Palette): void {
   const { ctx, bbox } = plot;
   const [top, bottom] = [bbox.top, bbox.top + bbox.height];
   const size = SIZE * devicePixelRatio;
@@ -57,7 +57,7 @@ export function paintMarks(plot: uPlot, limits: Limits, bad: readonly number[], 
 }
 
 /** The pixels of steps that are in view, each once. */
-function placesOf(plot: uPlot, steps: readonly number[]): Set<number> {
+function placesOf(plot: Plot, steps: readonly number[]): Set<number> {
   const { left, width } = plot.bbox;
   const places = steps.map((step) => Math.round(plot.valToPos(step, "x", true)));
   return new Set(places.filter((x) => x >= left && x <= left + width));

@@ -44,17 +44,20 @@ const FIXED: readonly Panel[] = [
   { id: "learning_rate", title: "Learning rate", unit: "", lines: [plain("learning_rate", "grey")], exact: true },
   { id: "speed", title: "Speed", unit: "tokens a second", lines: [plain("tokens_per_second", "green")] },
   { id: "memory", title: "Peak memory", unit: "GB", lines: [plain("peak_memory_gb", "grey")], exact: true },
+  { id: "reference", title: "Reference", unit: "answers a step", lines: [named("ref_hits", "from the cache", "green"), named("ref_scored", "scored", "orange")], exact: true },
 ];
 
-const NO_CURVES = new Set(["step", "epoch", "time"]);
+/** What only counts on; the tiles say how far. */
+const NO_CURVES = new Set(["step", "epoch", "time", "num_tokens"]);
 
-/** Lists the charts for what `series` holds, in the order in which they stand. */
-export function choosePanels(series: Series): Panel[] {
+/** Lists the charts for what `series` holds, in the order in which they stand. `ofClient`: the loss is what a client has sent. */
+export function choosePanels(series: Series, ofClient = false): Panel[] {
   const held = new Set([...Object.keys(series.metrics), ...Object.keys(series.eval.metrics).map((key) => key.slice(EVAL.length))]);
   const fixed = FIXED.filter((panel) => panel.lines.some((line) => held.has(line.key)));
   const shown = new Set([...FIXED.flatMap((panel) => panel.lines.map((line) => line.key)), ...NO_CURVES]);
   const others = [...held].filter((key) => !shown.has(key)).sort();
-  return [...fixed, ...others.map(makePanel)];
+  const told = ofClient ? fixed.map((panel) => (panel.id === "loss" ? { ...panel, unit: "as the client has it" } : panel)) : fixed;
+  return [...told, ...others.map(makePanel)];
 }
 
 function makePanel(key: string): Panel {
@@ -67,9 +70,13 @@ function train(key: string): PanelLine {
 }
 
 function plain(key: string, color: Color): PanelLine {
-  return { key, label: "", color, evalColor: color };
+  return named(key, "", color);
+}
+
+function named(key: string, label: string, color: Color): PanelLine {
+  return { key, label, color, evalColor: color };
 }
 
 function sides(kind: string): PanelLine[] {
-  return SIDES.map(([side, color]) => ({ key: `${kind}/${side}`, label: side, color, evalColor: color }));
+  return SIDES.map(([side, color]) => named(`${kind}/${side}`, side, color));
 }

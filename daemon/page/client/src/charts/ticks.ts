@@ -13,7 +13,7 @@ export function formatTick(value: number): string {
   const rounded = Number(value.toPrecision(5));
   if (Math.abs(rounded) >= 10_000 && rounded % 100 === 0) return formatStep(rounded).replace(/^-/, "−");
   const magnitude = Math.abs(rounded);
-  const text = magnitude !== 0 && (magnitude < 1e-3 || magnitude >= 1e6) ? rounded.toExponential().replace("e+", "e").replace("e-", "e−") : String(rounded);
+  const text = magnitude !== 0 && (magnitude < 1e-4 || magnitude >= 1e6) ? rounded.toExponential().replace("e+", "e").replace("e-", "e−") : String(rounded);
   return text.replace(/^-/, "−");
 }
 

@@ -1,6 +1,6 @@
 /** Fingers on a plot: one that is drawn over it takes the steps between, two zoom. Up and down the page is scrolled as everywhere. */
-import type uPlot from "uplot";
 import type { Zoom } from "./chart";
+import type { Plot } from "./plot";
 
 interface Finger {
   start: number;
@@ -10,7 +10,7 @@ interface Finger {
 const MIN_DRAG = 12;
 
 /** Listens on a plot until it goes; `zoom` is called when the fingers are lifted. */
-export function bindTouch(plot: uPlot, zoom: Zoom): void {
+export function bindTouch(plot: Plot, zoom: Zoom): void {
   const fingers = new Map<number, Finger>();
   let range: [number, number] | null = null;
   const { over } = plot;
@@ -43,7 +43,7 @@ export function bindTouch(plot: uPlot, zoom: Zoom): void {
 }
 
 /** Finds the steps that are asked for: those between where one finger was set down and where it is; under two fingers, the steps stay where they were. */
-function findRange(plot: uPlot, [first, second]: Finger[]): [number, number] | null {
+function findRange(plot: Plot, [first, second]: Finger[]): [number, number] | null {
   if (!first) return null;
   const step = (at: number) => plot.posToVal(at, "x");
   if (!second) {
@@ -59,7 +59,7 @@ function findRange(plot: uPlot, [first, second]: Finger[]): [number, number] | n
   return [from, from + plot.over.clientWidth * steps];
 }
 
-function showRange(plot: uPlot, range: [number, number] | null): void {
+function showRange(plot: Plot, range: [number, number] | null): void {
   const width = plot.over.clientWidth;
   const [left, right] = (range ?? [0, 0]).map((each) => Math.max(0, Math.min(plot.valToPos(each, "x"), width))) as [number, number];
   plot.setSelect({ left, width: range ? right - left : 0, top: 0, height: range ? plot.over.clientHeight : 0 }, false);

@@ -78,7 +78,7 @@ function Running({ status: now }: { status: Status }) {
     ["queue", now.queue.paused_at === null ? "starts jobs" : `paused since ${formatClock(now.queue.paused_at)}`],
     ["waits for", now.queue.waits_for ?? ""],
     ["a worker may take", now.worker.limits || "what it needs"],
-    ["kept awake by", now.power.kept_awake ?? ""],
+    ["staying awake", now.power.kept_awake ?? ""],
     ["heat", now.power.thermal_pressure ?? ""],
     ["short of memory", now.power.memory_pressure ?? ""],
     ...Object.entries(now.versions).map(([name, version]): [string, string] => [name, version]),

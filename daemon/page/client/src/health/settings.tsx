@@ -43,5 +43,7 @@ export function Settings() {
 }
 
 function show(value: unknown): string {
-  return value === null || value === "" ? "–" : typeof value === "string" ? value : JSON.stringify(value);
+  if (value === null || value === "" || (Array.isArray(value) && !value.length)) return "–";
+  if (Array.isArray(value) && value.every((each) => typeof each === "string")) return value.join(", ");
+  return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -38,7 +38,7 @@ export function RunningCard({ job }: { job: ListedJob }) {
       </header>
       {job.state !== "precomputing" && (
         <div class="running-curves">
-          {CURVES.map(({ key, title, color, format }) => (
+          {CURVES.filter(({ key }) => !series?.step.length || series.metrics[key]).map(({ key, title, color, format }) => (
             <LiveCurve key={key} title={title} color={color} values={series?.metrics[key]?.mean ?? []} format={format} />
           ))}
         </div>

@@ -12,6 +12,7 @@ import { Button } from "../parts/button";
 import { Empty } from "../parts/empty";
 import { useKeys } from "../shell/keys";
 import { formatCount } from "../text/numbers";
+import { isClients } from "./spec";
 
 export function useSmoothing(): [number, (value: number) => void] {
   const { query, change } = useAddress();
@@ -23,7 +24,8 @@ export function useSmoothing(): [number, (value: number) => void] {
 export function ChartsTab({ run, series, whole }: { run: JobDocument; series: Series | null; whole: View | null }) {
   const [smoothing, setSmoothing] = useSmoothing();
   const zooming = useZoom(whole, spanSeries(series));
-  const drawn = useMemo(() => (series ? choosePanels(series).map((panel) => ({ panel, curves: makeCurves(series, panel, smoothing) })) : []), [series, smoothing]);
+  const ofClient = isClients(run.spec);
+  const drawn = useMemo(() => (series ? choosePanels(series, ofClient).map((panel) => ({ panel, curves: makeCurves(series, panel, smoothing) })) : []), [series, smoothing, ofClient]);
   useKeys("Charts", [
     { keys: "[", text: "smooth less", act: () => setSmoothing(smoothing - 1) },
     { keys: "]", text: "smooth more", act: () => setSmoothing(smoothing + 1) },

@@ -18,8 +18,9 @@ import { HistoryTab } from "./history_tab";
 import { LogTab } from "./log_tab";
 import { PairsTab } from "./pairs_tab";
 import { SamplesTab } from "./samples_tab";
+import { isClients } from "./spec";
 import { SpecTab } from "./spec_tab";
-import { readTab, TABS, type TabName } from "./tabs";
+import { listTabs, readTab, type TabName } from "./tabs";
 import { Tiles } from "./tiles";
 import { Warnings } from "./warnings";
 
@@ -29,9 +30,10 @@ export function RunScreen() {
   const { params } = useRoute();
   const { query, go } = useAddress();
   const id = Number(params["id"]);
-  const tab = readTab(params["tab"]);
   const [from, to] = [readNumber(query["from"]), readNumber(query["to"])];
   const run = useMemo(() => followRun(id), [id]);
+  const tabs = listTabs(isClients(run.document.value?.spec ?? null));
+  const tab = readTab(params["tab"], tabs);
   const curves = useMemo(() => followSeries(id, POINTS, { from, to }), [id]);
   useEffect(() => run.end, [run]);
   useEffect(() => curves.end, [curves]);
@@ -42,7 +44,7 @@ export function RunScreen() {
     return () => void (document.title = "prefd");
   }, [run.document.value?.job.name]);
   useKeys("Run", [
-    ...TABS.map((name, index) => ({ keys: String(index + 1), text: name, act: () => go(linkToTab(id, name, query)) })),
+    ...tabs.map((name, index) => ({ keys: String(index + 1), text: name, act: () => go(linkToTab(id, name, query)) })),
     { keys: "u", text: "back to the jobs", act: () => go("/") },
   ]);
 
@@ -55,7 +57,7 @@ export function RunScreen() {
       <Trouble text={run.trouble.value || curves.trouble.value} />
       {hasNumbers(known, run.newest.value) && <Tiles run={known} newest={run.newest.value} />}
       <Warnings run={known} />
-      <Tabs label="Of this run" tabs={TABS.map((name) => ({ name, href: linkToTab(id, name, query) }))} current={tab}>
+      <Tabs label="Of this run" tabs={tabs.map((name) => ({ name, href: linkToTab(id, name, query) }))} current={tab}>
         {tab === "charts" && <ChartTools series={curves.series.value} whole={curves.whole.value} />}
       </Tabs>
       <Tab tab={tab} run={known} series={curves.series.value} whole={curves.whole.value} />

@@ -11,6 +11,7 @@ import { useAnswer } from "../stores/answer";
 import { formatSize } from "../text/numbers";
 import { Fact } from "./fact";
 import { OnDisk } from "./on_disk";
+import { Reports } from "./reports";
 import { tidySpec } from "./spec";
 
 const AS = [
@@ -24,7 +25,9 @@ export function SpecTab({ run }: { run: JobDocument }) {
   const [yaml, setYaml] = useState("");
   const spec = claimed?.spec ?? run.spec;
   useEffect(() => {
-    if (spec) void import("yaml").then(({ stringify }) => setYaml(stringify(tidySpec(spec))));
+    let isNewest = true; // an import that was asked for later may be there before
+    if (spec) void import("yaml").then(({ stringify }) => isNewest && setYaml(stringify(tidySpec(spec))));
+    return () => void (isNewest = false);
   }, [spec]);
   const asFile = query["as"] === "file" && claimed?.text;
   const text = asFile ? claimed.text! : yaml;
@@ -48,6 +51,7 @@ export function SpecTab({ run }: { run: JobDocument }) {
         </section>
         <div>
           {claimed && isClaimed(claimed) && <Claimed claimed={claimed} />}
+          <Reports run={run} />
           <OnDisk run={run} />
         </div>
       </div>

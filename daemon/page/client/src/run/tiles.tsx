@@ -2,7 +2,8 @@
 import { EVAL, type JobDocument } from "../api/shapes";
 import { METRICS } from "../charts/panels";
 import type { Newest, Row } from "../stores/run";
-import { formatCount, formatNumber, formatShare, formatShort, formatSize } from "../text/numbers";
+import { formatCount, formatNumber, formatRound, formatShare, formatShort, formatSize } from "../text/numbers";
+import { isClients } from "./spec";
 
 interface Tile {
   name: string;
@@ -28,19 +29,25 @@ export function Tiles({ run, newest }: { run: JobDocument; newest: Newest }) {
 function listTiles(run: JobDocument, newest: Newest): Tile[] {
   const held = (key: string) => readValue(newest.held, EVAL + key);
   const train = (key: string) => readValue(newest.train, key);
-  const [step, epoch] = [train("step"), train("epoch")];
+  const ofClient = isClients(run.spec);
+  const [step, epoch, tokens] = [train("step"), train("epoch"), train("num_tokens")];
   const accuracy = held(METRICS.accuracy);
   const memory = train("peak_memory_gb");
   const none = explainNoHeldOut(run);
   const beside = (key: string, format: (value: number | null) => string) => (newest.held === null ? none : `train ${format(train(key))}`);
-  return [
+  const heldOut: Tile[] = ofClient ? [] : [
     { name: "Held-out accuracy", value: formatShare(accuracy), note: beside(METRICS.accuracy, formatShare), good: accuracy !== null && accuracy > 0.5 },
     { name: "Held-out margin", value: formatShort(held(METRICS.margin)), note: beside(METRICS.margin, formatShort) },
     { name: "Held-out loss", value: formatNumber(held(METRICS.loss)), note: beside(METRICS.loss, formatNumber) },
+  ];
+  const loss: Tile[] = ofClient ? [{ name: "Loss", value: formatNumber(train(METRICS.loss)), note: "as the client has it" }] : [];
+  return [
+    ...heldOut,
+    ...loss,
     { name: "Step", value: step === null ? "–" : formatCount(step), note: epoch === null ? "" : `epoch ${formatShort(epoch)}` },
-    { name: "Speed", value: formatShort(roundSpeed(train("tokens_per_second"))), note: "tokens a second" },
+    { name: "Speed", value: formatShort(roundSpeed(train("tokens_per_second"))), note: tokens === null ? "tokens a second" : `tokens/s, ${formatRound(tokens)} so far` },
     { name: "Peak memory", value: memory === null ? "–" : formatSize(memory * 1e9), note: "of MLX" },
-    describeReference(run),
+    ...(ofClient ? [] : [describeReference(run)]),
   ];
 }
 

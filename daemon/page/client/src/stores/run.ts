@@ -5,6 +5,8 @@ import { isEvaluation, type JobDocument, type Jobs } from "../api/shapes";
 import { atEachOpening, listen } from "../api/stream";
 import { delay } from "./delay";
 
+const EVERY = 10_000;
+
 export type Row = Readonly<Record<string, unknown>>;
 
 export interface Newest {
@@ -44,12 +46,17 @@ export function followRun(id: number): FollowedRun {
   }
 
   const refresh = delay(() => void ask(), 150);
+  const timer = setInterval(() => {
+    const known = document.peek();
+    if (known && mayReport(known) && !globalThis.document.hidden) refresh(); // its reports to other tools, of which no event tells
+  }, EVERY);
   const fresh: Newest = { train: null, held: null };
   const redraw = delay(() => {
     newest.value = { train: fresh.train ?? newest.value.train, held: fresh.held ?? newest.value.held };
   }, 250);
   const mine = (event: { job: number }) => event.job === id && refresh();
   const ends = [
+    () => clearInterval(timer),
     listen("job", mine),
     listen("removed", mine),
     listen("reset", refresh),
@@ -65,4 +72,9 @@ export function followRun(id: number): FollowedRun {
     atEachOpening(() => void ask()),
   ];
   return { document, newest, trouble, missing, refresh, end: () => ends.forEach((end) => end()) };
+}
+
+/** Whether a report may move on without an event that tells of it. */
+function mayReport({ job, reports }: JobDocument): boolean {
+  return job.state === "training" || reports.some((report) => report.state === "open" && !report.error);
 }

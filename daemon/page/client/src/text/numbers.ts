@@ -33,6 +33,12 @@ export function formatCount(value: number): string {
   return value.toLocaleString("en");
 }
 
+/** Formats a count roughly: 950, 12.3k, 4.56M. */
+export function formatRound(value: number): string {
+  if (value < 1000) return formatCount(value);
+  return value < 999_500 ? `${digits(value / 1e3)}k` : `${digits(value / 1e6)}M`;
+}
+
 /** Formats bytes: 0 B, 12.3 kB, 4.56 GB (powers of 1000, as disks are sold). */
 export function formatSize(bytes: number | null | undefined): string {
   if (bytes === null || bytes === undefined) return "–";

@@ -20,8 +20,9 @@ export function completeKeys(readFields: () => readonly Field[]): (context: Comp
     if (!value) return null;
     const [, indent = "", name = "", typed = ""] = value;
     const path = [...findParent(context.state.doc, line.number, indent.length), name].join(".");
-    const choices = fields.find((field) => field.path.join(".") === path)?.choices ?? [];
-    return choices.length ? { from: context.pos - typed.length, options: choices.map((each) => ({ label: String(each), type: "enum" })), validFor: /^[\w-]*$/ } : null;
+    const field = fields.find((each) => each.path.join(".") === path);
+    const write = (name: string) => (field?.kind === "choices" ? `[${name}]` : name);
+    return field?.choices.length ? { from: context.pos - typed.length, options: field.choices.map((each) => ({ label: String(each), apply: write(String(each)), type: "enum" })), validFor: /^[\w-]*$/ } : null;
   };
 }
 

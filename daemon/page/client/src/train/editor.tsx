@@ -5,7 +5,7 @@ import { yaml } from "@codemirror/lang-yaml";
 import { HighlightStyle, indentUnit, syntaxHighlighting } from "@codemirror/language";
 import { lintGutter, setDiagnostics, type Diagnostic } from "@codemirror/lint";
 import { EditorState, type Text } from "@codemirror/state";
-import { EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
+import { EditorView, highlightActiveLine, highlightSpecialChars, keymap, lineNumbers } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
@@ -67,6 +67,7 @@ function makeState(readFields: () => readonly Field[]): EditorState {
       lintGutter(),
       history(),
       highlightActiveLine(),
+      highlightSpecialChars(),
       indentUnit.of("  "),
       yaml(),
       syntaxHighlighting(COLORS),

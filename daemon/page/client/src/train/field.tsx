@@ -1,9 +1,13 @@
 /** One setting: its name, an input of its kind, and what the schema says of it. */
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
+import { isSeq } from "yaml";
 import { parse, quote, readSource, removeKey, setSource } from "./document";
 import { setText, spec, text } from "./editing";
 import { suggestName } from "./job_name";
-import type { Field } from "./schema";
+import { ChoiceInput, ChoicesInput } from "./choice";
+import { NUMBER, Slider } from "./slider";
+import { describePreset, type Field } from "./schema";
 
 interface FieldProps {
   field: Field;
@@ -12,8 +16,6 @@ interface FieldProps {
   /** A further input for the same value, such as a slider. */
   slider?: boolean;
 }
-
-const NUMBER = /^[-+]?(\d[\d_]*\.?\d*|\.\d+)(e[-+]?\d+)?$/i;
 
 export function FieldInput({ field, order, slider }: FieldProps) {
   const [typed, setTyped] = useState<string | null>(null);
@@ -25,7 +27,7 @@ export function FieldInput({ field, order, slider }: FieldProps) {
   return (
     <div class="setting">
       <div class="setting-name">
-        <label for={id}>{field.name}</label>
+        <label for={id}>{breakName(field.name)}</label>
         {written !== null && (
           <button type="button" class="setting-reset" title="Take it out of the spec" aria-label={`Take ${field.name} out of the spec`} onClick={() => write(null)}>
             ↺
@@ -36,6 +38,8 @@ export function FieldInput({ field, order, slider }: FieldProps) {
         <input {...shared} type="checkbox" checked={written === null ? preset.preset === true : written === "true"} onChange={(event) => write(String(event.currentTarget.checked))} />
       ) : field.kind === "choice" ? (
         <ChoiceInput field={preset} id={id} written={written} onChange={write} />
+      ) : field.kind === "choices" ? (
+        <ChoicesInput field={preset} id={id} written={readList(field)} onChange={(names) => write(names.length ? names.map(quote).join(", ") : null)} />
       ) : (
         <div class="setting-line">
           <input
@@ -71,73 +75,12 @@ function describeSilence(field: Field): Field {
   return field.path.join(".") === "name" ? { ...field, example: suggestName(text.value, spec.value) } : field;
 }
 
-interface InputProps {
-  field: Field;
-  written: string | null;
-  onChange: (value: string | null) => void;
-}
-
-const FEW = 4;
-/** Letters that have room in a row of buttons. */
-const SHORT = 16;
-
-/** Few choices are buttons in a row, many a list; a value that is none of them is shown too. */
-function ChoiceInput({ field, id, written, onChange }: InputProps & { id: string }) {
-  const current = written ?? (field.preset === undefined || field.preset === null ? "" : String(field.preset));
-  if (field.choices.length < FEW && field.choices.join("").length < SHORT) {
-    return (
-      <div id={id} class="segments" role="group" aria-label={field.name}>
-        {field.choices.map((each) => (
-          <button key={each} type="button" aria-pressed={String(each) === current} onClick={() => onChange(String(each))}>
-            {each}
-          </button>
-        ))}
-      </div>
-    );
-  }
-  return (
-    <select id={id} class="field" value={written ?? ""} onChange={(event) => onChange(event.currentTarget.value || null)}>
-      <option value="">{describePreset(field) || "–"}</option>
-      {field.choices.map((each) => (
-        <option key={each} value={String(each)}>
-          {each}
-        </option>
-      ))}
-      {written !== null && !field.choices.map(String).includes(written) && <option value={written}>{written}</option>}
-    </select>
-  );
-}
-
-const STEPS = 200;
-const SPAN = 50;
-
-/** A slider over the settings that people try: between two limits evenly, else by factors, from a 50th to 50 times the default. */
-function Slider({ field, written, onChange }: InputProps) {
-  const preset = Number(field.preset);
-  const { low, high } = field.limits;
-  const isEven = low !== null && high !== null;
-  if (!isEven && !(preset > 0)) return null;
-  const toValue = (place: number) => (isEven ? low + ((high - low) * place) / STEPS : preset * SPAN ** ((2 * place) / STEPS - 1));
-  const toPlace = (value: number) => (isEven ? ((value - low) / (high - low)) * STEPS : (Math.log(Math.max(value, 1e-300) / preset) / Math.log(SPAN) + 1) * (STEPS / 2));
-  const value = written !== null && NUMBER.test(written) ? Number(written) : preset;
-  return (
-    <input
-      type="range"
-      min={0}
-      max={isEven ? STEPS - 1 : STEPS}
-      value={Math.round(toPlace(value))}
-      aria-label={`${field.name}, as a slider`}
-      onInput={(event) => onChange(String(Number(toValue(Number(event.currentTarget.value)).toPrecision(2))))}
-    />
-  );
-}
-
 /** Writes what was typed as YAML: numbers as they were typed, texts quoted where they need to be, lists in brackets. */
 function toSource(field: Field, typed: string): string {
   const trimmed = typed.trim();
   if (field.kind === "flag" || field.kind === "choice") return quoteUnless(typed, field.choices.some((each) => typeof each === "number") || field.kind === "flag");
   if (field.kind === "number" || (field.kind === "text" && field.limits.low !== null)) return quoteUnless(trimmed, NUMBER.test(trimmed));
-  const flow = /^[[{]/.test(trimmed) ? trimmed : field.kind === "list" ? `[${trimmed}]` : "";
+  const flow = /^[[{]/.test(trimmed) ? trimmed : isList(field) ? `[${trimmed}]` : "";
   if (flow && (field.kind !== "text" || /^\[.*\]$/.test(flow)) && !parse(`value: ${flow}\n`).errors.length) return flow;
   return quote(typed);
 }
@@ -149,11 +92,21 @@ function quoteUnless(typed: string, isPlain: boolean): string {
 /** Shows a list without its brackets, which the input stands for. */
 function unwrap(field: Field, written: string | null): string {
   if (written === null) return "";
-  return field.kind === "list" ? written.replace(/^\[\s*|\s*\]$/g, "") : written;
+  return isList(field) ? written.replace(/^\[\s*|\s*\]$/g, "") : written;
 }
 
-function describePreset({ preset, example, kind }: Field): string {
-  if (preset === undefined || preset === null || preset === "") return example;
-  if (typeof preset === "object") return Array.isArray(preset) && !preset.length ? example || "none" : kind === "other" && !Object.keys(preset).length ? example || "none" : JSON.stringify(preset);
-  return String(preset);
+/** A long name breaks between its words. */
+function breakName(name: string): ComponentChildren {
+  return name.split(/(?<=[_.])/).flatMap((part, index) => (index ? [<wbr key={index} />, part] : [part]));
+}
+
+function isList({ kind }: Field): boolean {
+  return kind === "list" || kind === "choices";
+}
+
+/** The names that a list of choices has in the text; one name stands for a list of it. */
+function readList(field: Field): string[] {
+  const node: unknown = spec.value.getIn(field.path);
+  if (isSeq(node)) return (node.toJSON() as unknown[]).map(String);
+  return node === null || node === undefined || typeof node === "object" ? [] : [String(node)];
 }

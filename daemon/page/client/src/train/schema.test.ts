@@ -19,6 +19,7 @@ const SCHEMA: Schema = {
     },
     training: nullable({ type: "object", properties: { fuse: { type: "boolean" }, keys: nullable({ type: "array" }), qat: nullable({ $ref: "#/$defs/Qat" }), newest: { type: "number", exclusiveMinimum: 0 } } }),
     sweep: { type: "object", properties: { "loss.beta": { type: "array" } } },
+    report_to: nullable({ type: "array", items: { type: "string", enum: ["table", "trackio"] } }),
   },
 };
 
@@ -33,6 +34,7 @@ test("a setting of the schema is a field of its kind", () => {
     "training.qat.bits": "choice",
     "training.newest": "number",
     sweep: "other",
+    report_to: "choices",
   });
 });
 
@@ -41,6 +43,7 @@ test("a field tells its range, its limits, and the mapping that turns it on", ()
   assert.equal(fields.get("data.validation")?.range, "≥\u00a00 · <\u00a01");
   assert.deepEqual(fields.get("training.newest")?.limits, { low: 0, high: null });
   assert.deepEqual(fields.get("training.qat.bits")?.group, ["training", "qat"]);
+  assert.deepEqual(fields.get("report_to")?.choices, ["table", "trackio"], "as the plugins of the home have them");
   assert.equal(fields.get("name")?.group, null);
   assert.equal(makeField(SCHEMA, { type: "number" }, ["loss", 0, "beta"]).name, "beta");
 });

@@ -1,7 +1,7 @@
 /** The settings of a spec as fields of a form. They are read from the schema, so a new setting appears by itself. */
 
 export type Path = readonly (string | number)[];
-export type Kind = "text" | "number" | "choice" | "flag" | "list" | "other";
+export type Kind = "text" | "number" | "choice" | "choices" | "flag" | "list" | "other";
 
 /** The part of JSON Schema that the spec's schema uses. */
 export interface Schema {
@@ -82,12 +82,13 @@ export function leaveOutPresets(spec: unknown, fields: readonly Field[]): unknow
 export function makeField(root: Schema, node: Schema, path: Path): Field {
   const variants = listVariants(root, node);
   const bounds = [node, ...variants];
-  const choices = bounds.find((each) => each.enum)?.enum ?? [];
+  const several = variants.find((each) => each.type === "array")?.items?.enum;
+  const choices = bounds.find((each) => each.enum)?.enum ?? several ?? [];
   const example = node.examples?.[0];
   return {
     path,
     name: nameField(path),
-    kind: findKind(variants, choices),
+    kind: several ? "choices" : findKind(variants, choices),
     text: node.description ?? "",
     preset: node.default,
     example: typeof example === "string" ? example : example === undefined ? "" : JSON.stringify(example),
@@ -143,4 +144,11 @@ function describeRange(node: Schema): string {
   if (node.exclusiveMaximum !== undefined) words.push(`<\u00a0${node.exclusiveMaximum}`);
   if (node.maximum !== undefined) words.push(`≤\u00a0${node.maximum}`);
   return words.join(" · ");
+}
+
+/** What an input without a value shows: its default, or what may stand there. */
+export function describePreset({ preset, example, kind }: Field): string {
+  if (preset === undefined || preset === null || preset === "") return example;
+  if (typeof preset === "object") return Array.isArray(preset) && !preset.length ? example || "none" : kind === "other" && !Object.keys(preset).length ? example || "none" : JSON.stringify(preset);
+  return String(preset);
 }

@@ -35,7 +35,7 @@ export const SECTIONS: readonly Section[] = [
     ],
     owns: ["training."],
   },
-  { title: "Output", first: ["output.fuse", "output.dequantize", "output.peft"], owns: ["output."] },
+  { title: "Output", first: ["output.fuse", "output.dequantize", "output.peft", "report_to"], owns: ["output."] },
   { title: "Quantization-aware training", first: ["training.qat.bits", "training.qat.group_size", "training.qat.start_step"], owns: ["training.qat."] },
   { title: "Queue", first: ["group", "priority", "after", "not_before", "sweep"], owns: [""] },
 ];

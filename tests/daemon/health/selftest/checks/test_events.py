@@ -17,14 +17,14 @@ def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "PATIENCE", 1.0)
 
 
-def test_every_drop_is_answered(tmp_path: Path, made: Home) -> None:
-    result = events.check(make_playground(tmp_path), made)
+def test_every_drop_is_answered(tmp_path: Path, ready_home: Home) -> None:
+    result = events.check(make_playground(tmp_path), ready_home)
     assert result.outcome == "ok"
     assert result.numbers["answered"] == 20
 
 
-def test_drops_without_an_answer_fail(tmp_path: Path, made: Home) -> None:
-    result = events.check(make_playground(tmp_path, answers_drops=False), made)
+def test_drops_without_an_answer_fail(tmp_path: Path, ready_home: Home) -> None:
+    result = events.check(make_playground(tmp_path, answers_drops=False), ready_home)
     assert result.outcome == "failed"
     assert "20 of 20 files dropped" in result.finding
     assert "polling = true" in result.remedy

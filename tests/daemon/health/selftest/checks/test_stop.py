@@ -13,9 +13,9 @@ from prefd.daemon.jobs.table import JobTable
 from support.fake_playground import make_playground
 
 
-def test_a_stopped_job_that_waits_to_go_on_is_right(tmp_path: Path, made: Home) -> None:
+def test_a_stopped_job_that_waits_to_go_on_is_right(tmp_path: Path, ready_home: Home) -> None:
     playground = make_playground(tmp_path)
-    result = stop.check(playground, made)
+    result = stop.check(playground, ready_home)
     assert result.outcome == "ok"
     assert result.numbers["saved_at_step"] == 7
     with JobTable.open_readonly(playground.home.database) as table:
@@ -23,22 +23,22 @@ def test_a_stopped_job_that_waits_to_go_on_is_right(tmp_path: Path, made: Home) 
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"stops": False}, "did not end within"),
         ({"end_state": "failed"}, "its job is failed"),
         ({"kept": {"before": 5, "after": 0}, "end_state": "training"}, "its job is training"),
     ],
 )
-def test_whatever_goes_wrong_fails(tmp_path: Path, made: Home, settings: dict[str, Any], said: str) -> None:
-    result = stop.check(make_playground(tmp_path, **settings), made)
+def test_whatever_goes_wrong_fails(tmp_path: Path, ready_home: Home, settings: dict[str, Any], message: str) -> None:
+    result = stop.check(make_playground(tmp_path, **settings), ready_home)
     assert result.outcome == "failed"
-    assert said in result.finding
+    assert message in result.finding
     assert "stop_grace_seconds" in result.remedy
 
 
-def test_a_slow_end_fails(tmp_path: Path, made: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_end_fails(tmp_path: Path, ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stop, "MOST_SECONDS", -1.0)
-    result = stop.check(make_playground(tmp_path), made)
+    result = stop.check(make_playground(tmp_path), ready_home)
     assert result.outcome == "failed"
     assert result.finding.startswith("slow: ")

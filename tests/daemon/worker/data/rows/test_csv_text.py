@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.row_files import failure, found, read
+from support.row_files import failure, find_rows, read
 
 UNEQUAL, BOTH = "not every line has as many cells as the header", "each of them fits every line"
 REMEDY = "write it with a comma between cells, or one JSON object a line (.jsonl)"
@@ -30,7 +30,7 @@ def write(path: Path, text: str) -> Path:
 def test_another_separator_is_seen_where_every_line_agrees(
     tmp_path: Path, name: str, text: str, separator: str
 ) -> None:
-    got = found(write(tmp_path / name, text))
+    got = find_rows(write(tmp_path / name, text))
     assert got.rows == [ROW]
     assert got.notes == [f"{name}: its cells are separated by {separator}, and were read so"]
 
@@ -41,13 +41,13 @@ def test_what_the_name_promises_is_read_without_a_word(tmp_path: Path) -> None:
         ("a.tsv", "prompt\tchosen\trejected\nSay a, please\ta; b\tb\n"),
         ("b.tsv", 'prompt\tchosen\trejected\n"Say a, please"\t"a; b"\tb\n'),
     ):
-        got = found(write(tmp_path / name, text))
+        got = find_rows(write(tmp_path / name, text))
         assert (got.rows, got.notes) == ([ROW], [])
 
 
 def test_a_header_with_another_separator_in_a_name_stays_what_it_is(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "prompt,chosen|better,rejected\nQ,a,b\n")
-    got = found(path)
+    got = find_rows(path)
     assert (got.rows, got.notes) == ([{"prompt": "Q", "chosen|better": "a", "rejected": "b"}], [])
 
 
@@ -72,7 +72,7 @@ def test_what_is_not_certain_is_refused_with_the_remedy(tmp_path: Path, text: st
 
 def test_rows_stand_at_the_line_they_begin_at(tmp_path: Path) -> None:
     text = 'prompt,chosen\n\nq,"two\nlines"\nq\n\n\nq,"three\r\nlong\nlines"\nq,a\n'
-    got = found(write(tmp_path / "a.csv", text))
+    got = find_rows(write(tmp_path / "a.csv", text))
     assert list(map(str, got.places)) == ["a.csv:3", "a.csv:5", "a.csv:8", "a.csv:11"]
     assert read(tmp_path / "a.csv")[2] == {"prompt": "q", "chosen": "three\r\nlong\nlines"}
 

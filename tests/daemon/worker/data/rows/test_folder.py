@@ -15,7 +15,7 @@ from prefd.daemon.specs.data_files import is_data, split_of, suffix_of
 from prefd.daemon.specs.data_sources import Source
 from prefd.daemon.worker.data.rows import DataError, read_rows
 from support import homes
-from support.row_files import ROWS, failure, found, write_rows
+from support.row_files import ROWS, failure, find_rows, write_rows
 
 FOLDERS = "harmless-base, helpful-base"
 
@@ -27,7 +27,7 @@ def make(folder: Path, *names: str) -> Path:
 
 
 def names_read(folder: Path, *splits: str) -> list[str]:
-    return list(dict.fromkeys(place.file for place in found(folder, *splits).places))
+    return list(dict.fromkeys(place.file for place in find_rows(folder, *splits).places))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_describes_the_data_is_not_read(tmp_path: Path) -> None:
     make(tmp_path, "pairs.jsonl")
     for name in ("dataset_infos.json", "dataset_info.json", "README.md", ".gitattributes", "LICENSE"):
         (tmp_path / name).write_text(json.dumps({"default": {"features": {}}}))
-    got = found(tmp_path)
+    got = find_rows(tmp_path)
     assert (got.rows, got.notes, str(got.places[0])) == (ROWS[:1], [], "pairs.jsonl:1")
 
 
@@ -107,7 +107,7 @@ def test_hh_rlhf_as_it_lies_on_the_hub(tmp_path: Path) -> None:
     (tmp_path / "red-team-attempts" / "red_team_attempts.jsonl.gz").write_bytes(gzip.compress(b'{"transcript": ""}'))
     assert names_read(tmp_path) == ["harmless-base/train.jsonl.gz", "helpful-base/train.jsonl.gz"]
     left = "harmless-base/test.jsonl.gz, helpful-base/test.jsonl.gz, red-team-attempts/red_team_attempts.jsonl.gz"
-    assert found(tmp_path).notes == [
+    assert find_rows(tmp_path).notes == [
         f"{tmp_path.name}: 2 of 5 files read; not read: {left}",
         f"{tmp_path.name}: files of several folders are read as one: {FOLDERS} (data.data_dir reads one of them)",
     ]
@@ -146,7 +146,7 @@ class TestSplitsThatAreNotThere:
     def test_a_plain_train_goes_before_one_with_more_to_its_name(self, tmp_path: Path) -> None:
         make(tmp_path, "train.jsonl", "train_sft.jsonl")
         assert names_read(tmp_path) == ["train.jsonl"]
-        assert found(tmp_path).notes == [f"{tmp_path.name}: 1 of 2 files read; not read: train_sft.jsonl"]
+        assert find_rows(tmp_path).notes == [f"{tmp_path.name}: 1 of 2 files read; not read: train_sft.jsonl"]
 
     def test_the_only_train_there_is_may_have_a_name_before_it(self, tmp_path: Path) -> None:
         make(tmp_path, "my_train.jsonl", "test-1.jsonl", "data/val/x.jsonl")
@@ -186,7 +186,7 @@ def test_names_without_a_split_are_all_train(tmp_path: Path) -> None:
 def test_the_only_split_there_is_may_have_any_name_but_a_held_out_ones(tmp_path: Path) -> None:
     folder = make(tmp_path, "train_prefs-00000-of-00002.parquet", "train_prefs-00001-of-00002.parquet")
     assert len(names_read(folder)) == 2
-    assert found(folder).notes == [f"{tmp_path.name}: its only split is 'train_prefs', and was read"]
+    assert find_rows(folder).notes == [f"{tmp_path.name}: its only split is 'train_prefs', and was read"]
 
 
 @pytest.mark.parametrize("other", ["train.jsonl.gz", "train.json", "train.parquet"])
@@ -220,12 +220,12 @@ def test_a_folder_that_cannot_be_looked_into_is_not_passed_over(
 def test_lines_are_those_of_the_file_in_the_folder(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n\n\n{"a": 2}\n')
     (tmp_path / "b.jsonl").write_text('\n{"a": 3}\n')
-    assert list(map(str, found(tmp_path).places)) == ["a.jsonl:1", "a.jsonl:4", "b.jsonl:2"]
+    assert list(map(str, find_rows(tmp_path).places)) == ["a.jsonl:1", "a.jsonl:4", "b.jsonl:2"]
 
 
 def test_one_file_has_no_splits_and_that_is_said(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "pairs.jsonl", ROWS)
-    assert found(path, "test").notes == [
+    assert find_rows(path, "test").notes == [
         "pairs.jsonl: it is one file, of which all is read: the split 'test' means nothing there"
     ]
     with pytest.raises(
@@ -238,6 +238,6 @@ def test_parts_that_are_missing_by_their_numbers_are_told(tmp_path: Path) -> Non
     make(
         tmp_path, "data/train-00000-of-00003.jsonl", "data/train-00002-of-00003.jsonl", "data/test-00000-of-00001.jsonl"
     )
-    told = "data/train: 2 of its 3 parts are here, by their names, and the others are missing"
-    assert any(told in note for note in found(tmp_path).notes)
-    assert not any("parts are here" in note for note in found(tmp_path, "test").notes)
+    message = "data/train: 2 of its 3 parts are here, by their names, and the others are missing"
+    assert any(message in note for note in find_rows(tmp_path).notes)
+    assert not any("parts are here" in note for note in find_rows(tmp_path, "test").notes)

@@ -32,14 +32,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def refuse(monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[str]:
     """Every load ends with `error`; the splits that were asked for."""
-    asked: list[str] = []
+    calls: list[str] = []
 
     def load_dataset(*_: Any, split: str, **__: Any) -> Any:
-        asked.append(split)
+        calls.append(split)
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return asked
+    return calls
 
 
 def test_all_that_the_spec_says_is_passed_on(calls: list[Any]) -> None:
@@ -87,12 +87,14 @@ def test_splits_that_are_not_there_are_told_with_the_setting(monkeypatch: pytest
 
 
 def test_subsets_are_told_with_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "Config name is missing.\nPlease pick one among the available configs: ['prefs', 'sft']\nExample of usage:"
-    asked = refuse(monkeypatch, ValueError(said))
+    message = (
+        "Config name is missing.\nPlease pick one among the available configs: ['prefs', 'sft']\nExample of usage:"
+    )
+    calls = refuse(monkeypatch, ValueError(message))
     assert failure("org/pairs", "validation", "test") == (
         "org/pairs: it has several subsets: prefs, sft; name one: data.config: prefs"
     )
-    assert asked == ["validation"], "no other split would be found either"
+    assert calls == ["validation"], "no other split would be found either"
     refuse(monkeypatch, ValueError("BuilderConfig 'pref' not found. Available: ['prefs', 'sft']"))
     with pytest.raises(DataError) as caught:
         read_rows(Source("data.path[1]", "org/pairs", config="pref"))
@@ -102,13 +104,13 @@ def test_subsets_are_told_with_the_setting(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_unreachable_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = refuse(monkeypatch, ConnectionError("Couldn't reach 'org/pairs' on the Hub"))
+    calls = refuse(monkeypatch, ConnectionError("Couldn't reach 'org/pairs' on the Hub"))
     assert failure("org/pairs", "validation", "test") == (
         "org/pairs: there is no file or folder of that name, and it could not be loaded from the Hugging Face Hub "
         "(split 'validation' or 'test'): Couldn't reach 'org/pairs' on the Hub. Check the name, the split and the "
         "network (HF_HUB_OFFLINE), log in with `hf auth login` if it is gated, or give a local file"
     )
-    assert asked == ["validation"]
+    assert calls == ["validation"]
 
 
 def test_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

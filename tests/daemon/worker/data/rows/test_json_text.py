@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 from prefd.plugins.types import UnusableRow
-from support.row_files import ROWS, failure, found
+from support.row_files import ROWS, failure, find_rows
 
 COLUMNS = {name: [row[name] for row in ROWS] for name in ROWS[0]}
 INDEXED = {name: {str(index): row[name] for index, row in enumerate(ROWS)} for name in ROWS[0]}
@@ -55,7 +55,7 @@ def write(path: Path, text: str) -> Path:
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
 @pytest.mark.parametrize(("document", "note"), WRAPPED.values(), ids=list(WRAPPED))
 def test_wrapped_rows_are_read_and_that_is_said(tmp_path: Path, name: str, document: Any, note: str) -> None:
-    read = found(write(tmp_path / name, json.dumps(document)))
+    read = find_rows(write(tmp_path / name, json.dumps(document)))
     assert read.rows == ROWS
     assert f"{name}: {note}" in read.notes
     assert list(map(str, read.places)) == [f"{name} row {number}" for number in (1, 2, 3)]
@@ -72,7 +72,7 @@ def test_wrapped_rows_are_read_and_that_is_said(tmp_path: Path, name: str, docum
 )
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
 def test_one_row_is_not_taken_for_a_wrapping(tmp_path: Path, name: str, row: dict[str, Any]) -> None:
-    read = found(write(tmp_path / name, json.dumps(row)))
+    read = find_rows(write(tmp_path / name, json.dumps(row)))
     assert (read.rows, read.notes) == ([row], [])
 
 
@@ -82,30 +82,30 @@ def test_a_list_under_a_name_that_promises_lines_is_read_and_said(tmp_path: Path
         (json.dumps(ROWS, indent=2), ["a.jsonl:2", "a.jsonl:7", "a.jsonl:12"]),
         ("\n\n" + json.dumps(ROWS, indent=2), ["a.jsonl:4", "a.jsonl:9", "a.jsonl:14"]),
     ):
-        read = found(write(tmp_path / "a.jsonl", text))
+        read = find_rows(write(tmp_path / "a.jsonl", text))
         assert (read.rows, read.notes) == (ROWS, [f"a.jsonl: {AS_DOCUMENT}"])
         assert list(map(str, read.places)) == places
 
 
 def test_objects_over_several_lines_are_rows(tmp_path: Path) -> None:
-    read = found(write(tmp_path / "a.jsonl", "\n".join(json.dumps(row, indent=1) for row in ROWS)))
+    read = find_rows(write(tmp_path / "a.jsonl", "\n".join(json.dumps(row, indent=1) for row in ROWS)))
     assert read.rows == ROWS
     assert list(map(str, read.places)) == ["a.jsonl:1", "a.jsonl:6", "a.jsonl:11"]
 
 
 def test_a_json_list_names_lines_only_where_each_row_has_its_own(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    assert list(map(str, found(write(path, json.dumps(ROWS, indent=1))).places)) == [
+    assert list(map(str, find_rows(write(path, json.dumps(ROWS, indent=1))).places)) == [
         "a.json:2",
         "a.json:7",
         "a.json:12",
     ]
     text = "[\n" + ", ".join(map(json.dumps, ROWS)) + "\n]"
-    assert list(map(str, found(write(path, text)).places)) == ["a.json row 1", "a.json row 2", "a.json row 3"]
+    assert list(map(str, find_rows(write(path, text)).places)) == ["a.json row 1", "a.json row 2", "a.json row 3"]
 
 
 def test_blank_lines_count_as_lines_and_are_no_rows(tmp_path: Path) -> None:
-    read = found(write(tmp_path / "a.jsonl", '\ufeff\n{"a": 1}\n\n \t\n{oops\n\n{"a": 2}'))
+    read = find_rows(write(tmp_path / "a.jsonl", '\ufeff\n{"a": 1}\n\n \t\n{oops\n\n{"a": 2}'))
     assert list(map(str, read.places)) == ["a.jsonl:2", "a.jsonl:5", "a.jsonl:7"]
     assert [str(row) for row in read.rows if isinstance(row, UnusableRow)] == ["not JSON"]
 
@@ -114,32 +114,32 @@ def test_blank_lines_count_as_lines_and_are_no_rows(tmp_path: Path) -> None:
 def test_a_key_that_is_there_twice_loses_no_value_in_silence(tmp_path: Path, name: str) -> None:
     twice = '{"prompt": "Q", "chosen": "a", "rejected": "b", "chosen": "c"}'
     for text in (f"[{twice}, {json.dumps(ROWS[0])}]", f"{twice}\n{json.dumps(ROWS[0])}\n"):
-        rows = found(write(tmp_path / name, text)).rows
+        rows = find_rows(write(tmp_path / name, text)).rows
         assert (str(rows[0]), rows[1]) == ("the key 'chosen' is there twice", ROWS[0])
 
 
 def test_nul_bytes_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"a": 1}\n' + b"\0" * 40)
-    assert str(found(path).rows[1]) == "not JSON, but NUL bytes"
+    assert str(find_rows(path).rows[1]) == "not JSON, but NUL bytes"
 
 
 def test_pythons_repr_is_told_as_what_it_is(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", "".join(f"{row!r}\n" for row in ROWS))
-    assert {str(row) for row in found(path).rows} == {"Python's repr and not JSON (write it with json.dumps)"}
-    said = "Python's repr and not JSON (write it with json.dumps): Expecting property name enclosed in double quotes"
-    assert failure(write(tmp_path / "a.json", repr(ROWS))).startswith(f"{tmp_path / 'a.json'}: {said}")
+    assert {str(row) for row in find_rows(path).rows} == {"Python's repr and not JSON (write it with json.dumps)"}
+    message = "Python's repr and not JSON (write it with json.dumps): Expecting property name enclosed in double quotes"
+    assert failure(write(tmp_path / "a.json", repr(ROWS))).startswith(f"{tmp_path / 'a.json'}: {message}")
 
 
 def test_the_split_that_is_asked_for_is_read(tmp_path: Path) -> None:
     for name in ("a.json", "a.jsonl"):
         path = write(tmp_path / name, json.dumps({"train_prefs": ROWS, "test_prefs": ROWS[:1]}))
-        assert found(path, "test_prefs").rows == ROWS[:1]
+        assert find_rows(path, "test_prefs").rows == ROWS[:1]
         assert failure(path) == (
             f"{path}: it holds no rows under 'train', but under train_prefs, test_prefs; name one: data.split: train_prefs"
         )
     held_out = write(tmp_path / "b.json", json.dumps({"train": ROWS, "dev": ROWS[:1]}))
-    assert found(held_out, "validation", "test").rows == ROWS[:1]
+    assert find_rows(held_out, "validation", "test").rows == ROWS[:1]
 
 
 @pytest.mark.parametrize(
@@ -173,14 +173,14 @@ class TestPandas:
         self, tmp_path: Path, name: str, labels: list[float], order: list[int]
     ) -> None:
         self.FRAME.set_axis(labels).iloc[order].to_json(tmp_path / name)
-        read = found(tmp_path / name)
+        read = find_rows(tmp_path / name)
         assert read.rows == [ROWS[place] for place in order]
         assert f'{name}: written by pandas with orient="columns"; read as its rows' in read.notes
 
     def test_columns_whose_labels_stand_in_another_order_are_brought_together(self, tmp_path: Path) -> None:
         text = '{"prompt": {"0": "Q1", "1": "Q2"}, "chosen": {"1": "c", "0": "a"}, "rejected": {"0": "b", "1": "d"}}'
         rows = [{"prompt": "Q1", "chosen": "a", "rejected": "b"}, {"prompt": "Q2", "chosen": "c", "rejected": "d"}]
-        assert found(write(tmp_path / "a.json", text)).rows == rows
+        assert find_rows(write(tmp_path / "a.json", text)).rows == rows
 
     def test_rows_with_names_are_refused_with_what_to_write(self, tmp_path: Path) -> None:
         self.FRAME.set_axis(["first", "second", "third"]).to_json(tmp_path / "a.json")
@@ -208,4 +208,4 @@ class TestPandas:
 
     @pytest.mark.parametrize("key", ["", "x"])
     def test_a_row_with_an_empty_list_is_one(self, tmp_path: Path, key: str) -> None:
-        assert found(write(tmp_path / "a.jsonl", json.dumps({key: []}))).rows == [{key: []}]
+        assert find_rows(write(tmp_path / "a.jsonl", json.dumps({key: []}))).rows == [{key: []}]

@@ -75,8 +75,8 @@ def test_rows_that_the_hubs_viewer_has_cut_are_not_trained_on(tmp_path: Path) ->
     ]
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"features": [], "rows": shown}))
-    made = load_pairs(DataSpec(path=str(path)), FORMATS)
-    assert [number for number, _ in made.pairs] == [2]
-    assert made.unusable.lines() == [
+    dataset = load_pairs(DataSpec(path=str(path)), FORMATS)
+    assert [number for number, _ in dataset.pairs] == [2]
+    assert dataset.unusable.lines() == [
         "1 × the hub's viewer has cut its chosen: fetch the dataset's own file (a.json row 1)"
     ]

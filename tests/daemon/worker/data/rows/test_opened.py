@@ -16,7 +16,7 @@ import pytest
 from numcodecs import Zstd
 
 from prefd.daemon.worker.data.rows import json_text
-from support.row_files import ROWS, failure, found, read, write_rows
+from support.row_files import ROWS, failure, find_rows, read, write_rows
 
 
 def zstd(data: bytes) -> bytes:
@@ -45,12 +45,12 @@ class TestCompressed:
         path = tmp_path / f"pairs.{kind}.{packing}"
         path.write_bytes(PACKERS[packing](rows_as(tmp_path, kind)))
         assert read(path) == (ROWS[:1] if kind == "tsv" else ROWS)
-        assert found(path).notes == []
+        assert find_rows(path).notes == []
 
     def test_lines_are_counted_in_what_is_unpacked(self, tmp_path: Path, packing: str) -> None:
         path = tmp_path / f"pairs.jsonl.{packing}"
         path.write_bytes(PACKERS[packing](b'{"a": 1}\n\n{"a": 2}\n'))
-        assert list(map(str, found(path).places)) == [f"pairs.jsonl.{packing}:1", f"pairs.jsonl.{packing}:3"]
+        assert list(map(str, find_rows(path).places)) == [f"pairs.jsonl.{packing}:1", f"pairs.jsonl.{packing}:3"]
 
     def test_pieces_after_one_another_are_all_read(self, tmp_path: Path, packing: str) -> None:
         path = tmp_path / f"pairs.jsonl.{packing}"
@@ -75,10 +75,10 @@ class TestCompressed:
         text = rows_as(tmp_path, "jsonl")
         packed.write_bytes(PACKERS[packing](text))
         plain.write_bytes(text)
-        assert found(packed).rows == found(plain).rows == ROWS
-        said = "whatever its name says, and was read so"
-        assert found(packed).notes == [f"packed.jsonl: it is {KIND[packing]}, {said}"]
-        assert found(plain).notes == [f"plain.jsonl.{packing}: it is not compressed, {said}"]
+        assert find_rows(packed).rows == find_rows(plain).rows == ROWS
+        message = "whatever its name says, and was read so"
+        assert find_rows(packed).notes == [f"packed.jsonl: it is {KIND[packing]}, {message}"]
+        assert find_rows(plain).notes == [f"plain.jsonl.{packing}: it is not compressed, {message}"]
 
     def test_a_line_that_no_memory_can_hold_is_refused(
         self, tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch
@@ -99,10 +99,10 @@ class TestCompressed:
 
 
 def archive() -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as file:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
         file.writestr("pairs.jsonl", "{}")
-    return made.getvalue()
+    return buffer.getvalue()
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"

@@ -17,7 +17,7 @@ from prefd.daemon.worker.data.mixing import load_pairs
 from prefd.daemon.worker.data.rows import DataError, read_rows
 from support.dataset_rows import TRIPLES
 from support.reading_rows import FORMATS
-from support.row_files import MESSAGES, ROWS, failure, found, read, write_arrow
+from support.row_files import MESSAGES, ROWS, failure, find_rows, read, write_arrow
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "file"])
 def test_arrow_files_of_both_formats(tmp_path: Path, stream: bool) -> None:
-    got = found(write_arrow(tmp_path / "pairs.arrow", ROWS, stream))
+    got = find_rows(write_arrow(tmp_path / "pairs.arrow", ROWS, stream))
     assert got.rows == ROWS
     assert list(map(str, got.places)) == ["pairs.arrow row 1", "pairs.arrow row 2", "pairs.arrow row 3"]
     assert read(write_arrow(tmp_path / "messages.arrow", MESSAGES, stream)) == MESSAGES
@@ -46,7 +46,7 @@ def test_an_arrow_file_that_is_cut_is_refused_even_between_two_batches(tmp_path:
         between = file.tell()
         writer.write_batch(rest)
     whole = path.read_bytes()
-    assert found(path).rows == ROWS
+    assert find_rows(path).rows == ROWS
     for length, why in ((between, "it ends too early; fetch it again"), (between + 30, "not an arrow file")):
         path.write_bytes(whole[:length])
         assert failure(path).startswith(f"{path}: {why}")
@@ -66,7 +66,7 @@ def test_tables_without_rows_say_so(tmp_path: Path, capfd: pytest.CaptureFixture
 
 def test_rows_of_parquet_are_counted_through_its_groups(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet", row_group_size=1)
-    assert list(map(str, found(tmp_path / "a.parquet").places))[-1] == "a.parquet row 3"
+    assert list(map(str, find_rows(tmp_path / "a.parquet").places))[-1] == "a.parquet row 3"
 
 
 def test_what_datasets_keeps_as_json_is_what_was_written(tmp_path: Path) -> None:
@@ -89,17 +89,17 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
 
 class TestSaveToDisk:
     def test_the_split_that_is_asked_for_and_which_are_not_read(self, saved: Path) -> None:
-        got = found(saved)
+        got = find_rows(saved)
         assert got.rows == ROWS
         assert list(map(str, got.places)) == ["train row 1", "train row 2", "train row 3"]
         assert got.notes == ["saved: the split train is read, and not test"]
-        assert found(saved, "validation", "test").rows == ROWS[:1]
+        assert find_rows(saved, "validation", "test").rows == ROWS[:1]
 
     def test_a_dataset_without_splits(self, saved: Path) -> None:
-        got = found(saved / "train")
+        got = find_rows(saved / "train")
         assert (got.rows, got.notes) == (ROWS, [])
         assert str(got.places[2]) == "train row 3"
-        assert found(saved / "train", "other").notes == ["train: saved without splits: 'other' means nothing there"]
+        assert find_rows(saved / "train", "other").notes == ["train: saved without splits: 'other' means nothing there"]
 
     def test_a_held_out_split(self, saved: Path) -> None:
         assert read_rows(Source("data.validation_split", str(saved), ("test",))).rows == ROWS[:1]
@@ -112,7 +112,7 @@ class TestSaveToDisk:
 
     def test_files_that_map_leaves_beside_it_are_not_read(self, saved: Path) -> None:
         write_arrow(saved / "train" / "cache-0123456789abcdef.arrow", ROWS)
-        assert found(saved).rows == ROWS
+        assert find_rows(saved).rows == ROWS
 
     def test_a_split_that_was_not_saved(self, saved: Path) -> None:
         assert failure(saved, "train_prefs") == (
@@ -187,8 +187,8 @@ class TestClassLabels:
         assert self.write(tmp_path, names, numbers) == [(1, TRIPLES[0].better), (2, TRIPLES[1].worse)]
 
     def test_also_in_a_column_that_the_spec_names(self, tmp_path: Path) -> None:
-        found = self.write(tmp_path, ["b", "a"], [1, 0, 1], "verdict", winner_feature="verdict")
-        assert found == [(1, TRIPLES[0].better), (2, TRIPLES[1].worse), (3, TRIPLES[2].better)]
+        dataset = self.write(tmp_path, ["b", "a"], [1, 0, 1], "verdict", winner_feature="verdict")
+        assert dataset == [(1, TRIPLES[0].better), (2, TRIPLES[1].worse), (3, TRIPLES[2].better)]
 
     def test_a_name_that_is_no_answers_is_refused_by_it(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="winner 'left one' is none of response_a and response_b"):
@@ -219,6 +219,6 @@ def test_messages_that_are_maps_are_read_by_their_keys(tmp_path: Path) -> None:
         }
     )
     pq.write_table(table, tmp_path / "maps.parquet")
-    made = load_pairs(DataSpec(path=str(tmp_path / "maps.parquet")), FORMATS)
-    assert [pair.prompt for _, pair in made.pairs] == [[{"role": "user", "content": t.question}] for t in TRIPLES]
-    assert [pair.chosen for _, pair in made.pairs] == [[{"role": "assistant", "content": t.better}] for t in TRIPLES]
+    dataset = load_pairs(DataSpec(path=str(tmp_path / "maps.parquet")), FORMATS)
+    assert [pair.prompt for _, pair in dataset.pairs] == [[{"role": "user", "content": t.question}] for t in TRIPLES]
+    assert [pair.chosen for _, pair in dataset.pairs] == [[{"role": "assistant", "content": t.better}] for t in TRIPLES]

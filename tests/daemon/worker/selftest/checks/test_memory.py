@@ -49,14 +49,14 @@ def test_an_estimate_that_is_off_by_two_fails(monkeypatch: pytest.MonkeyPatch, f
 
 
 @pytest.mark.parametrize(
-    ("kept", "outcome"), thin([(2**30, "ok"), (3 * 2**30, "failed")], lambda case: case[1] == "failed")
+    ("buffers", "outcome"), thin([(2**30, "ok"), (3 * 2**30, "failed")], lambda case: case[1] == "failed")
 )
-def test_more_buffers_than_a_gpu_may_keep_fail(monkeypatch: pytest.MonkeyPatch, kept: int, outcome: str) -> None:
-    monkeypatch.setattr(check_of_memory, "measure_buffers", lambda scorer: kept)
+def test_more_buffers_than_a_gpu_may_keep_fail(monkeypatch: pytest.MonkeyPatch, buffers: int, outcome: str) -> None:
+    monkeypatch.setattr(check_of_memory, "measure_buffers", lambda scorer: buffers)
     open_model = check_of_memory.open_model
     network = open_model(None)  # in float32, as on a CPU
     monkeypatch.setattr(check_of_memory, "open_model", lambda model: network)
     monkeypatch.setattr(check_of_memory, "is_gpu", lambda: True)
     result = check_of_memory.check(None)
     assert result.outcome == outcome
-    assert ("3072 MiB are kept for later after 2 passes, and 2048 are allowed" in result.finding) == (kept > 2**31)
+    assert ("3072 MiB are kept for later after 2 passes, and 2048 are allowed" in result.finding) == (buffers > 2**31)

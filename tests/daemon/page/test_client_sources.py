@@ -1,0 +1,68 @@
+"""The sources of the page's client: what a reader of them may rely on, and what no text of a stranger may meet."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from support.paths import ROOT
+
+SOURCES = ROOT / "daemon" / "page" / "client" / "src"
+MOST_LINES = 200
+FROM = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["']([^"'.][^"']*)["']""")
+MARKUP = (
+    "innerHTML", "outerHTML", "insertAdjacentHTML", "dangerouslySetInnerHTML", "document.write", "createContextualFragment", "DOMParser",
+    "eval(", "new Function", "srcdoc", 'style="', "document.cookie", "EventSource(", "postMessage",
+)  # fmt: skip
+"""What would make markup or a program of a text, break the page's policy, or hand the token on."""
+
+
+def read_sources() -> dict[str, str]:
+    """Every source of the client by its path, without what is made from the API's document."""
+    paths = [path for path in SOURCES.rglob("*") if path.suffix in (".ts", ".tsx", ".css", ".html")]
+    return {
+        str(path.relative_to(SOURCES)): path.read_text(encoding="utf-8")
+        for path in paths
+        if "generated" not in path.parts
+    }
+
+
+def list_importers(package: str) -> set[str]:
+    """The sources that import a package, or a file of it."""
+    return {
+        name
+        for name, text in read_sources().items()
+        if any(each == package or each.startswith(f"{package}/") for each in FROM.findall(text))
+    }
+
+
+def test_one_file_knows_the_chart_library_and_one_asks_the_server() -> None:
+    assert list_importers("uplot") == {str(Path("charts", "chart.tsx"))}
+    asking = {name for name, text in read_sources().items() if re.search(r"\bfetch\(|XMLHttpRequest|sendBeacon", text)}
+    assert asking == {str(Path("api", "client.ts"))}
+
+
+def test_the_editor_and_yaml_come_with_the_screens_that_need_them() -> None:
+    assert list_importers("@codemirror/view") == {str(Path("train", "editor.tsx"))}
+    elsewhere = {
+        name
+        for name, text in read_sources().items()
+        if re.search(r'from "yaml"', text) and Path(name).parts[0] != "train"
+    }
+    assert elsewhere == set(), "it is imported where it is used, by `import()`: it is not of the first load"
+
+
+def test_no_source_can_make_markup_or_a_program_of_a_text() -> None:
+    found = {
+        (name, word)
+        for name, text in read_sources().items()
+        for word in MARKUP
+        if word in text and name != "index.html"
+    }
+    assert found == set()
+
+
+def test_every_source_is_short() -> None:
+    long = {name: len(lines) for name, text in read_sources().items() if len(lines := text.splitlines()) >= MOST_LINES}
+    assert long == {}
+    assert len(read_sources()) > 100
