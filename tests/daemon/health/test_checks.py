@@ -274,7 +274,7 @@ def test_folders_that_the_daemon_itself_may_not_read_are_told(
     refused = {tmp_path / "Documents": "cannot be read by this prefd: allow python in Full Disk Access"}
     monkeypatch.setattr(daemon_api, "explain_unreadable", refused.get)
     with place.daemon():
-        found = [each for each in checks.check_daemon(place.home) if "Full Disk Access" in each.detail]
-    assert [(each.level, each.detail) for each in found] == [
+        findings = [each for each in checks.check_daemon(place.home) if "Full Disk Access" in each.detail]
+    assert [(each.level, each.detail) for each in findings] == [
         ("warn", f"{tmp_path}/Documents {refused[tmp_path / 'Documents']}")
     ]

@@ -53,13 +53,13 @@ def test_the_editor_and_yaml_come_with_the_screens_that_need_them() -> None:
 
 
 def test_no_source_can_make_markup_or_a_program_of_a_text() -> None:
-    found = {
+    faults = {
         (name, word)
         for name, text in read_sources().items()
         for word in MARKUP
         if word in text and name != "index.html"
     }
-    assert found == set()
+    assert faults == set()
 
 
 def test_every_source_is_short() -> None:

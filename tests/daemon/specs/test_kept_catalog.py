@@ -39,9 +39,9 @@ def test_the_next_process_takes_what_the_last_has_listed(
 ) -> None:
     listed = load(ready_home, worker, anew=True)
     (tmp_path / "catalog.json").write_text("!it would fail now")
-    second = load(ready_home, worker)
-    assert (second, second.stamp) == (listed, listed.stamp)
-    assert load_catalog(ready_home, worker) is second
+    again = load(ready_home, worker)
+    assert (again, again.stamp) == (listed, listed.stamp)
+    assert load_catalog(ready_home, worker) is again
 
 
 def test_what_the_catalogue_depends_on_has_it_listed_again(

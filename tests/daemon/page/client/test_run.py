@@ -166,8 +166,10 @@ def test_the_tabs_tell_what_was_run_and_what_became_of_the_rows(ready_home: Home
 
 
 @pytest.mark.thorough  # its words have their test in src/text/reports.test.ts
-def test_where_a_run_is_reported_to_is_told_and_a_report_that_broke_off_on_every_tab(made: Home, visit: Open) -> None:
-    run = homes.run_folder(made, homes.add_done(made))
+def test_where_a_run_is_reported_to_is_told_and_a_report_that_broke_off_on_every_tab(
+    ready_home: Home, visit: Open
+) -> None:
+    run = homes.run_folder(ready_home, homes.add_done(ready_home))
     states = (
         ReportState("tensorboard", place="tensorboard --logdir there", train=20, held_out=20, state="done"),
         ReportState("wandb", place="https://wandb.example/run", train=4, error="no route to host"),
