@@ -14,7 +14,7 @@ from support import fake_worker
 
 
 @pytest.fixture
-def worker(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+def worker(ready_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     """A stand-in worker that has listed its plugins, one of which has a file; each call finds what a new process has in memory."""
     own = tmp_path / "plugins"
     (own / "losses").mkdir(parents=True)
@@ -25,7 +25,7 @@ def worker(made: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple
     os.utime(tmp_path / "plugin.py", (1, 1))
     value = fake_worker.CATALOG | {"files": [str(tmp_path / "plugin.py")]}
     (tmp_path / "catalog.json").write_text(json.dumps(value))
-    load(made, worker)
+    load(ready_home, worker)
     return worker
 
 
@@ -34,23 +34,25 @@ def load(home: Home, worker: tuple[str, ...], anew: bool = False) -> Catalog:
     return load_catalog(home, worker, anew=anew)
 
 
-def test_the_next_process_takes_what_the_last_has_listed(made: Home, worker: tuple[str, ...], tmp_path: Path) -> None:
-    listed = load(made, worker, anew=True)
+def test_the_next_process_takes_what_the_last_has_listed(
+    ready_home: Home, worker: tuple[str, ...], tmp_path: Path
+) -> None:
+    listed = load(ready_home, worker, anew=True)
     (tmp_path / "catalog.json").write_text("!it would fail now")
-    kept = load(made, worker)
-    assert (kept, kept.stamp) == (listed, listed.stamp)
-    assert load_catalog(made, worker) is kept
+    again = load(ready_home, worker)
+    assert (again, again.stamp) == (listed, listed.stamp)
+    assert load_catalog(ready_home, worker) is again
 
 
 def test_what_the_catalogue_depends_on_has_it_listed_again(
-    made: Home, worker: tuple[str, ...], tmp_path: Path, subtests: pytest.Subtests
+    ready_home: Home, worker: tuple[str, ...], tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     changes = {
         "the plugin's file": lambda: (tmp_path / "plugin.py").write_text("# edited"),
-        "the settings": lambda: made.config.write_text("# edited"),
+        "the settings": lambda: ready_home.config.write_text("# edited"),
         "a loss of prefd's own": lambda: (tmp_path / "plugins" / "losses" / "new.py").write_text(""),
-        "a kept file that is damaged": lambda: (made.run / "catalog.json").write_text("{"),
-        "a kept file of another form": lambda: (made.run / "catalog.json").write_text("[1]"),
+        "a kept file that is damaged": lambda: (ready_home.run / "catalog.json").write_text("{"),
+        "a kept file of another form": lambda: (ready_home.run / "catalog.json").write_text("[1]"),
     }
     for number, (what, change) in enumerate(changes.items()):
         change()
@@ -62,23 +64,25 @@ def test_what_the_catalogue_depends_on_has_it_listed_again(
         }
         (tmp_path / "catalog.json").write_text(json.dumps(value))
         with subtests.test(what):
-            assert list(load(made, worker).reporters) == [f"r{number}"]
+            assert list(load(ready_home, worker).reporters) == [f"r{number}"]
 
 
 def test_plugins_that_cannot_be_loaded_are_tried_by_every_command(
-    made: Home, worker: tuple[str, ...], tmp_path: Path
+    ready_home: Home, worker: tuple[str, ...], tmp_path: Path
 ) -> None:
     value = json.loads((tmp_path / "catalog.json").read_text())
     broken = value | {"plugins": [*value["plugins"], value["plugins"][0] | {"name": "mine", "error": "no module"}]}
     (tmp_path / "catalog.json").write_text(json.dumps(broken))
-    assert load(made, worker, anew=True).failures == {"mine": "no module"}
+    assert load(ready_home, worker, anew=True).failures == {"mine": "no module"}
     (tmp_path / "catalog.json").write_text(json.dumps(value))
-    assert load(made, worker).failures == {}
+    assert load(ready_home, worker).failures == {}
 
 
-def test_a_daemons_own_listing_takes_none_that_is_kept(made: Home, worker: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_daemons_own_listing_takes_none_that_is_kept(
+    ready_home: Home, worker: tuple[str, ...], tmp_path: Path
+) -> None:
     """It hands its settings over, and finds out anew whether its plugins can be imported."""
     (tmp_path / "catalog.json").write_text(json.dumps(fake_worker.CATALOG | {"reporters": {}}))
-    settings = catalog_listing.HandedSettings.from_config(catalog_listing.Config.load(made), made)
+    settings = catalog_listing.HandedSettings.from_config(catalog_listing.Config.load(ready_home), ready_home)
     catalog_listing._entries.clear()
-    assert not load_catalog(made, worker, settings).reporters
+    assert not load_catalog(ready_home, worker, settings).reporters
