@@ -78,7 +78,7 @@ format: venv ## put the code into its format, and mend what ruff can mend
 hooks: venv ## have git run the quick checks before each commit
 	$(VENV)/bin/pre-commit install
 
-bench: blas model ## measure; WHICH is train, gpu, cache, daemon, qat, scoring, growth, windows, sweep or page
+bench: blas model ## measure; WHICH is train, gpu, start, cache, daemon, qat, scoring, growth, windows, sweep or page
 	@test -f benchmarks/bench_$(WHICH).py || { echo 'make bench WHICH=$(subst $(space),|,$(BENCHMARKS))' >&2; exit 2; }
 	@test -d .peers/mlx_lm_lora || $(PY) -m pip install --quiet --no-deps --target .peers mlx-lm-lora==5.10.2
 	$(PY) benchmarks/bench_$(WHICH).py $(ARGS)

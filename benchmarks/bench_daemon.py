@@ -21,31 +21,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-
 import psutil
+from bench_start import measure_starts
+from daemons import PREFD, SETTLE_MS, Row, daemon, list_rows, tell
 
 from prefd.daemon.control.client import Client
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
 from support.programs import program_environment
 
-PREFD = (sys.executable, "-P", "-m", "prefd.daemon.cli")
-SETTLE_MS = 1000 * Config().watch.settle_seconds
 GAP_SECONDS = 0.15
 COMMANDS = 15
 MARGIN_MS = 100.0
 SWEEP = 256
 """The jobs of the largest sweep."""
-Row = tuple[str, str, str, bool]
-"""What, found, goal, whether it is met."""
 
 
 def main() -> None:
@@ -54,6 +48,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of drops; medians over them are told, and the worst")
     parser.add_argument("--jobs", type=int, default=10_000, help="in the history")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds to look at the idle daemon")
+    parser.add_argument("--starts", type=int, default=11, help="repeats of bench_start.py's rows, which stand last")
     parser.add_argument("--nice", type=int, default=0, help="of the worker, as `nice` under [worker] in config.toml")
     parser.add_argument("--markdown", type=Path, help="write the table here too")
     options = parser.parse_args()
@@ -63,16 +58,14 @@ def main() -> None:
         home.config.write_text(f"[worker]\nnice = {options.nice}\n", encoding="utf-8")
         with daemon(home) as process:
             rows = list(measure(home, process, [options.drops] * options.rounds, options.jobs, options.idle))
+        starts = Path(folder) / "starts"
+        starts.mkdir()
+        rows += measure_starts(starts, options.starts)
     about = f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, {options.rounds} rounds of {options.drops} drops each;"
     lines = [
         f"{about} a settle time of {SETTLE_MS:.0f} ms is part of every claim.",
         "",
-        "| | found | goal | |",
-        "|---|---|---|---|",
-        *(
-            f"| {what} | {value} | {goal} | {goal and ('met' if met else 'missed')} |"
-            for what, value, goal, met in rows
-        ),
+        *list_rows(rows),
     ]
     print("\n".join(lines))
     if options.markdown:
@@ -227,29 +220,6 @@ def make_history(home: Home, jobs: int) -> None:
             "INSERT INTO history (job_id, at, state, reason) SELECT id, created_at + 60, 'done', '' FROM jobs"
         )
     database.close()
-
-
-@contextmanager
-def daemon(home: Home) -> Iterator[psutil.Process]:
-    """`prefd start`, once it answers and has settled."""
-    with (home.root.parent / "log").open("wb") as log:
-        child = subprocess.Popen([*PREFD, "--home", str(home.root), "start"], stderr=log, stdout=log)
-    try:
-        fake_worker.wait_for(lambda: _answers(home), 60)
-        time.sleep(3)
-        yield psutil.Process(child.pid)
-    finally:
-        subprocess.run([*PREFD, "--home", str(home.root), "stop"], check=False, capture_output=True)
-        child.wait(30)
-
-
-def _answers(home: Home) -> bool:
-    status = subprocess.run([*PREFD, "--home", str(home.root), "status", "--json"], check=False, capture_output=True)
-    return status.returncode == 0 and json.loads(status.stdout)["catalog"]["losses"] > 0
-
-
-def tell(what: str) -> None:
-    print(what, file=sys.stderr)
 
 
 if __name__ == "__main__":

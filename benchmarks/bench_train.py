@@ -70,6 +70,8 @@ TITLES = {
     "adapter-off": "prefd, adapter off",
     "compiled": "prefd, step compiled",
     "bare": "bare passes",
+    "bare-apart": "bare passes, prompts before answers",
+    "bare-padded": "these, answers padded",
     "alone": "prompts shared, nothing batched",
     "apart": "logits at answers only",
     "full": "cached reference, logits everywhere",
@@ -229,10 +231,10 @@ def trained(variant: str, job: RunningJob, examples: Sequence[Example]) -> dict[
     scorer = simpler(fastest_scorer(model, Options.from_spec(job.spec)), variant)
     schedule = Schedule.plan(examples, training)
     batching = Batching(training.batch_size, training.batch_tokens or BATCH_TOKENS[find_tier()])
-    if variant == "bare":
+    if variant.startswith("bare"):
         mx.reset_peak_memory()
         steps = [schedule.pairs(step) for step in range(1, schedule.total_steps + 1)]
-        return {"seconds": run_bare(scorer, steps), "losses": [], "reference_seconds": 0.0, "way": "bare"}
+        return {"seconds": run_bare(scorer, steps, variant), "losses": [], "reference_seconds": 0.0, "way": "bare"}
     reference = Timed(choose_reference(variant, job, model, scorer))
     optimizer = make_optimizer(training, schedule.total_steps, model)
     trainer = Trainer(

@@ -1,8 +1,10 @@
 """Kills and stops ranks of running jobs at random moments, and looks at what is left.
 
-    python benchmarks/faults_ranks.py [--faults 200] [--seed 1] [--markdown results.md]
+    python benchmarks/faults_ranks.py [--faults 200] [--seed 1] [--remote] [--timeout 6] [--markdown results.md]
 
-Each job is a tiny model's, of 2 or 3 ranks, run by real workers. A fault is a signal to one rank at a random moment: SIGKILL or SIGSTOP
+Each job is a tiny model's, of 2 or 3 ranks, run by real workers; half of the jobs have the reference's layers spread over them. With
+`--remote` all ranks but the first are reached by the tests' stand-in for ssh, which in half of the jobs has become the rank when a fault
+hits it, and in the others waits for it. A fault is a signal to one rank at a random moment: SIGKILL or SIGSTOP
 to any, SIGTERM (what `prefd pause` and a stop of the daemon send) to the first. After it the worker is started again, until the job
 is done. Its adapter must be that of an unbroken twin of as many ranks, bit for bit; the worker must end by itself, soon; and no
 rank may be left running.
@@ -24,7 +26,6 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from prefd.daemon.machine import blas
 
@@ -32,31 +33,36 @@ blas.preload()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import psutil
+import pytest
 
 from prefd.daemon.errors import WorkerExit
 from prefd.daemon.home.handed_settings import HandedSettings
+from prefd.daemon.home.hosts import Host
 from prefd.daemon.worker.job import RunningJob
-from support import tiny_model
+from support import fake_ssh, tiny_model
+from support.fake_ssh import FakeSSH
 from support.jobs_on_disk import make_job
 from support.sample_pairs import PAIRS
 
 TIMEOUT_S = 6.0
-"""For so long a rank may say nothing."""
+"""For so long a rank may say nothing, unless `--timeout` says otherwise: on a busy machine a rank over ssh may take longer to start."""
 TRIES = 3
 """So often the daemon starts a job that ends without a reason of its own."""
 PATIENCE_S = 120.0
 """In which a worker must end that a fault has hit, or that runs undisturbed."""
+HOSTS = tuple(Host(ssh=name, ips=["127.0.0.1"]) for name in ("localhost", "studio-2", "studio-3"))
 MUST_BE_NONE = ("another adapter", "did not end", "left running", "failed", "another end")
 
 
-def make(root: Path, model: Path, pairs: Path, ranks: int) -> RunningJob:
-    """Write a claimed job of so many ranks."""
+def make(root: Path, model: Path, pairs: Path, ranks: int, pipeline: bool) -> RunningJob:
+    """Write a claimed job of so many ranks, over which its reference's layers are spread for a `pipeline`."""
     training = {"batch_size": 4, "epochs": 8, "learning_rate": 1e-3, "save_every": 5, "lora": {"rank": 4}}
     data = {"path": str(pairs), "max_length": 64, "validation": 0.2}
-    return make_job(root, 1, model=str(model), data=data, ranks=ranks, training=training)
+    reference = {"pipeline": pipeline}
+    return make_job(root, 1, model=str(model), data=data, ranks=ranks, training=training, reference=reference)
 
 
-def start(job: RunningJob, phase: str) -> subprocess.Popen[bytes]:
+def start(job: RunningJob, phase: str, settings: HandedSettings) -> subprocess.Popen[bytes]:
     """Start a worker in a session of its own, as the daemon does."""
     command = [sys.executable, "-P", "-m", "prefd.daemon.worker", phase, "--home", str(job.home.root), "--job", "1"]
     with job.run.log.open("ab") as log:
@@ -67,16 +73,21 @@ def start(job: RunningJob, phase: str) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             cwd=job.run.root,
             start_new_session=True,
-            env=os.environ | HandedSettings(rank_timeout=TIMEOUT_S).environment(),
+            env=os.environ | settings.environment(),
         )
 
 
 def list_ranks(worker: int) -> list[int]:
     """List the other ranks of a worker."""
     try:
-        return [each.pid for each in psutil.Process(worker).children() if "rank" in each.cmdline()]
+        return [each.pid for each in psutil.Process(worker).children(recursive=True) if is_rank(each)]
     except psutil.Error:
         return []
+
+
+def is_rank(process: psutil.Process) -> bool:
+    """Say whether a process is a rank."""
+    return not {"rank", "far-rank"}.isdisjoint(process.cmdline())
 
 
 def digest_adapter(job: RunningJob) -> str:
@@ -84,12 +95,12 @@ def digest_adapter(job: RunningJob) -> str:
     return hashlib.sha256((job.run.adapter / "adapters.safetensors").read_bytes()).hexdigest()
 
 
-def run_undisturbed(job: RunningJob) -> tuple[str, float]:
+def run_undisturbed(job: RunningJob, settings: HandedSettings) -> tuple[str, float]:
     """Run a job to its end; its adapter's digest, and the seconds of its training."""
     seconds = 0.0
     for phase in ("precompute", "training"):
         began = time.monotonic()
-        if code := start(job, phase).wait(PATIENCE_S):
+        if code := start(job, phase, settings).wait(PATIENCE_S):
             raise SystemExit(f"{phase} ended with {code}; see {job.run.log}")
         seconds = time.monotonic() - began
     return digest_adapter(job), seconds
@@ -98,8 +109,16 @@ def run_undisturbed(job: RunningJob) -> tuple[str, float]:
 class Trial:
     """Trial is one job that is hit by faults until it is done."""
 
-    def __init__(self, job: RunningJob, chance: random.Random, whole_seconds: float, counts: Counter[str]) -> None:
+    def __init__(
+        self,
+        job: RunningJob,
+        settings: HandedSettings,
+        chance: random.Random,
+        whole_seconds: float,
+        counts: Counter[str],
+    ) -> None:
         self.job = job
+        self.settings = settings
         self.chance = chance
         self.whole_seconds = whole_seconds
         self.counts = counts
@@ -121,7 +140,7 @@ class Trial:
 
     def _run_once(self, phase: str) -> str | None:
         """Run a phase's worker, hit it at a random moment, and return what hit it; None where it was done before."""
-        worker = start(self.job, phase)
+        worker = start(self.job, phase, self.settings)
         moment = time.monotonic() + self.chance.uniform(0.2, self.whole_seconds)
         while time.monotonic() < moment and worker.poll() is None:
             time.sleep(0.02)
@@ -149,7 +168,7 @@ class Trial:
     def _finish(self, phase: str) -> None:
         """Run a phase to its end, and again where a rank was silent for too long on a busy machine, as the daemon does."""
         for _ in range(TRIES):
-            worker = start(self.job, phase)
+            worker = start(self.job, phase, self.settings)
             self._look_for_ends(worker, [])
             if worker.returncode != WorkerExit.LOST_RANK:
                 break
@@ -165,8 +184,8 @@ class Trial:
             self.counts["did not end"] += 1
             worker.kill()
             worker.wait()
-        started = re.findall(r"are starting \(pids ([\d, ]+)\)", self.job.run.log.read_text())
-        ranks = [*ranks, *(int(each) for each in (started[-1].split(",") if started else []))]
+        starts = re.findall(r"are starting \(pids (.+)\)", self.job.run.log.read_text())
+        ranks = [*ranks, *(int(each.split()[0]) for each in (starts[-1].split(",") if starts else []))]
         deadline = time.monotonic() + 10
         while any(map(runs_as_rank, ranks)) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -177,9 +196,37 @@ def runs_as_rank(pid: int) -> bool:
     """Say whether a process runs, and is a rank."""
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and "rank" in process.cmdline()
+        return process.status() != psutil.STATUS_ZOMBIE and is_rank(process)
     except psutil.Error:
         return False
+
+
+def run_jobs(root: Path, options: argparse.Namespace, ssh: FakeSSH | None, counts: Counter[str]) -> tuple[int, int]:
+    """Run jobs until so many faults have hit; return how many have, and how many jobs there were."""
+    model = tiny_model.build_llama(root / "model", num_hidden_layers=3)
+    pairs = root / "pairs.jsonl"
+    pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
+    settings = HandedSettings(rank_timeout=options.timeout, hosts=HOSTS if ssh else ())
+    twins: dict[tuple[int, bool], tuple[str, float]] = {}
+    jobs = hits = 0
+    while hits < options.faults:
+        chance = random.Random(f"{options.seed} {jobs}")
+        ranks, pipeline = chance.choice([2, 3]), chance.choice([False, True])
+        if ssh:
+            for host in HOSTS[1:]:
+                ssh.behave(host.ssh, chance.choice(["", "STAYS=1"]))
+        if (ranks, pipeline) not in twins:
+            twin = make(root / f"twin-{ranks}-{pipeline}", model, pairs, ranks, pipeline)
+            twins[ranks, pipeline] = run_undisturbed(twin, settings)
+        digest, seconds = twins[ranks, pipeline]
+        job = make(root / f"job-{jobs}", model, pairs, ranks, pipeline)
+        hits += Trial(job, settings, chance, seconds, counts).run(min(4, options.faults - hits))
+        if not (job.run.adapter / "adapters.safetensors").exists() or digest_adapter(job) != digest:
+            counts["another adapter"] += 1
+            print(f"job {jobs} of {ranks} ranks has another adapter than its twin", file=sys.stderr)
+        jobs += 1
+        print(f"{hits} faults, {jobs} jobs: {dict(counts)}", file=sys.stderr)
+    return hits, jobs
 
 
 def main() -> None:
@@ -187,36 +234,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--remote", action="store_true", help="reach the ranks over the tests' stand-in for ssh")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help="seconds in which a rank may say nothing")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     began = time.monotonic()
     counts: Counter[str] = Counter(dict.fromkeys(MUST_BE_NONE, 0))
-    jobs = hits = 0
-    with tempfile.TemporaryDirectory(prefix="prefd-faults-ranks-") as folder:
-        root = Path(folder)
-        model = tiny_model.build_llama(root / "model")
-        pairs = root / "pairs.jsonl"
-        pairs.write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
-        twins: dict[int, Any] = {
-            ranks: run_undisturbed(make(root / f"twin-{ranks}", model, pairs, ranks)) for ranks in (2, 3)
-        }
-        while hits < options.faults:
-            chance = random.Random(f"{options.seed} {jobs}")
-            ranks = chance.choice([2, 3])
-            digest, seconds = twins[ranks]
-            job = make(root / f"job-{jobs}", model, pairs, ranks)
-            hits += Trial(job, chance, seconds, counts).run(min(4, options.faults - hits))
-            if not (job.run.adapter / "adapters.safetensors").exists() or digest_adapter(job) != digest:
-                counts["another adapter"] += 1
-                print(f"job {jobs} of {ranks} ranks has another adapter than its twin", file=sys.stderr)
-            jobs += 1
-            print(f"{hits} faults, {jobs} jobs: {dict(counts)}", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="prefd-faults-ranks-") as folder, pytest.MonkeyPatch.context() as patched:
+        ssh = fake_ssh.put_on_path(Path(folder) / "ssh", patched) if options.remote else None
+        hits, jobs = run_jobs(Path(folder), options, ssh, counts)
     seconds = time.monotonic() - began
     bad = ", ".join(f"{name} {counts[name]}" for name in MUST_BE_NONE)
     rows = "\n".join(f"| {name} | {count} |" for name, count in sorted(counts.items()) if name not in MUST_BE_NONE)
     text = (
         f"On {platform.system()} {platform.machine()}, {os.cpu_count()} cores, seed {options.seed}: {hits} faults in {jobs} jobs of 2 and "
-        f"3 ranks, {seconds:.0f} s. Must be 0: {bad}.\n\n| fault | times |\n|---|---|\n{rows}\n"
+        f"3 ranks{' over a stand-in for ssh' if options.remote else ''}, {seconds:.0f} s. Must be 0: {bad}.\n\n| fault | times |\n|---|---|\n{rows}\n"
     )
     print(text)
     if options.markdown:

@@ -11,6 +11,7 @@ from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.references import ask_worker
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
+from prefd.daemon.commands.shared.selection import require_ended
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
@@ -48,6 +49,7 @@ def gguf(home: Home, job_id: int, out: Path | None, converter: str | None, kind:
 
     with read_jobs(home) as jobs:
         job = jobs.get(job_id)
+    require_ended(job)
     if out is None:
         out = RunDir(home.job(job_id)).gguf / f"{_name_file(job.name)}-{kind}.gguf"
         if home.job(job_id).is_dir():

@@ -125,7 +125,7 @@ def plugins(home: Home, as_json: bool) -> None:
     """List the plugins, and why one could not be loaded."""
     from prefd.daemon.specs.catalog_listing import load_catalog
 
-    catalog_plugins = load_catalog(home).plugins
+    catalog_plugins = load_catalog(home, anew=True).plugins
     if as_json:
         render.emit_json({"plugins": [asdict(plugin) for plugin in catalog_plugins]})
         return

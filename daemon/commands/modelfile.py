@@ -11,6 +11,7 @@ from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.references import ask_worker
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
+from prefd.daemon.commands.shared.selection import require_ended
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
@@ -45,7 +46,7 @@ def modelfile(home: Home, job_id: int, gguf: Path | None, out: Path | None, as_j
     from prefd.daemon.worker_tasks.exports import ModelfileInput, WrittenModelfile
 
     with read_jobs(home) as jobs:
-        jobs.get(job_id)
+        require_ended(jobs.get(job_id))
     path = (RunDir(home.job(job_id)).modelfile if out is None else out).absolute()
     begin = None if gguf is None else str(gguf.absolute())
     written = ask_worker(home, "modelfile", ModelfileInput(job=job_id, out=str(path), gguf=begin), WrittenModelfile)

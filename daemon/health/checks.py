@@ -177,7 +177,7 @@ def check_worker(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
 def check_plugins(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     """Checks that every plugin can be loaded."""
     try:
-        catalog = load_catalog(home)
+        catalog = load_catalog(home, anew=True)
     except (CatalogError, ConfigError) as error:
         yield HealthFinding("fail", "plugins", str(error), "prefd plugins")
         return

@@ -127,6 +127,8 @@ def _make_file(path: Path, prefix: str) -> UploadFile:
 def _describe_remedy(part: str, job_id: int) -> str:
     if part == "gguf":
         return f"`prefd gguf {job_id}` writes it"
+    if part == "adapter":
+        return "its files were removed, so train it again (`prefd retry --fresh`), or name another part"
     return (
         "add output: {"
         + {"fused": "fuse"}.get(part, part)

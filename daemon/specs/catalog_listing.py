@@ -6,11 +6,10 @@ settings, a file of a plugin or of a module that it imported, or a folder that d
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,14 +18,11 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.specs.catalog import Catalog, CatalogError
+from prefd.daemon.specs.file_stamps import Stamp, take_stamp
+from prefd.daemon.specs.kept_catalog import KeptCatalog
 from prefd.daemon.specs.plugin_listing import list_plugins
 from prefd.daemon.specs.remembered_losses import remember_losses
 from prefd.daemon.timing import USUAL, Timing
-
-Stamp = tuple[tuple[str, int, int], ...]
-"""(path, mtime in ns, size) of everything a catalogue depends on."""
-CHANGED_MEANWHILE = (0, -1)
-"""In a stamp, of a file that was changed when the child may have read it already."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +47,12 @@ def load_catalog(
     anew: bool = False,
     timing: Timing = USUAL,
 ) -> Catalog:
-    """List losses and plugins; this process asks the child again only when a plugin may have changed. Raises CatalogError.
+    """List losses and plugins; the child is asked again only when a plugin may have changed. Raises CatalogError.
 
-    `settings`: those to list with; None for those in config.toml. `cancelled`: once it is set, the listing is broken off.
-    `anew`: ask the child in any case.
+    `settings`: those to list with; None for those in config.toml, and what another command has listed counts then too.
+    `cancelled`: once it is set, the listing is broken off. `anew`: ask the child in any case.
     """
+    takes_kept = settings is None and not anew
     if settings is None:
         try:
             settings = HandedSettings.from_config(Config.load(home), home)
@@ -66,12 +63,17 @@ def load_catalog(
         installed = take_stamp_of_installed(home, settings)
         entry = _entries.get(key)
         if anew or entry is None or not _is_current(entry, settings, installed):
+            kept_file = KeptCatalog(home, worker, settings, installed)
+            if takes_kept and (catalog := kept_file.read()) is not None:
+                _entries[key] = _Entry(settings, installed, catalog)
+                return catalog
             began = time.time_ns()
             value = list_plugins([*worker, "catalog", "--home", str(home.root)], settings, cancelled, timing)
             catalog = Catalog.from_json(value)
             summaries = {name: loss.summary for name, loss in catalog.losses.items()}
             remember_losses(home, summaries, keep_earlier=bool(catalog.failures))
             catalog = replace(catalog, stamp=take_stamp(catalog.files, began))
+            kept_file.write(value, catalog)
             entry = _entries[key] = _Entry(settings, installed, catalog)
         return entry.catalog
 
@@ -88,17 +90,3 @@ def has_changed(catalog: Catalog) -> bool:
 def take_stamp_of_installed(home: Home, settings: HandedSettings) -> Stamp:
     """Take the stamp of the settings, the plugin files, and the folders that distributions are installed into."""
     return take_stamp([home.config, *settings.plugin_files, *map(Path, filter(None, sys.path))])
-
-
-def take_stamp(paths: Iterable[str | Path], began: int | None = None) -> Stamp:
-    """Take the stamp of these files. A file that was changed after `began` (Unix time in ns) counts as changed since."""
-    stamps = []
-    for path in paths:
-        try:
-            info = os.stat(path)
-            is_newer = began is not None and info.st_mtime_ns >= began
-            changed = CHANGED_MEANWHILE if is_newer else (info.st_mtime_ns, info.st_size)
-        except OSError:
-            changed = (0, 0)
-        stamps.append((str(path), *changed))
-    return tuple(stamps)

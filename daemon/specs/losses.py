@@ -15,7 +15,8 @@ from prefd.daemon.home.settings import Config
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.specs.catalog import Catalog, CatalogError
-from prefd.daemon.specs.catalog_listing import Stamp, load_catalog, take_stamp_of_installed
+from prefd.daemon.specs.catalog_listing import load_catalog, take_stamp_of_installed
+from prefd.daemon.specs.file_stamps import Stamp
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)

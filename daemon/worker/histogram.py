@@ -10,7 +10,7 @@ import numpy.typing as npt
 from prefd.daemon.runs.pair_answers import MarginHistogram
 
 MOST_BINS = 40
-WIDTHS = tuple(first * 10.0**power for power in range(-6, 7) for first in (1, 2, 5))
+WIDTHS = tuple(first * 10.0**power for power in range(-6, 308) for first in (1, 2, 5))
 
 
 def bin_margins(train: npt.NDArray[np.float64], held_out: npt.NDArray[np.float64]) -> MarginHistogram:

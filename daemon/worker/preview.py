@@ -61,11 +61,13 @@ def _read_rows(job: SpecifiedJob) -> DataCheck:
 
 
 def _check_plan(job: SpecifiedJob) -> DataCheck:
-    """Try the job's training settings on its data."""
+    """Try the job's training settings on its data, and read the prompts of its samples."""
     from prefd.daemon.worker.training.plan import plan_training
+    from prefd.daemon.worker.training.samples import load_prompts
 
     if job.spec.training is not None:
         plan_training(job)
+        load_prompts(job)
     return DataCheck()
 
 

@@ -28,6 +28,7 @@ from prefd.daemon.runs.disk_usage import measure_run
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome, TrainingOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.run_folder import Progress, RunDir
+from prefd.daemon.runs.xray_summary import XRaySummary
 from prefd.daemon.worker_tasks.answers import Explanation, LiveComparison
 from support import fake_worker
 from support.control_server import serving
@@ -38,6 +39,14 @@ from support.running_daemon import Place
 from support.transcripts import plain, printed, transcript, without_sizes
 
 ROWS = ["/home/me/pairs.jsonl: 90 rows in format explicit, 90 usable", "81 pairs to train on, 9 held out"]
+XRAY = XRaySummary(
+    pairs=90,
+    found={"suspects": 2, "against-reference": 1},
+    first=["pairs.jsonl:76", "pairs.jsonl:48"],
+    longer_accuracy=0.37,
+    reference_accuracy=0.40,
+    predicted_accuracy=0.98,
+)
 
 
 @pytest.mark.smol
@@ -78,7 +87,7 @@ def score_all(scored: int) -> PrecomputeOutcome:
     """How the page's reference pass ends, that has scored so many."""
     line = f"reference: {scored} of 172 completions scored"
     data = DataSummary.model_validate({"lines": ROWS})
-    return PrecomputeOutcome(ok=True, reason=line, summary=PrecomputeSummary(line=line, data=data))
+    return PrecomputeOutcome(ok=True, reason=line, summary=PrecomputeSummary(line=line, data=data, xray=XRAY))
 
 
 def test_init_prints_what_the_page_shows(home: Path) -> None:

@@ -19,9 +19,15 @@ from prefd.daemon.text.number_ranges import Numbers
 from prefd.daemon.text.wording import list_numbers
 
 if TYPE_CHECKING:
-    from prefd.daemon.jobs.job import Brief
+    from prefd.daemon.jobs.job import Brief, Job
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def require_ended(job: Job) -> None:
+    """Raises `Failure` for a job whose model is still to be trained."""
+    if not job.ended:
+        raise Failure(f"job {job.id} ({job.name}) is {job.state}: its model can be written when it is done")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from hashlib import blake2b
 from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
+from prefd.daemon.text.wording import pluralize
 from prefd.daemon.worker.data.columns import name_columns
 from prefd.daemon.worker.data.dataset import Dataset, list_row_numbers
 from prefd.daemon.worker.data.pairs import LoadedPairs
@@ -109,10 +110,17 @@ def note_labels(dataset: Dataset) -> None:
     for number, pair in dataset.pairs:
         labels.setdefault(_digest(pair.prompt, pair.chosen), {}).setdefault(bool(pair.desirable), number)
     good = sum(bool(pair.desirable) for _, pair in dataset.pairs)
-    dataset.notes.append(f"single answers with a label: {good} good, {len(dataset.pairs) - good} bad")
+    bad = len(dataset.pairs) - good
+    dataset.notes.append(f"single answers with a label: {good} good, {bad} bad")
+    if dataset.pairs and not (good and bad):
+        only, other = ("good", "bad") if good else ("bad", "good")
+        dataset.notes.append(
+            f"all answers are {only} ones: nothing says what a {other} one is, and every answer is pushed the same way; are the "
+            "labels read from the right column (data.label_feature)?"
+        )
     if both := sorted(number for rows in labels.values() if len(rows) == 2 for number in rows.values()):
         dataset.notes.append(
-            f"{len(both) // 2} answers are good ones by one row and bad ones by another ({dataset.name_rows(both)})"
+            f"{pluralize(len(both) // 2, 'answer')} called good by one row and bad by another ({dataset.name_rows(both)})"
         )
 
 
@@ -124,15 +132,25 @@ def place_mismatched(loaded: LoadedPairs, key: str) -> None:
         raise DataError(
             f"{key}: {loaded.source}: all answers are to one prompt, and the loss compares with answers to others; give it more"
         )
+    alike_from = [_find_run_starts(prompts), _find_run_starts([_digest("", pair.chosen) for pair in pairs])]
     for index, (row, pair) in enumerate(loaded.pairs):
         before = index - 1
         while prompts[before] == prompts[index] or not _is_another(pairs[before].chosen, pair.chosen):
-            before -= 1
+            starts = alike_from[0 if prompts[before] == prompts[index] else 1]
+            before -= 1 + before % len(pairs) - starts[before]
             if before < index - len(pairs):
                 raise DataError(
                     f"{key}: {loaded.source}: no other prompt has another answer than {loaded.places[row - 1]}"
                 )
         loaded.pairs[index] = (row, replace(pair, rejected=pairs[before].chosen))
+
+
+def _find_run_starts(values: Sequence[bytes]) -> list[int]:
+    """Find, for each value, where the run of equal ones begins that it stands in: a search goes over such a run in one step."""
+    starts: list[int] = []
+    for index, value in enumerate(values):
+        starts.append(starts[-1] if index and value == values[index - 1] else index)
+    return starts
 
 
 def _is_another(text: Text, other: Text) -> bool:

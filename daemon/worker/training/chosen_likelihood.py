@@ -26,10 +26,10 @@ Line = Mapping[str, float]
 
 def describe_falling_chosen(lines: Sequence[Line]) -> str | None:
     """Return the warning for a run with these lines of metrics.jsonl, None where there is nothing to say."""
-    evaluations = [line for line in lines if EVAL + CHOSEN in line]
+    evaluations = [line for line in lines if _has_numbers(line, EVAL + CHOSEN, EVAL + MARGINS)]
     if len(evaluations) >= 2:
         return _describe_fall([evaluations[0]], [evaluations[-1]], EVAL)
-    reports = [line for line in lines if CHOSEN in line]
+    reports = [line for line in lines if _has_numbers(line, CHOSEN, MARGINS, REWARD)]
     quarter = len(reports) // 4
     if len(reports) < FEWEST_REPORTS:
         return None
@@ -37,6 +37,11 @@ def describe_falling_chosen(lines: Sequence[Line]) -> str | None:
     if stands_out(last, first, REWARD) and stands_out(first, last, MARGINS):
         return _describe_fall(first, last, "")
     return None
+
+
+def _has_numbers(line: Mapping[str, float | None], *names: str) -> bool:
+    """Say whether a line has these metrics: single answers that share a label have no margin, and what is not finite is null."""
+    return all(line.get(name) is not None for name in names)
 
 
 def stands_out(lower: Sequence[Line], higher: Sequence[Line], name: str) -> bool:

@@ -52,6 +52,16 @@ def plan_training(job: SpecifiedJob) -> tuple[TrainingSpec, Schedule]:
     return training, schedule
 
 
+def describe_lone_answers(job: SpecifiedJob, training: TrainingSpec) -> str | None:
+    """Say that a loss which looks across its batch has nothing to look at in batches of one; None where it has."""
+    if job.loss.batch_independent or training.batch_size > 1:
+        return None
+    return (
+        "the loss compares what is in a batch, and training.batch_size is 1: its measure of the batch is that of one row, which "
+        "says little; make it 8 or more"
+    )
+
+
 def _try_loss(job: SpecifiedJob, training: TrainingSpec) -> None:
     """Try the loss on random pairs. Raises `JobError` where it gives no loss for each pair, or lacks a selecting metric."""
     x = loss_input(random_pairs(0), job.loss.needs_reference, unpaired=job.loss.unpaired)

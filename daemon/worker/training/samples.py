@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 from mlx import nn
@@ -24,9 +25,10 @@ from prefd.daemon.worker.device_trouble import is_device_trouble
 from prefd.daemon.worker.errors import Interrupted
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models.lookup_tables import Tables
-from prefd.daemon.worker.sampling.generator import PREFILL_TOKENS, Generator
 from prefd.daemon.worker.stopping import StopEvent
-from prefd.daemon.worker_tasks.live_requests import SampleRequest, SamplingParams
+
+if TYPE_CHECKING:
+    from prefd.daemon.worker.sampling.generator import Generator
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,8 @@ class Samples:
         spec = job.spec.eval_samples
         if spec is None:
             return None
+        from prefd.daemon.worker.sampling.generator import PREFILL_TOKENS, Generator  # here: few jobs draw answers
+
         most = PREFILL_TOKENS >> job.run.batches.halvings
         generator = Generator(job.policy, Tables.read(job.policy), job.run.job, stop, most)
         generator.__dict__["tokenizer"] = job.tokenizer
@@ -129,6 +133,8 @@ class Samples:
             log.warning("%s cannot be written: %s", self.log.path, error)
 
     def _answer(self, prompt: SamplePrompt, model: nn.Module, deadline: float) -> DrawnAnswer:
+        from prefd.daemon.worker_tasks.live_requests import SampleRequest, SamplingParams
+
         room, most = self.generator.tables.positions, self.spec.max_tokens
         if room is not None:
             most = min(most, room - len(prompt.tokens))

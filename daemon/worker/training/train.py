@@ -43,7 +43,7 @@ from prefd.daemon.worker.training.batch_settings import choose_batches, count_ro
 from prefd.daemon.worker.training.checkpoint import Checkpoints
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.pass_sizes import PassSizes
-from prefd.daemon.worker.training.plan import plan_training
+from prefd.daemon.worker.training.plan import describe_lone_answers, plan_training
 from prefd.daemon.worker.training.policy import Policy
 from prefd.daemon.worker.training.run import Run
 from prefd.daemon.worker.training.run_report import make_outcome
@@ -150,6 +150,7 @@ def _fit(job: RunningJob, stop: StopEvent, crew: Crew | None) -> TrainingOutcome
         Samples.open(job, training.steps_per_eval or schedule.steps_per_epoch, stop),
     )
     run.warn(batches.note)
+    run.warn(describe_lone_answers(job, training))
     run.warn(keeper_note)
     run.warn(memory_warning)
     run.warn(None if scorer.parts else f"slower and larger than need be: {scorer.describe()}")

@@ -48,3 +48,10 @@ def test_a_worker_that_refuses_is_told(ready_home: Home, answers_in_process: Non
             refused.output
         )
     assert not (ready_home.job(1) / "gguf").exists()
+    homes.add_queued(ready_home, name="waits")
+    for command in ("gguf", "modelfile"):
+        early = homes.invoke(ready_home, command, 2)
+        assert (early.exit_code, early.stderr) == (
+            1,
+            "error: job 2 (waits) is queued: its model can be written when it is done\n",
+        )

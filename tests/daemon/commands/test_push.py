@@ -104,4 +104,9 @@ def test_what_is_in_the_way_is_told(
         log_in(hub, monkeypatch, "hf_good")
         refused = homes.invoke(done, "push", 1, "--repo", "me/x", "--yes")
         assert "the hub cannot be reached" in refused.stderr, refused.output
+    with subtests.test("files that were removed"):
+        for path in (done.job(1) / "adapter").iterdir():
+            path.unlink()
+        refused = homes.invoke(done, "push", 1, "--repo", "me/x", "--yes")
+        assert "has no adapter/; its files were removed, so train it again" in refused.stderr, refused.stderr
     assert hub.files == {}

@@ -180,6 +180,24 @@ def test_validate_refuses_a_peft_adapter_of_a_model_that_transformers_cannot_loa
     assert f"output.peft: {quantized} is quantized in MLX's own format" in invoke(Home(home), "validate", spec).stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        ("prompts.txt", "\n  \n", "prompts.txt has no prompt; write one prompt a line"),
+        ("prompts.jsonl", '{"prompt": ""}\n', "prompts.jsonl:1: prompt is ''; it must be a text, or messages"),
+    ],
+)
+def test_validate_reads_the_prompts_of_samples(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path, name: str, text: str, fault: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    samples = {"prompts": str(tmp_path / name)}
+    spec = homes.write_spec(tmp_path / "a.json", tiny_model, pairs_file, eval_samples=samples)
+    answer = invoke(Home(home), "validate", spec)
+    assert answer.exit_code == Exit.FAILED
+    assert fault in answer.stderr
+
+
 def test_validate_says_what_it_could_not_look_at(
     home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from prefd.daemon.home.layout import HomeUnusable
 from prefd.daemon.queue import supervisor
 from prefd.daemon.queue.phase_end import PhaseEnd
 from prefd.daemon.queue.supervisor import PluginMissing
-from prefd.daemon.specs.catalog_listing import take_stamp
+from prefd.daemon.specs.file_stamps import take_stamp
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
 from support.supervisor_harness import Bench

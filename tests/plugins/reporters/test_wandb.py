@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ pytest.importorskip(
 
 from prefd.plugins.reporters.wandb import WeightsAndBiases
 from prefd.plugins.reporting import LastSteps, RunEnd
+from support.fake_worker import wait_for
 from support.reported_runs import make_run, report_some, row
 
 ROWS = [row(1), row(2), row(2, held_out=True), row(3), row(4), row(4, held_out=True)]
@@ -93,3 +97,29 @@ def test_a_run_that_went_on_is_one_run_offline_and_has_no_step_twice(tmp_path: P
         for item in record.summary.update
     }
     assert (summary["state"], summary["reason"]) == ('"done"', '"trained 4 steps"')
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from prefd.plugins.reporters.wandb import WeightsAndBiases
+from support.fake_worker import wait_for
+from support.reported_runs import make_run, report_some, row
+report_some(WeightsAndBiases(), make_run(Path(sys.argv[1])), row(1), row(2), row(2, held_out=True), row(3))
+time.sleep(600)
+"""
+
+
+@pytest.mark.thorough
+def test_a_killed_run_is_readable_up_to_what_the_library_had_flushed(tmp_path: Path) -> None:
+    """It flushes every ten seconds or so; what it held at the kill is lost to it, and the rest is whole."""
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "wb")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            wait_for(lambda: bool(read_history(read_records(tmp_path / "wb"))))
+        finally:
+            process.kill()
+    history = read_history(read_records(tmp_path / "wb"))
+    assert [each["step"] for each in history] == list(range(1, 1 + len(history)))
+    assert history[0]["loss"] == 1.0

@@ -1,27 +1,18 @@
-"""Preference losses by the names TRL 1.16 gives them, a family a module."""
+"""Preference losses by the names TRL 1.16 gives them, a family a module: each is found by its table `LOSSES`."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Loss
-from prefd_trl_losses import (
-    anchored,
-    classifiers,
-    discovered,
-    divergences,
-    lengths,
-    noisy,
-    odds,
-    selfplay,
-    shaped,
-    transport,
-)
 
 
 @hookimpl
 def register_losses(register: Callable[[str, Loss], None]) -> None:
-    for family in (noisy, classifiers, selfplay, transport, anchored, discovered, lengths, divergences, odds, shaped):
+    for each in pkgutil.iter_modules(__path__):
+        family = importlib.import_module(f"{__name__}.{each.name}")
         for name, loss in family.LOSSES.items():
             register(name, loss)

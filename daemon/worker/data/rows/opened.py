@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
-import pyarrow as pa
-
 from prefd.daemon.worker.data.rows.placed import DataFile
 
 PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -65,6 +63,8 @@ def _unpacked(raw: BinaryIO, compression: str | None) -> BinaryIO:
     if compression == "gzip":
         return io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=raw)))
     if compression == "zstd":
+        import pyarrow as pa  # here: most jobs need none of it, and it takes a while to import
+
         return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw), "zstd"))
     return raw
 

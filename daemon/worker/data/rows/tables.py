@@ -1,4 +1,7 @@
-"""Reads Parquet and Arrow files and folders of `datasets.save_to_disk`: tables with types, read batch by batch."""
+"""Reads Parquet and Arrow files and folders of `datasets.save_to_disk`: tables with types, read batch by batch.
+
+pyarrow is imported where a table is opened, for it takes a while, and most jobs have none.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,15 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from prefd.daemon.worker.data.rows.opened import check_foreign, check_no_json, peek_start
 from prefd.daemon.worker.data.rows.placed import DataError, DataFile, Rows
 from prefd.plugins.formats.labels import Label
 from prefd.plugins.formats.nulls import without_padding
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH = 1024
 STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
@@ -23,6 +26,8 @@ STATE, SPLITS = "state.json", "dataset_dict.json"
 
 def read_parquet(file: DataFile, splits: tuple[str, ...]) -> None:
     """Adds every row of a Parquet file."""
+    import pyarrow.parquet as pq
+
     with _explain_faults(file, "parquet"), pq.ParquetFile(file.path) as table:
         if table.metadata.num_rows:
             add_batches(file, table.iter_batches(BATCH))
@@ -30,6 +35,8 @@ def read_parquet(file: DataFile, splits: tuple[str, ...]) -> None:
 
 def read_arrow(file: DataFile, splits: tuple[str, ...]) -> None:
     """Adds every row of an Arrow file, in the stream format, as `datasets` writes it, or the file format."""
+    import pyarrow as pa
+
     with _explain_faults(file, "arrow"), pa.memory_map(str(file.path)) as source:
         if file.path.stat().st_size == 0:
             return
@@ -65,6 +72,8 @@ def add_batches(file: DataFile, batches: Iterable[pa.RecordBatch]) -> None:
 
 def _never_given(fields: Iterable[pa.Field]) -> dict[str, Any]:
     """The keys of structs of which the table says by their type that no row has a value there, as `nulls.Nulls`."""
+    import pyarrow as pa
+
     nulls: dict[str, Any] = {}
     for column in fields:
         kind = column.type
@@ -101,6 +110,8 @@ def _decoder(kind: pa.DataType) -> Callable[[Any], Any] | None:
 
     None where there is nothing to turn.
     """
+    import pyarrow as pa
+
     if isinstance(kind, pa.JsonType):
         return lambda cell: json.loads(cell) if isinstance(cell, str) else cell
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):

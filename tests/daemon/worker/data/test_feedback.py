@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mlx_lm.utils import load_tokenizer
 
@@ -132,7 +133,7 @@ def test_conversations_are_read_as_text_is(tmp_path: Path, tokenizer: Any) -> No
 
 def test_answers_that_are_good_and_bad_are_told(tmp_path: Path, tokenizer: Any) -> None:
     data = read(tmp_path, tokenizer, [*ROWS, {**ROWS[0], "label": False}])
-    assert "1 answers are good ones by one row and bad ones by another (rows.jsonl:1, 5)" in data.report.lines()
+    assert "1 answer called good by one row and bad by another (rows.jsonl:1, 5)" in data.report.lines()
 
 
 def test_a_plugins_format_may_read_feedback(tmp_path: Path, tokenizer: Any) -> None:
@@ -152,3 +153,34 @@ def test_a_plugins_format_may_read_feedback(tmp_path: Path, tokenizer: Any) -> N
     data = prepare(spec, tokenizer, FORMATS | {"stars": Stars()}, unpaired=True)
     assert [each.desirable for each in data.train] == [False, True]
     assert data.report.train.unread == ["by"]
+
+
+@pytest.mark.parametrize(("label", "only", "other"), [(True, "good", "bad"), (False, "bad", "good")])
+def test_answers_with_one_label_alone_are_told_of(
+    tmp_path: Path, tokenizer: Any, label: bool, only: str, other: str
+) -> None:
+    lines = read(tmp_path, tokenizer, [{**row, "label": label} for row in ROWS]).report.lines()
+    (line,) = [line for line in lines if line.startswith("all answers are")]
+    assert line.startswith(f"all answers are {only} ones: nothing says what a {other} one is")
+    assert not any(line.startswith("all answers are") for line in read(tmp_path, tokenizer, ROWS).report.lines())
+
+
+def test_the_other_prompts_answer_is_the_last_different_one_over_long_runs(tmp_path: Path, tokenizer: Any) -> None:
+    """Runs of equal answers and of equal prompts are gone over, the end is followed by the beginning."""
+    random = np.random.default_rng(0)
+    prompts = np.repeat(random.integers(0, 4, 40), 5)
+    answers = np.repeat(random.integers(0, 3, 25), 8)
+    rows = [
+        {"prompt": f"Q{prompt}?", "completion": f"A{answer}.", "label": bool(index % 2)}
+        for index, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+    ]
+    count = len(rows)
+    expected = [
+        next(
+            rows[(index - back) % count]["completion"]
+            for back in range(1, count)
+            if prompts[(index - back) % count] != prompts[index] and answers[(index - back) % count] != answers[index]
+        )
+        for index in range(count)
+    ]
+    assert [other for _, other, _ in texts(tokenizer, read(tmp_path, tokenizer, rows))] == expected

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -84,3 +86,11 @@ def test_a_long_answer_may_lose_a_nat() -> None:
     assert describe_falling_chosen(evaluations((-500, 0.1), (-505, 1.0))) is None
     assert describe_falling_chosen(evaluations((-500, 0.1), (-515, 1.0))) is not None
     assert describe_falling_chosen(evaluations((-5, 0.1), (-5.9, 1.0))) is None
+
+
+@pytest.mark.parametrize("gap", [{}, {"eval_rewards/margins": None}])
+def test_evaluations_without_margins_are_passed_over(gap: dict[str, None]) -> None:
+    """Single answers that all have one label have none, and a number that is not finite is null."""
+    without: list[Any] = [{"eval_logps/chosen": -100.0} | gap, {"eval_logps/chosen": -200.0} | gap]
+    assert describe_falling_chosen(without) is None
+    assert describe_falling_chosen([*evaluations((-100.0, 0.1)), *without, *evaluations((-200.0, 1.0))]) is not None

@@ -12,6 +12,7 @@ import pytest
 from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.training.metrics import Mean, sum_pair_metrics
+from prefd.daemon.worker.training.plan import describe_lone_answers
 from prefd.daemon.worker.training.train import cached_reference
 from prefd.plugins.manager import load_plugins
 from prefd.plugins.types import Logprobs, LossInput
@@ -38,6 +39,14 @@ def answers(tmp_path: Path) -> Path:
 def make_kto(home: Path, model: Path, answers: Path, job_id: int = 1, **training: object) -> RunningJob:
     settings = {"batch_size": 4, "epochs": 2, "lora": {"rank": 4, "dropout": 0.2}, "save_every": 2, **training}
     return job(home, model, answers, "kto", job_id=job_id, training=settings)
+
+
+def test_batches_of_one_answer_are_warned_of(home: Path, tiny_model: Path, answers: Path) -> None:
+    kto = make_kto(home, tiny_model, answers)
+    assert kto.spec.training is not None
+    lone = kto.spec.training.model_copy(update={"batch_size": 1})
+    assert describe_lone_answers(kto, kto.spec.training) is None
+    assert "training.batch_size is 1" in (describe_lone_answers(kto, lone) or "")
 
 
 def test_kto_learns_resumes_bit_for_bit_and_scores_nothing_twice(home: Path, tiny_model: Path, answers: Path) -> None:
