@@ -42,7 +42,7 @@ from prefd.daemon.worker.reference.precompute import precompute
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Batching
-from prefd.daemon.worker.training.train import cached_reference, train
+from prefd.daemon.worker.training.train import open_cached_reference, train
 from prefd.daemon.worker.training.trainer import list_sides
 
 ROOT = Path(__file__).parent.parent
@@ -155,7 +155,7 @@ def evaluate(job: RunningJob, model: nn.Module) -> dict[str, float]:
     """Per-token log-probabilities of the held-out pairs against the reference's: accuracy, margin, and the level."""
     model.set_dtype(getattr(mx, loading.compute_dtype(job.policy)))
     model.eval()
-    reference = cached_reference(job)
+    reference = open_cached_reference(job)
     ratios, levels = [], []
     scorer = fastest_scorer(model)
     for batch in Batching(4, 2048).split(job.data.held_out):

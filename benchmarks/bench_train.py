@@ -53,7 +53,7 @@ from prefd.daemon.worker.training.adapter_off import AdapterOffReference
 from prefd.daemon.worker.training.batch_settings import BATCH_TOKENS
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.schedule import Batching, Schedule
-from prefd.daemon.worker.training.train import cached_reference
+from prefd.daemon.worker.training.train import open_cached_reference
 from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer
 from prefd.plugins.types import Logprobs
 from support.live_reference import live_reference
@@ -272,7 +272,7 @@ def choose_reference(variant: str, job: RunningJob, model: Any, scorer: Scorer) 
     job.store.refresh()  # the model's digest is made before the first step, as a job has it
     if variant == "adapter-off":
         return AdapterOffReference(job, lambda: scorer, RestingAdapters.find(model))
-    return second_model(job, variant) if variant.endswith("live") else cached_reference(job)
+    return second_model(job, variant) if variant.endswith("live") else open_cached_reference(job)
 
 
 def second_model(job: RunningJob, variant: str) -> ReferenceScores:

@@ -38,7 +38,7 @@ from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.schedule import Batching, Schedule
 from prefd.daemon.worker.training.start import Start
-from prefd.daemon.worker.training.train import cached_reference
+from prefd.daemon.worker.training.train import open_cached_reference
 from prefd.daemon.worker.training.trainer import ReferenceScores, Trainer
 from support import tiny_model
 from support.float64_training import exact_losses
@@ -133,7 +133,7 @@ def both(job: RunningJob, steps: int, loss: str) -> tuple[list[float], list[floa
     if not job.loss.needs_reference:
         return losses(job, None, steps, Start()), losses(job, None, steps, Start())
     run_precompute(job)
-    sources: Sequence[Callable[[RunningJob], ReferenceScores]] = (cached_reference, live)
+    sources: Sequence[Callable[[RunningJob], ReferenceScores]] = (open_cached_reference, live)
     return tuple(losses(job, source(job), steps, None if loss != AS_IT_WAS else Start()) for source in sources)  # type: ignore[return-value]
 
 

@@ -65,16 +65,16 @@ def check_messages(value: Any) -> None:
 def user_texts(value: Any) -> list[str]:
     """Gives what `value` says that is no assistant's: a text, or its messages' texts, each with single spaces."""
     if isinstance(value, str):
-        return [squeezed(value)]
+        return [squeeze_blanks(value)]
     value = as_chat(value)
     if is_messages(value):
-        return [squeezed(content_text(message)) for message in value if message["role"] != "assistant"]
+        return [squeeze_blanks(content_text(message)) for message in value if message["role"] != "assistant"]
     if isinstance(value, Mapping):
         return [text for item in value.values() if isinstance(item, str | list) for text in user_texts(item)]
     return [text for item in value for text in user_texts(item)] if isinstance(value, list | tuple) else []
 
 
-def squeezed(text: str) -> str:
+def squeeze_blanks(text: str) -> str:
     """Gives `text` with every run of whitespace as one space, and none around it."""
     return " ".join(text.split())
 

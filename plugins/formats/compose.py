@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from prefd.plugins.formats import explicit, hh, implicit_messages
 from prefd.plugins.formats.chats import is_transcript
-from prefd.plugins.formats.contract import columns_of, readable
+from prefd.plugins.formats.contract import columns_of, read_usable_row
 from prefd.plugins.formats.fields import is_conversation
 from prefd.plugins.formats.prompt import naming_prompt
 from prefd.plugins.formats.sides import Sides
@@ -32,7 +32,7 @@ def gather(attempts: Iterable[Callable[[], T]]) -> tuple[list[T], list[UnusableR
 
 def compose(row: Mapping[str, Any], sides: Sides) -> tuple[Pair, frozenset[str]]:
     """Makes the pair of `sides` after the row's prompt, and names the columns it is made of. Raises `UnusableRow`."""
-    known_row = readable(row, sides)
+    known_row = read_usable_row(row, sides)
     prompt, answers = known_row.values["prompt"], (known_row.values["chosen"], known_row.values["rejected"])
     are_texts = all(isinstance(answer, str) for answer in answers)
     if (is_transcript(prompt) and are_texts) or (prompt is None and all(map(is_transcript, answers))):

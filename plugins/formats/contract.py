@@ -69,7 +69,7 @@ def _prompt(row: Mapping[str, Any], sides: Sides) -> Prompt:
     return find_prompt(row, sides.columns, answers)
 
 
-def readable(row: Mapping[str, Any], sides: Sides | None = None) -> Known:
+def read_usable_row(row: Mapping[str, Any], sides: Sides | None = None) -> Known:
     """Reads `row` as `read_known_names` does.
 
     Raises `UnusableRow` where it has no two sides, is unclear, or holds what is no text.
@@ -85,7 +85,7 @@ def readable(row: Mapping[str, Any], sides: Sides | None = None) -> Known:
     return known_row
 
 
-def finished(row: Mapping[str, Any], known_row: Known, prompt: Text, chosen: Text, rejected: Text) -> Pair:
+def make_pair(row: Mapping[str, Any], known_row: Known, prompt: Text, chosen: Text, rejected: Text) -> Pair:
     """Makes the pair with the row's system turn, history and optional columns. Raises `UnusableRow`."""
     check_prompt(prompt)
     full_prompt, _ = with_turns(row, without_empty_answer(prompt), known_row.columns)

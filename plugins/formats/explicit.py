@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefd.plugins.formats.chats import check_speakers, is_script, is_transcript
-from prefd.plugins.formats.contract import Known, columns_of, finished, read_known_names, readable
+from prefd.plugins.formats.contract import Known, columns_of, make_pair, read_known_names, read_usable_row
 from prefd.plugins.formats.fields import is_conversation, is_text, read_text
 from prefd.plugins.formats.hh import parse
 from prefd.plugins.formats.prompt import naming_prompt
@@ -63,7 +63,7 @@ class Explicit:
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         """Makes the pair of `row`. Raises `UnusableRow`."""
-        return pair_of(row, readable(row))
+        return pair_of(row, read_usable_row(row))
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
         """Names the columns of `row` that its pair is made of."""
@@ -97,7 +97,7 @@ def pair_of(row: Mapping[str, Any], known_row: Known) -> Pair:
             "both sides are transcripts that hold the prompt; leave its column out (data.ignore_columns: "
             f"[{', '.join(sorted(column for column in row if row[column] == prompt))}]), or write the answers alone"
         )
-    return finished(row, known_row, prompt, chosen, rejected)
+    return make_pair(row, known_row, prompt, chosen, rejected)
 
 
 def _sides(values: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefd.plugins.formats.chats import is_transcript
-from prefd.plugins.formats.contract import Known, columns_of, finished, read_known_names, readable
+from prefd.plugins.formats.contract import Known, columns_of, make_pair, read_known_names, read_usable_row
 from prefd.plugins.formats.fields import read_text
 from prefd.plugins.formats.implicit_messages import split_conversations
 from prefd.plugins.formats.row_shape import RowShape
@@ -43,7 +43,7 @@ class HH:
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         """Makes the pair of `row`. Raises `UnusableRow`."""
-        return pair_of(row, readable(row))
+        return pair_of(row, read_usable_row(row))
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
         """Names the columns of `row` that its pair is made of."""
@@ -59,7 +59,7 @@ def pair_of(row: Mapping[str, Any], known_row: Known) -> Pair:
             "a transcript in which no 'Assistant:' begins behind two line breaks; write it so, or as chat messages"
         )
     prompt, *sides = split_conversations(*conversations)
-    return finished(row, known_row, prompt, *sides)
+    return make_pair(row, known_row, prompt, *sides)
 
 
 def parse(transcript: str) -> list[Message]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prefd.plugins.formats.chats import as_chat
-from prefd.plugins.formats.contract import Known, columns_of, finished, read_known_names, readable
+from prefd.plugins.formats.contract import Known, columns_of, make_pair, read_known_names, read_usable_row
 from prefd.plugins.formats.fields import content_text, is_conversation, is_messages, read_text
 from prefd.plugins.formats.nulls import without_unsure
 from prefd.plugins.formats.row_shape import RowShape
@@ -38,7 +38,7 @@ class ImplicitMessages:
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         """Makes the pair of `row`. Raises `UnusableRow`."""
-        return pair_of(row, readable(row))
+        return pair_of(row, read_usable_row(row))
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
         """Names the columns of `row` that its pair is made of."""
@@ -54,7 +54,7 @@ def pair_of(row: Mapping[str, Any], known_row: Known) -> Pair:
     column = as_chat(known_row.values["prompt"])
     if column is not None:
         prompt = _agreed(read_text({"prompt": column}, "prompt"), prompt)
-    return finished(row, known_row, prompt, chosen, rejected)
+    return make_pair(row, known_row, prompt, chosen, rejected)
 
 
 def split_conversations(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefd.plugins.formats.chats import check_speakers
-from prefd.plugins.formats.contract import columns_of, finished, read_known_names, readable
+from prefd.plugins.formats.contract import columns_of, make_pair, read_known_names, read_usable_row
 from prefd.plugins.formats.row_shape import RowShape
 from prefd.plugins.hookspecs import hookimpl
 from prefd.plugins.types import Pair, RowFormat, UnusableRow
@@ -58,7 +58,7 @@ class ImplicitText:
 
     def pair(self, row: Mapping[str, Any]) -> Pair:
         """Makes the pair of `row`. Raises `UnusableRow`."""
-        known_row = readable(row)
+        known_row = read_usable_row(row)
         if not self.matches(row):
             raise UnusableRow("wrong types: chosen and rejected must be text, without a prompt column")
         # What follows the last word is no answer, and must not be what the sides differ in.
@@ -71,7 +71,7 @@ class ImplicitText:
         cut = split_point(chosen, rejected)
         if not chosen[:cut].strip():
             raise UnusableRow(NO_PROMPT)
-        return finished(row, known_row, chosen[:cut], chosen[cut:], rejected[cut:])
+        return make_pair(row, known_row, chosen[:cut], chosen[cut:], rejected[cut:])
 
     def columns(self, row: Mapping[str, Any]) -> frozenset[str]:
         """Names the columns of `row` that its pair is made of."""

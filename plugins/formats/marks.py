@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from prefd.plugins.formats.answers import Answers, find_answers
-from prefd.plugins.formats.chats import as_chat, is_transcript, squeezed
+from prefd.plugins.formats.chats import as_chat, is_transcript, squeeze_blanks
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.metadata import is_metadata
 from prefd.plugins.formats.names import PROMPTS, key_of, side_of, words_of
@@ -121,6 +121,6 @@ def _is_certain(answers: Answers, side: str, places: set[int]) -> bool:
     texts = {
         place
         for place, text in enumerate(answers.texts)
-        if is_text(as_chat(text)) and squeezed(answer_text(as_chat(text))) == squeezed(side)
+        if is_text(as_chat(text)) and squeeze_blanks(answer_text(as_chat(text))) == squeeze_blanks(side)
     }
     return bool(texts) and places <= texts

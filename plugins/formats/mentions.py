@@ -8,7 +8,7 @@ from typing import Any
 
 from prefd.plugins.formats.answers import Answers
 from prefd.plugins.formats.ballot import Ballot, suggest_remedy
-from prefd.plugins.formats.chats import squeezed
+from prefd.plugins.formats.chats import squeeze_blanks
 from prefd.plugins.formats.metadata import is_metadata
 from prefd.plugins.formats.names import key_of, words_of
 from prefd.plugins.formats.naming import FIRST, LETTERS, SECOND, mark_in
@@ -45,7 +45,7 @@ def find_by_text(ballot: Ballot, value: str, row: Mapping[str, Any], answers: An
 
 
 def _folded(text: str) -> str:
-    return squeezed(text).casefold()
+    return squeeze_blanks(text).casefold()
 
 
 def _by_mark(ballot: Ballot, value: str, words: Sequence[str], answers: Answers) -> list[int]:

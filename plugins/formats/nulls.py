@@ -101,7 +101,7 @@ def without_unsure(value: Any) -> Any:
     return _rebuilt(value, "", lambda *_: NOTHING)
 
 
-def decided_row(row: Mapping[str, Any], decide: Decide) -> dict[str, Any]:
+def decide_row(row: Mapping[str, Any], decide: Decide) -> dict[str, Any]:
     """Gives `row` with each unsure key in its columns as `decide` has it."""
     return {column: _rebuilt_column(column, value, decide) for column, value in row.items()}
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
+from prefd.plugins.formats.chats import as_chat, squeeze_blanks, user_texts
 from prefd.plugins.formats.fields import content_text, is_messages, is_text, kind_of
 from prefd.plugins.formats.messages import check_prose, text_of_parts, uniform_message
 from prefd.plugins.formats.metadata import METADATA
@@ -90,7 +90,7 @@ def with_turns(
         return messages, columns
     if not messages or messages[0]["role"] != "system":
         return [{"role": "system", "content": system[1]}, *messages], columns
-    if squeezed(content_text(messages[0])) != squeezed(system[1]):
+    if squeeze_blanks(content_text(messages[0])) != squeeze_blanks(system[1]):
         raise UnclearRow(
             f"the column {system[0]!r} is not the system turn of the messages; leave it out (data.ignore_columns: [{system[0]}])"
         )
@@ -129,7 +129,7 @@ def is_about(column: str) -> bool:
 
 
 def repeats(value: Any, texts: Sequence[str]) -> bool:
-    """Says whether everything in `value`, its answers aside, stands in one of `texts` (squeezed)."""
+    """Says whether everything in `value`, its answers aside, stands in one of `texts` (squeeze_blanks)."""
     return all(
         not passage or any(passage == text or (len(passage) >= LEAST and passage in text) for text in texts)
         for passage in user_texts(value)
@@ -162,7 +162,7 @@ def keys_beside_text(value: Any) -> list[str]:
     )
     if text_key is None:
         return []
-    texts = [squeezed(value[text_key])]
+    texts = [squeeze_blanks(value[text_key])]
     return [
         str(key)
         for key, item in value.items()
@@ -223,8 +223,8 @@ def _without_answer(value: Any, answers: Sequence[Any]) -> Any:
     """A conversation without the answer it ends with, where that is one of `answers`."""
     if not is_messages(value) or len(value) < 2 or value[-1]["role"] != "assistant":
         return value
-    last = squeezed(content_text(value[-1]))
-    return value[:-1] if any(last == squeezed(answer_text(answer)) for answer in answers) else value
+    last = squeeze_blanks(content_text(value[-1]))
+    return value[:-1] if any(last == squeeze_blanks(answer_text(answer)) for answer in answers) else value
 
 
 def answer_text(side: Any) -> str:
@@ -264,7 +264,7 @@ def _are_alike(messages: Sequence[Message], others: Sequence[Message]) -> bool:
     """Says whether the same is said by the same, up to whitespace."""
     contents, other_contents = (
         [
-            (message["role"], squeezed(content_text(message)), without_unsure(message.get("tool_calls")))
+            (message["role"], squeeze_blanks(content_text(message)), without_unsure(message.get("tool_calls")))
             for message in part
         ]
         for part in (messages, others)
@@ -297,7 +297,7 @@ def _turns_before(turns: Sequence[Message], prompt_turns: Sequence[Message]) -> 
 def _system(row: Mapping[str, Any], used_columns: frozenset[str]) -> tuple[str | None, str]:
     columns = [column for column in sorted(row) if key_of(column) in SYSTEMS and column not in used_columns]
     texts = {column: _system_text(column, as_chat(row[column])) for column in columns if not is_blank(row[column])}
-    if len({squeezed(text) for text in texts.values()}) > 1:
+    if len({squeeze_blanks(text) for text in texts.values()}) > 1:
         names = " and ".join(map(repr, texts))
         raise UnclearRow(
             f"the columns {names} may each be the system turn and differ; name the one "

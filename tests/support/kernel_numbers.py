@@ -20,7 +20,7 @@ import mlx_lm
 
 from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.kernels import name_kernel
-from prefd.daemon.worker.training.train import cached_reference
+from prefd.daemon.worker.training.train import open_cached_reference
 from support.first_losses import losses
 from support.float64_training import job_of
 from support.jobs_on_disk import run_precompute
@@ -45,7 +45,7 @@ def trajectories(model: Path, *loss_names: str) -> dict[str, dict[str, list[floa
         with tempfile.TemporaryDirectory(prefix="prefd-") as folder:
             job = job_of(Path(folder), model, name)
             run_precompute(job)
-            all_losses[name] = {"cached": losses(job, cached_reference(job)), "live": losses(job, live(job))}
+            all_losses[name] = {"cached": losses(job, open_cached_reference(job)), "live": losses(job, live(job))}
     return all_losses
 
 

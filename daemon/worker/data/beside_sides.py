@@ -12,7 +12,7 @@ from prefd.daemon.worker.data.questions import texts_in
 from prefd.daemon.worker.data.rows import DataError
 from prefd.daemon.worker.data.unread import texts_of
 from prefd.plugins.formats.answers import find_answers
-from prefd.plugins.formats.chats import as_chat, squeezed
+from prefd.plugins.formats.chats import as_chat, squeeze_blanks
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.labels import label_name
 from prefd.plugins.formats.names import ANSWERS, BETTER, LISTS, WORSE, side_of, words_of
@@ -81,13 +81,13 @@ def check_other_sides(row: Mapping[str, Any], pairs: Sequence[Pair], columns_rea
     if sides is None or not pairs:
         return
     chosen, rejected = (
-        {squeezed(answer_text(getattr(pair, side))) for pair in pairs} for side in ("chosen", "rejected")
+        {squeeze_blanks(answer_text(getattr(pair, side))) for pair in pairs} for side in ("chosen", "rejected")
     )
     for column, value in row.items():
         if column in columns_read or not is_text(as_chat(value)):
             continue
         others = {"chosen": rejected - chosen, "rejected": chosen - rejected}.get(side_of(column) or "", set())
-        if (text := squeezed(answer_text(as_chat(value)))) in others - {""}:
+        if (text := squeeze_blanks(answer_text(as_chat(value)))) in others - {""}:
             raise UnclearRow(
                 f"the column {column!r} is by its name the {side_of(column)} answer, and has the other one's text ({text[:40]!r}); name "
                 f"the sides' columns (data.chosen_feature: {sides[0]}, data.rejected_feature: {sides[1]}), or leave it out "
@@ -100,13 +100,15 @@ def check_listed_answers(row: Mapping[str, Any], pairs: Sequence[Pair], columns_
     sides = named_sides(columns_read)
     if sides is None or not pairs:
         return
-    texts = {squeezed(answer_text(side)) for pair in pairs for side in (pair.chosen, pair.rejected)}
-    texts |= {squeezed(answer_text(as_chat(row[side]))) for side in sides}  # with the prompt that it may begin with
+    texts = {squeeze_blanks(answer_text(side)) for pair in pairs for side in (pair.chosen, pair.rejected)}
+    texts |= {
+        squeeze_blanks(answer_text(as_chat(row[side]))) for side in sides
+    }  # with the prompt that it may begin with
     for column in row:
         if column in columns_read or LISTS.isdisjoint(words_of(column)[-1:]):
             continue
         answers = find_answers({column: row[column]})
-        if answers is not None and texts.isdisjoint(squeezed(answer_text(text)) for text in answers.texts):
+        if answers is not None and texts.isdisjoint(squeeze_blanks(answer_text(text)) for text in answers.texts):
             raise UnclearRow(
                 f"the column {column!r} is a list of answers, and neither {sides[0]} nor {sides[1]} is one of them; where it is "
                 f"what is meant, leave the sides out (data.ignore_columns: [{', '.join(sides)}]), else leave out the list "

@@ -13,7 +13,7 @@ from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.unread import find_settled_parts
 from prefd.plugins.formats.answers import find_answers
-from prefd.plugins.formats.chats import as_chat, squeezed
+from prefd.plugins.formats.chats import as_chat, squeeze_blanks
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.labels import label_name
 from prefd.plugins.formats.names import key_of, side_of, words_of
@@ -145,7 +145,7 @@ def _names_worse_side(value: Any, names: tuple[str, str], worse: str, better: st
         return False
     words = [words_of(name) for name in names]
     is_last_word = words[0][:-1] == words[1][:-1] and words_of(value) == words[1][-1:]
-    return is_last_word or side_of(value) == "rejected" or squeezed(value).casefold() == worse != better
+    return is_last_word or side_of(value) == "rejected" or squeeze_blanks(value).casefold() == worse != better
 
 
 def _won(row: Row, verdict: Verdict, sides: tuple[str, str]) -> str | None:
@@ -162,4 +162,4 @@ def _won(row: Row, verdict: Verdict, sides: tuple[str, str]) -> str | None:
 
 def _text(side: Any) -> str:
     chat = as_chat(side)
-    return squeezed(answer_text(chat)).casefold() if is_text(chat) else ""
+    return squeeze_blanks(answer_text(chat)).casefold() if is_text(chat) else ""

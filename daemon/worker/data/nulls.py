@@ -14,7 +14,7 @@ from prefd.daemon.worker.data.dataset import Dataset
 from prefd.daemon.worker.data.rows import Row
 from prefd.plugins.formats.evidence import Evidence
 from prefd.plugins.formats.fields import read_tools
-from prefd.plugins.formats.nulls import NOTHING, Decide, Key, Unsure, decided, decided_row, unsure_keys
+from prefd.plugins.formats.nulls import NOTHING, Decide, Key, Unsure, decide_row, decided, unsure_keys
 from prefd.plugins.types import UnusableRow
 
 DROPPED = "keys of tool calls or tools that have no value are left out, as the padding of the table"
@@ -40,7 +40,7 @@ def read_with_nulls_settled(
         [
             row
             if isinstance(row, UnusableRow)
-            else decided_row(row, _decide_by(evidence, tools.get(number) or _tools_of(row), spec))
+            else decide_row(row, _decide_by(evidence, tools.get(number) or _tools_of(row), spec))
             for number, row in enumerate(rows, 1)
         ]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
+from prefd.plugins.formats.chats import as_chat, squeeze_blanks, user_texts
 from prefd.plugins.formats.fields import is_messages
 from prefd.plugins.formats.implicit_text import is_unspaced
 from prefd.plugins.formats.names import ANSWERS, BETTER, LISTS, WORSE, side_of, words_of
@@ -161,7 +161,7 @@ def _own_texts(row: Mapping[str, Any], column: str) -> list[str]:
     value = row.get(column)
     if isinstance(value, list | tuple) and words_of(column)[-1:] and words_of(column)[-1] in LISTS:
         return []
-    sides = [squeezed(answer_text(as_chat(row[side]))) for side in named_sides(row) or ()]
+    sides = [squeeze_blanks(answer_text(as_chat(row[side]))) for side in named_sides(row) or ()]
     return [
         text
         for text in texts_in(value)

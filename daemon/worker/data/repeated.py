@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 
 from prefd.daemon.worker.data.dataset import Dataset
-from prefd.plugins.formats.chats import squeezed
+from prefd.plugins.formats.chats import squeeze_blanks
 from prefd.plugins.formats.prompt import answer_text
 from prefd.plugins.types import Pair
 
@@ -109,8 +109,8 @@ def _misses_prompt(pair: Pair) -> bool:
 
 def _repeats_prompt(pair: Pair) -> bool:
     """Says whether a side says just what the prompt or its last message does."""
-    prompt_text = squeezed(answer_text(pair.prompt))
+    prompt_text = squeeze_blanks(answer_text(pair.prompt))
     return bool(prompt_text) and prompt_text in (
-        squeezed(answer_text(pair.chosen)),
-        squeezed(answer_text(pair.rejected)),
+        squeeze_blanks(answer_text(pair.chosen)),
+        squeeze_blanks(answer_text(pair.rejected)),
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from prefd.daemon.specs.data_spec import DataSpec
 from prefd.daemon.worker.data.questions import COMMENTS
-from prefd.plugins.formats.chats import as_chat, squeezed, user_texts
+from prefd.plugins.formats.chats import as_chat, squeeze_blanks, user_texts
 from prefd.plugins.formats.fields import content_text, is_messages, is_text
 from prefd.plugins.formats.names import (
     ANSWERS,
@@ -242,10 +242,10 @@ def is_already_read(value: Any, texts: Sequence[str]) -> bool:
 
 def _texts(side: Text) -> list[str]:
     if isinstance(side, str):
-        return [squeezed(side)]
-    return [squeezed(content_text(message)) for message in side]
+        return [squeeze_blanks(side)]
+    return [squeeze_blanks(content_text(message)) for message in side]
 
 
 def _is_among(answer: str, texts: Sequence[str]) -> bool:
-    squeezed_answer = squeezed(answer)
+    squeezed_answer = squeeze_blanks(answer)
     return any(squeezed_answer == text or (len(squeezed_answer) >= LEAST and squeezed_answer in text) for text in texts)

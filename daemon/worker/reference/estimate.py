@@ -21,7 +21,7 @@ from prefd.daemon.worker.models.tiers import find_tier
 from prefd.daemon.worker.reference.live_comparison import compare_live
 from prefd.daemon.worker.reference.needed_completions import Needs
 from prefd.daemon.worker.reference.pipeline_estimate import estimate_pipeline
-from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS, asked_window
+from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS, read_window_setting
 from prefd.daemon.worker.reference.window_choice import choose_windows
 from prefd.daemon.worker_tasks.answers import Explanation, NearReference
 from prefd.daemon.worker_tasks.inputs import ExplainInput
@@ -70,7 +70,7 @@ def estimate_windows(job: SpecifiedJob, tokens: int) -> WindowSummary | None:
 
     Raises `JobError` for a reference that cannot be scored here. No weight is read.
     """
-    window = asked_window(job.spec)
+    window = read_window_setting(job.spec)
     if not tokens or (window is None and estimate_weights(job) <= memory.machine()[0]):
         return None
     model = loading.load_lazily(job.reference)

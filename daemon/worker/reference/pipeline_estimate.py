@@ -10,7 +10,7 @@ from prefd.daemon.worker.models.tiers import find_tier
 from prefd.daemon.worker.ranks.count import count_ranks
 from prefd.daemon.worker.ranks.seats import plan_seats
 from prefd.daemon.worker.reference.pipeline_opening import read_pipeline_setting
-from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS, asked_window
+from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS, read_window_setting
 from prefd.daemon.worker.reference.stage_choice import Room, choose_stages, explain_no_stages, fits_whole
 from prefd.daemon.worker.reference.window_choice import ModelSizes
 
@@ -22,7 +22,7 @@ def estimate_pipeline(job: SpecifiedJob, weights: int) -> PipelineSummary | None
     machine that cannot hold the reference together, where the spec wants that.
     """
     choice = read_pipeline_setting(job.spec)
-    if job.spec.ranks == 1 or choice is False or asked_window(job.spec) is not None:
+    if job.spec.ranks == 1 or choice is False or read_window_setting(job.spec) is not None:
         return None
     rooms = _list_rooms(job)
     if len(rooms) == 1 or (not choice and all(weights <= room.total for room in rooms)):

@@ -22,7 +22,7 @@ from prefd.daemon.worker.ranks.crew import Crew
 from prefd.daemon.worker.ranks.mate import LostRank
 from prefd.daemon.worker.ranks.pipeline import Pipeline
 from prefd.daemon.worker.reference.scoring_batches import shrink_pieces
-from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS, ReferencePass, asked_window
+from prefd.daemon.worker.reference.scoring_pass import BATCH_TOKENS, ReferencePass, read_window_setting
 from prefd.daemon.worker.reference.stage_choice import Room, choose_stages, explain_no_stages, fits_whole
 from prefd.daemon.worker.reference.window_choice import ModelSizes
 from prefd.daemon.worker.scoring.choose import NoWindows, choose_apart, narrow_batching
@@ -38,7 +38,7 @@ def open_pipeline(job: RunningJob, crew: Crew, warnings: list[str]) -> Reference
     `warnings` gets what the report should say. Raises JobError where that is asked for and cannot be, and LostRank.
     """
     choice = read_pipeline_setting(job.spec)
-    if choice is False or asked_window(job.spec) is not None or not crew.mates:
+    if choice is False or read_window_setting(job.spec) is not None or not crew.mates:
         return None
     source, halvings = job.reference, job.run.batches.halvings
     batch_tokens = BATCH_TOKENS[find_tier()] >> halvings

@@ -123,7 +123,7 @@ def open_reference(job: SpecifiedJob, halvings: int = 0) -> ReferencePass:
     source = job.reference
     options = shrink_pieces(Options.from_spec(job.spec), job.spec.data.max_length, halvings)
     model = loading.load_lazily(source).freeze()
-    windows = choose_windows(model, source.model, asked_window(job.spec), BATCH_TOKENS[find_tier()] >> halvings)
+    windows = choose_windows(model, source.model, read_window_setting(job.spec), BATCH_TOKENS[find_tier()] >> halvings)
     warning = ""
     if windows is not None:
         del model
@@ -143,7 +143,7 @@ def open_reference(job: SpecifiedJob, halvings: int = 0) -> ReferencePass:
     return ReferencePass(fastest_scorer(model, options), max(1, batch_tokens), warning=warning)
 
 
-def asked_window(spec: JobSpec) -> int | None:
+def read_window_setting(spec: JobSpec) -> int | None:
     """Return how many layers the spec wants in memory at a time; None where it leaves that open."""
     return None if spec.reference is None else spec.reference.window
 

@@ -275,10 +275,10 @@ def open_reference_scores(job: SpecifiedJob, model: Any, scorer: Callable[[], Sc
     """Open what gives the loss of `job` its reference's numbers: the cache, or the policy `model` with its adapter off; None where it takes none."""
     if not job.loss.needs_reference:
         return None
-    return open_adapter_off(job, model, scorer) if job.spec.has_live_reference else cached_reference(job)
+    return open_adapter_off(job, model, scorer) if job.spec.has_live_reference else open_cached_reference(job)
 
 
-def cached_reference(job: SpecifiedJob) -> Any:
+def open_cached_reference(job: SpecifiedJob) -> Any:
     """Return a function that reads the reference's log-probabilities of a batch from the cache, checked by checksum."""
 
     def read_scores(completions: Sequence[Completion]) -> Logprobs:

@@ -15,7 +15,7 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.training.checkpoint import Checkpoints, read_state
 from prefd.daemon.worker.training.start import LEAST, SAFETY_FACTOR, Start, measure_noise
-from prefd.daemon.worker.training.train import cached_reference, describe_noise
+from prefd.daemon.worker.training.train import describe_noise, open_cached_reference
 from prefd.daemon.worker.training.trainer import ReferenceScores
 from prefd.plugins.losses.dpo import logratios
 from prefd.plugins.losses.logits import output
@@ -132,8 +132,8 @@ def test_where_training_goes_is_not_decided_by_noise_in_the_stored_numbers(
         home, model=str(tiny_model), data={"path": str(pairs_file)}, loss={"name": loss}, training=training
     )
     run_precompute(running_job)
-    noisy = with_noise(cached_reference(running_job), 1e-5)
-    exact = losses(running_job, cached_reference(running_job), 6)
+    noisy = with_noise(open_cached_reference(running_job), 1e-5)
+    exact = losses(running_job, open_cached_reference(running_job), 6)
     uncertainty = np.abs(np.subtract(losses(running_job, noisy, 6), exact)).max()
     assert uncertainty < (0.02 if loss == "dpop" else 5e-4)
     if loss == "dpop":
@@ -147,7 +147,7 @@ def test_noise_is_a_number_that_a_loss_can_use_and_a_resumed_run_has_again(
     """A numpy float would make numpy arrays of a loss's terms, whose gradients are lost without a word."""
     running_job = job(home, tiny_model, pairs_file)
     run_precompute(running_job)
-    trainer = trainer_of(running_job, cached_reference(running_job))
+    trainer = trainer_of(running_job, open_cached_reference(running_job))
     trainer.measure_noise(running_job.data.train[:2], same=True)
     assert type(trainer.start.noise) is float
     again = Start()

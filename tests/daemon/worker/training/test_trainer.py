@@ -17,7 +17,7 @@ from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.training.optimizer import make_optimizer
 from prefd.daemon.worker.training.pass_sizes import PassSizes
 from prefd.daemon.worker.training.schedule import Batching
-from prefd.daemon.worker.training.train import cached_reference
+from prefd.daemon.worker.training.train import open_cached_reference
 from prefd.daemon.worker.training.trainer import Trainer, pad_rows
 from prefd.plugins.types import LossInput, LossOutput
 from support.adapters import move
@@ -34,7 +34,7 @@ def test_cached_training_equals_training_with_a_live_reference(
     training = {"batch_size": 2, "iters": STEPS, "learning_rate": 1e-3, "seed": 1}
     job = make_job(home, model=str(tiny_model), data={"path": str(pairs_file)}, loss={"name": loss}, training=training)
     run_precompute(job)
-    cached, alongside = losses(job, cached_reference(job)), losses(job, live(job))
+    cached, alongside = losses(job, open_cached_reference(job)), losses(job, live(job))
     np.testing.assert_allclose(cached, alongside, atol=1e-4)
     assert abs(cached[-1] - cached[0]) > 1e-3  # it did learn
 
@@ -47,7 +47,7 @@ def test_cached_training_equals_live_training_on_a_real_model(home: Path, smol_l
     training = {"batch_size": 1, "iters": STEPS, "learning_rate": 1e-4, "lora": {"rank": 4}, "num_layers": 2}
     job = make_job(home, model=str(smol_layers), data={"path": str(pairs_file)}, training=training)
     run_precompute(job)
-    cached, alongside = losses(job, cached_reference(job), 5), losses(job, live(job), 5)
+    cached, alongside = losses(job, open_cached_reference(job), 5), losses(job, live(job), 5)
     np.testing.assert_allclose(cached, alongside, atol=1e-4)
     assert np.ptp(cached) > 2e-3  # it did learn
 
@@ -91,7 +91,7 @@ def test_only_the_assistants_own_tokens_reach_the_loss_of_policy_and_reference(
     assert job.spec.training is not None
     make_trainable(model, job.policy, job.spec.training)
     optimizer = make_optimizer(job.spec.training, 1, model)
-    trainer = Trainer(fastest_scorer(model), optimizer, loss, cached_reference(job), Batching(2, None))
+    trainer = Trainer(fastest_scorer(model), optimizer, loss, open_cached_reference(job), Batching(2, None))
     trainer.evaluate(examples)
     own = [[each.chosen.own for each in examples], [each.rejected.own for each in examples]]
     x = seen[0]

@@ -13,7 +13,7 @@ from prefd.daemon.worker.errors import JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.training.metrics import Mean, sum_pair_metrics
 from prefd.daemon.worker.training.plan import describe_lone_answers
-from prefd.daemon.worker.training.train import cached_reference
+from prefd.daemon.worker.training.train import open_cached_reference
 from prefd.plugins.manager import load_plugins
 from prefd.plugins.types import Logprobs, LossInput
 from support.first_losses import STEPS, losses
@@ -90,7 +90,7 @@ def test_cached_kto_equals_kto_with_a_live_reference(home: Path, tiny_model: Pat
         training={"batch_size": 4, "iters": STEPS, "learning_rate": 1e-3, "seed": 1},
     )
     run_precompute(running_job)
-    cached, alongside = losses(running_job, cached_reference(running_job)), losses(running_job, live(running_job))
+    cached, alongside = losses(running_job, open_cached_reference(running_job)), losses(running_job, live(running_job))
     np.testing.assert_allclose(cached, alongside, atol=1e-4)
     assert abs(cached[-1] - cached[0]) > 1e-3  # it did learn
 
