@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from prefd.daemon.commands.shared.completions import ENDED_JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
@@ -76,6 +75,8 @@ def archive(home: Home, job_id: int, to: Path | None, fused: bool, as_json: bool
                 raise Failure(
                     f"job {job_id} was run again while it was copied: it is {current.state}; nothing is archived"
                 )
+
+        from rich.console import Console
 
         text = io.StringIO()
         console = Console(file=text, width=REPORT_WIDTH, highlight=False, markup=False, emoji=False)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.text import Text
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
@@ -30,6 +29,8 @@ from prefd.daemon.text.wording import clip, format_number, pluralize
 from prefd.plugins.metrics import EVAL, POSITIONS
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from prefd.daemon.runs.pair_comparison import PairComparison
 
 PLACE = HelpPlace(Section.JOBS, 120)
@@ -154,6 +155,8 @@ def show_pairs(pairs: PairComparison) -> None:
 
 def mark_best(cell: str, is_best: bool) -> Text:
     """Marks a cell that holds the best value of its row."""
+    from rich.text import Text
+
     return Text(f"*{cell}", style="bold green") if is_best else Text(cell)
 
 

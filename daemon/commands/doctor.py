@@ -6,8 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from prefd.daemon.commands.shared.check_results import choose_exit, print_results
 from prefd.daemon.commands.shared.errors import Exit
@@ -17,6 +15,8 @@ from prefd.daemon.terminal import render
 from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from prefd.daemon.home.layout import Home
 
 PLACE = HelpPlace(Section.DAEMON, 40)
@@ -71,6 +71,9 @@ def measure_model(home: Home, model: str, timing: Timing, as_json: bool) -> Exit
 
 def make_line(level: str, subject: str, detail: str, remedy: str) -> Table:
     """Makes the line of one finding; of the same widths each time, because they are printed as they are made."""
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=4)
     grid.add_column(width=8, style="bold")

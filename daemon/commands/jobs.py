@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.text import Text
 
 from prefd.daemon.commands.shared.completions import GROUP, JOBS
 from prefd.daemon.commands.shared.errors import Exit, Failure
@@ -29,6 +28,8 @@ from prefd.daemon.text.wording import pluralize
 from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from prefd.daemon.jobs.table import Job
     from prefd.daemon.specs.reading import SpecFile
     from prefd.daemon.terminal.plain_table import PlainTable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,9 +17,11 @@ from prefd.daemon.runs.metrics_rows import read_last_rows, read_metrics_rows
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.specs.summary import describe_loss
 from prefd.daemon.terminal import render
-from prefd.daemon.terminal.plain_table import PlainTable
 from prefd.daemon.text.wording import format_number
 from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS, PART
+
+if TYPE_CHECKING:
+    from prefd.daemon.terminal.plain_table import PlainTable
 
 PLACE = HelpPlace(Section.JOBS, 110)
 Row = dict[str, Any]

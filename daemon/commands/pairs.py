@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
@@ -14,12 +13,13 @@ from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
-from prefd.daemon.terminal.preview import make_visible
 from prefd.daemon.terminal.short_text import shorten
 from prefd.daemon.text.wording import format_number
 from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from prefd.daemon.jobs.table import Job
     from prefd.daemon.runs.pair_answers import PairsMeans, PairsPage, ScoredPair
 
@@ -117,6 +117,10 @@ def describe_means(means: PairsMeans) -> str:
 
 def describe_pair(pair: ScoredPair, full: bool) -> Iterator[Text]:
     """Yields the lines of a pair: its numbers, and its three texts."""
+    from rich.text import Text
+
+    from prefd.daemon.terminal.preview import make_visible
+
     is_wrong = pair.margin is None or pair.margin <= 0
     head = Text(format_number(pair.margin).rjust(9), style="bold red" if is_wrong else "bold")
     rewards = f"rewards {format_number(pair.chosen)} and {format_number(pair.rejected)}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from prefd.daemon.commands.init import make_home
 from prefd.daemon.commands.shared.errors import Exit
@@ -39,6 +38,8 @@ def run(ctx: click.Context, timing: Timing, spec_path: Path, precompute_only: bo
 
     Exit code 5 when the job does not succeed. Ctrl-C ends it cleanly; what was scored by then stays in the cache. The job is kept in the home like any other.
     """
+    from rich.console import Console
+
     from prefd.daemon.home.settings import Config
     from prefd.daemon.jobs.details import JobDetails
     from prefd.daemon.jobs.table import JobTable

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
-from rich.text import Text
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
@@ -18,11 +17,12 @@ from prefd.daemon.jobs.lost_folder import explain_missing, find_lost_folder
 from prefd.daemon.machine.streams import end_with_reader
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
-from prefd.daemon.terminal.preview import make_visible
 from prefd.daemon.terminal.short_text import shorten
 from prefd.daemon.timing import Timing
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from prefd.daemon.jobs.table import Job, JobTable
     from prefd.daemon.runs.samples import DrawnAnswer, DrawnSample, SamplesLog
 
@@ -125,6 +125,10 @@ def show_samples(drawn: Sequence[DrawnSample], full: bool) -> None:
 
 def describe_sample(sample: DrawnSample, full: bool) -> Iterator[Text]:
     """Yields the lines of an answer: where it stands, the prompt, what the start answered and what the policy did."""
+    from rich.text import Text
+
+    from prefd.daemon.terminal.preview import make_visible
+
     yield Text.assemble((f"step {sample.step}", "bold"), f"  {sample.place}")
     yield _name_text("prompt", make_visible(sample.prompt) if full else shorten(sample.prompt, keep_end=True))
     if sample.step:
@@ -134,6 +138,10 @@ def describe_sample(sample: DrawnSample, full: bool) -> Iterator[Text]:
 
 
 def _describe_answer(name: str, answer: DrawnAnswer | None, missing: str, full: bool) -> Text:
+    from rich.text import Text
+
+    from prefd.daemon.terminal.preview import make_visible
+
     if answer is None:
         return _name_text(name, Text(missing, style="red"))
     text = make_visible(answer.text) if full else shorten(answer.text, keep_end=False)
@@ -143,4 +151,6 @@ def _describe_answer(name: str, answer: DrawnAnswer | None, missing: str, full: 
 
 
 def _name_text(name: str, text: str | Text) -> Text:
+    from rich.text import Text
+
     return Text.assemble((f"  {name:<8}", "dim"), text)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
@@ -44,6 +43,8 @@ def watch(ctx: click.Context, timing: Timing, job_id: int | None, as_json: bool)
 
     Shows its phase, progress, loss, accuracy, margin and time to go. Ctrl-C leaves the job running. With --json, one document when it has ended. Exit code 5 when the job does not succeed.
     """
+    from rich.console import Console
+
     from prefd.daemon.jobs.details import JobDetails
     from prefd.daemon.terminal.job_view import make_job_view
 

@@ -1,49 +1,49 @@
-"""Renders tables, facts, states and messages on a terminal. Data goes to stdout, messages to stderr."""
+"""Renders tables, facts, states and messages on a terminal. Data goes to stdout, messages to stderr.
+
+rich is imported where something is drawn: `prefd --help` draws nothing, and rich is a fifth of what it would import.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from prefd.daemon.jobs.states import COLOURS
-from prefd.daemon.terminal.plain_table import CutText, PlainTable
 from prefd.daemon.text.json_output import add_schema, dump_indented
 
-PADDING = re.compile(r"[ ]+$", re.MULTILINE)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from prefd.daemon.terminal.plain_table import CutText, PlainTable
+
 PIPE_WIDTH = 10_000  # into a pipe nothing is wrapped or cut: programs that read it count lines
-
-
-class _Pipe(Console):
-    """A console that prints without the blanks that a table's last column is filled with."""
-
-    def print(self, *objects: Any, **settings: Any) -> None:
-        with self.capture() as capture:
-            super().print(*objects, **settings)
-        self.file.write(PADDING.sub("", capture.get()))
-        self.file.flush()
 
 
 def open_stdout() -> Console:
     """Makes the console for data, anew at each call, so that it is what stdout is now."""
+    from rich.console import Console
+
+    from prefd.daemon.terminal.pipe import PipeConsole
+
     if sys.stdout.isatty():
         return Console(highlight=False, markup=False, emoji=False)
     width = None if os.environ.get("COLUMNS") else PIPE_WIDTH
-    return _Pipe(width=width, highlight=False, markup=False, emoji=False)
+    return PipeConsole(width=width, highlight=False, markup=False, emoji=False)
 
 
 def show_busy(name: str) -> AbstractContextManager[Any]:
     """Shows on a terminal, for as long as the block lasts, that `name` is at work; elsewhere, and for an empty name, nothing."""
     if not name or not sys.stderr.isatty():
         return nullcontext()
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False, markup=False, emoji=False).status(f"{name} …")
 
 
@@ -78,11 +78,15 @@ def make_table(
 
     What room is left goes to the last column, and to columns of `cut_cell`s.
     """
+    from prefd.daemon.terminal.plain_table import PlainTable
+
     return PlainTable(columns, rows, right, gap)
 
 
 def make_facts(pairs: Sequence[tuple[str, str | Text]]) -> Table:
     """Makes a table with names on the left and their values on the right."""
+    from rich.table import Table
+
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(overflow="fold")
@@ -93,9 +97,13 @@ def make_facts(pairs: Sequence[tuple[str, str | Text]]) -> Table:
 
 def cut_cell(text: str) -> CutText:
     """Makes a cell of the first line of `text` that is cut where there is no room, not folded."""
+    from prefd.daemon.terminal.plain_table import CutText
+
     return CutText(text.splitlines()[0] if text else "")
 
 
 def color_state(name: str) -> Text:
     """Colours a job's state."""
+    from rich.text import Text
+
     return Text(name, style=COLOURS.get(name.strip(), ""))

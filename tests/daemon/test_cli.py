@@ -59,7 +59,7 @@ PROMISED = [
 ]
 NOT_JSON = {"schema", "completion"}  # a JSON Schema, and a shell's language
 HEAVY = ["mlx", "zarr", "datasets", "starlette", "uvicorn", "httpx", "matplotlib", "transformers"]
-NOT_FOR_HELP = ["pydantic", "ssl", "importlib.metadata"]
+NOT_FOR_HELP = ["pydantic", "ssl", "importlib.metadata", "rich"]
 """A tenth of a second's CPU is all that the help of all commands takes, and these would take half as much again."""
 
 

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-from rich.text import Text
-
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.terminal import render
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from prefd.daemon.worker_tasks.check_results import CheckResult
 
 STYLES = {"ok": "green", "skipped": "yellow", "failed": "bold red"}
@@ -32,6 +31,9 @@ def print_results(results: Iterable[CheckResult], names: Iterable[str] = ()) -> 
 
 def make_line(result: CheckResult) -> Table:
     """Make the lines of one result; of the same widths each time, because they are printed as they are made."""
+    from rich.table import Table
+    from rich.text import Text
+
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(width=7)
     grid.add_column(width=10, style="bold")

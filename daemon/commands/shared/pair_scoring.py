@@ -6,9 +6,6 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
@@ -67,6 +64,9 @@ class _ProgressView:
     """Draws how far the scoring is where there is a terminal, and writes a line now and then where there is none."""
 
     def __init__(self, timing: Timing) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("scoring pairs"),
