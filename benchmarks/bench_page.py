@@ -57,7 +57,8 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="write the table here too")
     options = parser.parse_args()
     series = make_series(options.steps)
-    tools = [tool for tool in list_tools(options.peers) if tool.name in options.arms.split(",")]
+    peers = options.peers and options.peers.absolute()  # its programs are run in folders of their own
+    tools = [tool for tool in list_tools(peers) if tool.name in options.arms.split(",")]
     openings: dict[str, list[Opening]] = {tool.name: [] for tool in tools}
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=list(FLAGS))
@@ -72,7 +73,7 @@ def main() -> None:
                 openings[tool.name].append(opening)
                 print(f"round {number + 1}: {tool.name}: {opening}", file=sys.stderr, flush=True)
         browser.close()
-    lines = describe(tools, openings, options.steps, find_versions(options.peers))
+    lines = describe(tools, openings, options.steps, find_versions(peers))
     print("\n".join(lines))
     if options.markdown:
         options.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 EVAL = "eval_"
 """Prefix of a metric's name where it is of the held-out pairs."""
-PART = "loss/"
+LOSS = "loss"
+EVAL_LOSS = EVAL + LOSS
+"""The loss of the held-out pairs, which every evaluation has."""
+PART = f"{LOSS}/"
 """Prefix of a loss's name where it is one part of a mixture; the metric is that part's own loss."""
 TIME = "time"
 POSITIONS = ("step", "epoch", TIME)

@@ -162,6 +162,8 @@ def place_inputs(folder: Path, model: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     places = folder / model.name, folder / PAIRS.name
     for place, source in zip(places, (model.resolve(), PAIRS), strict=True):
+        if place.is_symlink():
+            place.unlink()  # another checkout's, which may be gone
         if not place.exists():
             place.symlink_to(source)
     return places

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.text.wording import format_number
-from prefd.plugins.metrics import EVAL, METRICS, OF_PAIRS
+from prefd.plugins.metrics import EVAL, EVAL_LOSS, METRICS, OF_PAIRS
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import Job
@@ -102,7 +102,7 @@ def read_course(rows: Iterable[Row], adapter_step: int | None) -> RunCourse:
     for row in rows:
         steps = _find_larger(steps, row.get("step"))
         peak = _find_larger(peak, row.get(PEAK_MEMORY.name))
-        if f"{EVAL}loss" in row:
+        if EVAL_LOSS in row:
             last = row
             of_adapter = row if row.get("step") == adapter_step else of_adapter
     return RunCourse(None if steps is None else int(steps), peak, of_adapter or last)

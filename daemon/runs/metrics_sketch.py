@@ -12,14 +12,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from prefd.daemon.runs.metrics_rows import MARK
 from prefd.daemon.runs.run_folder import is_evaluation, parse_row
-from prefd.plugins.metrics import EVAL
 
 BLOCK = 1 << 20
 MOST_MEANS = 48
 LOSS = re.compile(rb'"loss": ?(-?[0-9.eE+-]+)')
-MARK = f'"{EVAL}'.encode()
-"""The bytes that each row of an evaluation holds, and hardly any other."""
 
 
 class Means:

@@ -29,6 +29,8 @@ class LogPart:
     """The byte from which to go on reading."""
     more: bool
     """Whether there are more complete lines already."""
+    earlier: bool = False
+    """Whether there are lines before these, of those that were read from the end."""
 
 
 def read_lines(log: Path, count: int, whole: bool) -> LogPart:
@@ -40,7 +42,8 @@ def read_lines(log: Path, count: int, whole: bool) -> LogPart:
         return LogPart([], 0, False)
     complete = data.rfind(b"\n") + 1
     lines = _decode_lines(data[:complete] if whole else data)[1 if begin else 0 :]  # the first one is most often cut
-    return LogPart(lines[len(lines) - min(count, len(lines)) :], begin + complete, False)
+    last = lines[len(lines) - min(count, len(lines)) :]
+    return LogPart(last, begin + complete, False, earlier=begin > 0 or len(last) < len(lines))
 
 
 def read_lines_after(log: Path, position: int) -> LogPart:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from prefd.daemon.text.strict_model import Fault, SpecModel, refuse
 from prefd.daemon.text.wording import format_value
-from prefd.plugins.metrics import EVAL, OF_PAIRS
+from prefd.plugins.metrics import EVAL, EVAL_LOSS, OF_PAIRS
 
 Coefficient = Annotated[float, Field(ge=0, lt=1)]
 Two = Field(min_length=2, max_length=2)
@@ -220,7 +220,7 @@ def _is_valid(kind: Kind, value: float) -> bool:
 class WatchedMetric(SpecModel):
     """WatchedMetric is a metric of the held-out pairs, and which way is better."""
 
-    metric: str = Field("eval_loss", description="a metric of the evaluations, such as eval_loss")
+    metric: str = Field(EVAL_LOSS, description="a metric of the evaluations, such as eval_loss")
     mode: Literal["min", "max"] | None = Field(None, description="default: min for a loss, max for anything else")
 
     @model_validator(mode="after")

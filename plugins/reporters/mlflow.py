@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from prefd.plugins.metrics import EVAL
+from prefd.plugins.metrics import EVAL, EVAL_LOSS, LOSS
 from prefd.plugins.reporting import LastSteps, MetricsRow, ReportedRun, RunEnd, RunReporter
 
 URI = "MLFLOW_TRACKING_URI"
-LOSS = "loss"
 RUN_TAG = "prefd.run"
 PARAMS_AT_ONCE = 100
 """MLflow takes no more in one call."""
@@ -61,7 +60,7 @@ class MLflowReport:
 
     def last_steps(self) -> LastSteps:
         """Asks MLflow for the last steps of both losses, which are the last numbers of a row that are written."""
-        histories = [self._client.get_metric_history(self._run, name) for name in (LOSS, EVAL + LOSS)]
+        histories = [self._client.get_metric_history(self._run, name) for name in (LOSS, EVAL_LOSS)]
         return LastSteps(*(max((each.step for each in history), default=0) for history in histories))
 
     def log(self, row: MetricsRow) -> None:

@@ -1,4 +1,4 @@
-"""A loss, a row format and a command are each a file, a metric and a state each a row: in a copy of the code, nothing else is touched."""
+"""A loss, a row format, a reporter and a command are each a file, a metric and a state each a row: in a copy, nothing else is touched."""
 
 from __future__ import annotations
 
@@ -49,6 +49,15 @@ class Duel:
 def register_formats(register):
     register("duel", Duel())
 '''
+REPORTER = '''
+"""A reporter that is there for a test."""
+
+class Whisper:
+    """Whispers what it is told."""
+    def open(self, run): ...
+
+REPORTERS = {"whisper": Whisper()}
+'''
 COMMAND = '''
 """`prefd wave` greets."""
 import click
@@ -94,6 +103,7 @@ print(json.dumps({
     "weigh": run(cli.cli, ["cache", "weigh"]).output,
     "losses": list(plugins.losses),
     "formats": list(plugins.formats),
+    "reporters": list(plugins.reporters),
     "errors": [plugin.error for plugin in plugins.plugins if plugin.name.startswith("prefd:") and plugin.error],
     "compared": [measure.key for measure in MEASURES],
     "resting": run(cli.cli, ["jobs", "--help"]).output + json.dumps(Jobs.model_json_schema()),
@@ -120,6 +130,7 @@ def replace(path: Path, old: str, new: str) -> None:
 def test_each_adding_touches_one_file(copy: Path, tmp_path: Path) -> None:
     (copy / "plugins" / "losses" / "shrug.py").write_text(LOSS)
     (copy / "plugins" / "formats" / "duel.py").write_text(FORMAT)
+    (copy / "plugins" / "reporters" / "whisper.py").write_text(REPORTER)
     (copy / "daemon" / "commands" / "wave.py").write_text(COMMAND)
     (copy / "daemon" / "commands" / "cache" / "weigh.py").write_text(CACHE_COMMAND)
     replace(copy / "plugins" / "metrics.py", '        Metric(\n            "grad_norm",', METRIC)
@@ -140,6 +151,7 @@ def test_each_adding_touches_one_file(copy: Path, tmp_path: Path) -> None:
     assert "  wave        Greet those who read this." in report["help"]
     assert (report["wave"], report["weigh"]) == ("hello\n", "light\n")
     assert "shrug" in report["losses"]
+    assert "whisper" in report["reporters"]
     position = report["formats"].index("duel")
     assert report["formats"][position - 1 : position + 2] == ["winner", "duel", "explicit"], (
         "its precedence says where it stands"

@@ -169,6 +169,8 @@ class Log(Answer):
     """The byte behind the last complete line: ask again with `after` set to it. Of a job that runs only such lines are told."""
     more: bool
     """Whether there are more already, behind the megabyte that was read: of `after` alone."""
+    earlier: bool
+    """Whether there are lines before these in the file: of `last` alone."""
 
 
 class Metrics(Answer):

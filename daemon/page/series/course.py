@@ -7,7 +7,7 @@ import math
 from prefd.daemon.jobs.comparison import PEAK_MEMORY, RunCourse
 from prefd.daemon.page.series.columns import STEP, Columns
 from prefd.daemon.page.series.run_columns import RunColumns
-from prefd.plugins.metrics import EVAL
+from prefd.plugins.metrics import EVAL_LOSS
 
 
 def find_course(run: RunColumns, adapter_step: int | None) -> RunCourse:
@@ -20,11 +20,10 @@ def find_course(run: RunColumns, adapter_step: int | None) -> RunCourse:
 
 def _find_evaluation(evals: Columns, adapter_step: int | None) -> dict[str, float | None]:
     """Find the last evaluation of the adapter's step, else the last one, as a row; empty where there is none."""
-    key = f"{EVAL}loss"
     evaluated = [
         index
-        for index in range(len(evals.values.get(key, ())))
-        if not math.isnan(evals.values[key][index]) or index in evals.bad.get(key, ())
+        for index in range(len(evals.values.get(EVAL_LOSS, ())))
+        if not math.isnan(evals.values[EVAL_LOSS][index]) or index in evals.bad.get(EVAL_LOSS, ())
     ]
     if not evaluated:
         return {}

@@ -145,7 +145,7 @@ class Crew:
         """End ranks that say nothing any more, so that nobody waits for them without an end."""
         while not self._closed.wait(min(LOOK_SECONDS, self.timeout / 4)):
             now = time.monotonic()
-            silent = [mate for mate in self.mates if mate.owes and now - mate.heard_at > self.timeout]
+            silent = [mate for mate in self.mates if mate.is_awaited and now - mate.heard_at > self.timeout]
             summing = self._summing_since
             if silent and (summing is None or now - summing > min(self.timeout, LOOK_SECONDS)):
                 self._end(silent, f"{silent[0].name} said nothing for {self.timeout:g} s")

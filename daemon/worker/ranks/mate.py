@@ -103,6 +103,11 @@ class Mate:
         return not self.frames.empty()
 
     @property
+    def is_awaited(self) -> bool:
+        """Return whether it has still to answer: what it has said already, and nobody has heard yet, it owes no more."""
+        return self.owes > self.frames.qsize()
+
+    @property
     def is_victim(self) -> bool:
         """Return whether it has ended by something else than the end of another rank, as far as is known."""
         code = self.process.poll()

@@ -24,8 +24,9 @@ def score_batches(job: RunningJob, channel: Channel, opening: Frame) -> None:
     while True:
         command = channel.wait()
         completions = unpack_completions(command.arrays)
-        (logprobs,) = reference.score_completions([completions])
-        mx.eval(logprobs.tokens)
+        with channel.beating():  # a large model's batch may take longer on a processor than a rank may say nothing
+            (logprobs,) = reference.score_completions([completions])
+            mx.eval(logprobs.tokens)
         table = np.array(logprobs.tokens)
         values = [row[: len(each.ids) - each.start] for row, each in zip(table, completions)]
         channel.answer({"batch": command.head["batch"], "peak_memory": mx.get_peak_memory()}, [np.concatenate(values)])

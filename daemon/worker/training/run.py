@@ -38,7 +38,7 @@ from prefd.daemon.worker.training.shared_steps import describe_ranks
 from prefd.daemon.worker.training.step_keeper import SCORE_BYTES, StepKeeper, count_score_bytes, restore_rescued
 from prefd.daemon.worker.training.trainer import Trainer
 from prefd.daemon.worker.training.zero_gradient import describe_zero_gradients
-from prefd.plugins.metrics import LABELS
+from prefd.plugins.metrics import EVAL_LOSS, LABELS
 
 log = logging.getLogger(__name__)
 
@@ -305,10 +305,10 @@ class Run:
         if not held_out or (self.step % interval and self.step != self.schedule.total_steps):
             return None
         metrics = self.trainer.evaluate(held_out, stop)
-        if not math.isfinite(metrics["eval_loss"]):
-            not_finite = [each for each in held_out if not math.isfinite(self.trainer.evaluate([each])["eval_loss"])]
+        if not math.isfinite(metrics[EVAL_LOSS]):
+            not_finite = [each for each in held_out if not math.isfinite(self.trainer.evaluate([each])[EVAL_LOSS])]
             raise JobError(
-                f"step {self.step}: eval_loss is {metrics['eval_loss']}, on the held-out {list_places(not_finite)}; lower "
+                f"step {self.step}: {EVAL_LOSS} is {metrics[EVAL_LOSS]}, on the held-out {list_places(not_finite)}; lower "
                 f"training.learning_rate or the loss's beta, or look at those rows{self._name_last_good_checkpoint()}"
             )
         self.selection.record(self.step, metrics)

@@ -13,6 +13,7 @@ from prefd.daemon.worker.models.device import describe_machine
 from prefd.daemon.worker.training.adapter_off import AdapterOffReference
 from prefd.daemon.worker.training.chosen_likelihood import describe_falling_chosen
 from prefd.daemon.worker.training.zero_gradient import describe_zero_gradients
+from prefd.plugins.metrics import EVAL_LOSS, LOSS
 
 if TYPE_CHECKING:
     from prefd.daemon.worker.training.run import Run
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 def make_outcome(run: Run, seconds: float, xray: XRaySummary | None = None) -> TrainingOutcome:
     """Make the job's report, with the numbers of its first and last step and all that was warned of; `xray` as it has it."""
     lines = list(run.job.run.read_metrics())
-    steps = [line for line in lines if "loss" in line]
-    evaluations = [line for line in lines if "eval_loss" in line]
+    steps = [line for line in lines if LOSS in line]
+    evaluations = [line for line in lines if EVAL_LOSS in line]
     run.warn(run.keeper.describe())
     reference = run.trainer.reference
     run.warn(describe_falling_chosen(lines))

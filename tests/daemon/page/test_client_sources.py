@@ -42,7 +42,9 @@ def test_one_file_knows_the_chart_library_and_one_asks_the_server() -> None:
     assert asking == {str(Path("api", "client.ts"))}
 
 
-def test_the_editor_and_yaml_come_with_the_screens_that_need_them() -> None:
+def test_the_editor_yaml_and_charts_come_with_the_screens_that_need_them() -> None:
+    at_once = re.findall(r'^import .* from "\./(\w+)/screen"', read_sources()["screens.tsx"], re.MULTILINE)
+    assert at_once == ["jobs"], "every other screen comes when it is opened"
     assert list_importers("@codemirror/view") == {str(Path("train", "editor.tsx"))}
     elsewhere = {
         name

@@ -2,7 +2,6 @@
 import { lazy } from "preact-iso";
 import type { ComponentType } from "preact";
 import { JobsScreen } from "./jobs/screen";
-import { RunScreen } from "./run/screen";
 
 export interface Screen {
   /** Its name in the bars; without one it is reached from another screen. */
@@ -14,7 +13,8 @@ export interface Screen {
   key?: string;
 }
 
-/** Screens whose code comes when they are opened: the first load stays small. */
+/** Screens whose code comes when they are opened: the first load stays small, and the chart library is not of it. */
+const RunScreen = lazy(async () => (await import("./run/screen")).RunScreen);
 const TrainScreen = lazy(() => import("./train/screen"));
 const CompareScreen = lazy(async () => (await import("./compare/screen")).CompareScreen);
 const CacheScreen = lazy(async () => (await import("./cache/screen")).CacheScreen);

@@ -66,7 +66,9 @@ def test_the_end_of_a_long_log_is_enough(ready_home: Home) -> None:
     job = homes.add_running(ready_home)
     log = ready_home.job(job.id) / "worker.log"
     with serving(ready_home), talking(ready_home) as http:
-        assert http.get("/v1/jobs/1/log?last=2").json()["lines"] == ["scoring 212 completions", "done"]
+        last = http.get("/v1/jobs/1/log?last=2").json()
+        assert (last["lines"], last["earlier"]) == (["scoring 212 completions", "done"], True)
+        assert not http.get("/v1/jobs/1/log").json()["earlier"]
         log.write_bytes(b"".join(b"line %06d \xff\n" % number for number in range(100_000)))
         lines = http.get("/v1/jobs/1/log").json()["lines"]
         assert lines[-1] == "line 099999 �"

@@ -65,7 +65,7 @@ def test_every_request_has_the_answer_that_it_would_have_had(
     fail_at(monkeypatch, Learner, "take_step", 2, text)
     fail_at(monkeypatch, Generator, "_draw", 1, text)
     codes = []
-    while not session.job.run.live.result(session.asked).exists():
+    while not session.job.run.live.result(session.last_request).exists():
         codes.append(phases._run("live", session.job, StopWhenDone(session)))
     assert codes == [code, code, code, WorkerExit.STOPPED]
     assert session.results() == twin.results()

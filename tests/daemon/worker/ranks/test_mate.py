@@ -65,6 +65,20 @@ def test_one_that_says_nothing_is_ended_and_named() -> None:
         crew.close()
 
 
+def test_one_that_has_answered_is_not_waited_for_though_nobody_has_heard_it_yet() -> None:
+    with running("exec cat") as mate:
+        assert not mate.is_awaited
+        mate.tell({"do": "greet"})
+        assert mate.news.wait(60)
+        assert mate.has_answered
+        assert not mate.is_awaited
+        mate.hear()
+        assert not mate.is_awaited
+    with running("exec sleep 600") as mate:
+        mate.tell({"do": "greet"})
+        assert mate.is_awaited
+
+
 def test_beats_go_between_commands_and_never_into_one() -> None:
     with running("exec cat") as mate:
         mate.beat()

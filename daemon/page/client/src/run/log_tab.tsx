@@ -5,14 +5,14 @@ import type { JobDocument } from "../api/shapes";
 import { Button } from "../parts/button";
 import { Empty, Trouble } from "../parts/empty";
 import { RUNNING } from "../parts/state";
-import { pluralize } from "../text/numbers";
+import { formatCount, pluralize } from "../text/numbers";
 import { useLog } from "./log";
 
 export function LogTab({ run }: { run: JobDocument }) {
   const { query, change } = useAddress();
   const find = query["find"] ?? "";
   const runs = RUNNING.includes(run.job.state);
-  const { lines, path, trouble } = useLog(run.job.id, runs);
+  const { lines, path, earlier, trouble } = useLog(run.job.id, runs);
   const [following, setFollowing] = useState(true);
   const box = useRef<HTMLPreElement>(null);
   const needle = find.toLowerCase();
@@ -28,7 +28,7 @@ export function LogTab({ run }: { run: JobDocument }) {
     <section class="card below log">
       <div class="log-head">
         <input class="field" type="search" placeholder="Find" aria-label="Only lines with this" value={find} onInput={(event) => change({ find: event.currentTarget.value })} />
-        <span class="soft number">{find ? `${shown.length} of ${pluralize(lines.length, "line")}` : pluralize(lines.length, "line")}</span>
+        <span class="soft number">{`${find ? `${formatCount(shown.length)} of ` : ""}${earlier ? "the last " : ""}${pluralize(lines.length, "line")}`}</span>
         {!following && (
           <Button icon="down" onClick={() => setFollowing(true)}>
             To the end
