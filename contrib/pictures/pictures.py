@@ -79,7 +79,8 @@ JOBS = (
     Job("nightly-ipo", "{name: ipo, beta: 0.05}", 16, more="not_before: 2099-12-01 02:00+00:00"),
 )
 ENDED = ("sigmoid", "ipo", "dpop-10", "too-hot")
-"""The jobs that the pictures wait for: three to compare, and one that fails. The next one runs while they are taken."""
+"""The jobs that the pictures wait for: three to compare, and one that fails. The next is handed in later, and runs while they are taken:
+pairs are scored while no job is in memory."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,11 @@ def main() -> int:
     options.model, options.pairs = place_inputs(home.parent, options.model)
     with running_daemon(home), running_page(home) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_browser(), args=ARGUMENTS)
-        queue_jobs(home, options)
-        ids = wait_for_jobs(home)
-        score_pairs(home, ids["sigmoid"])
-        live = next((job["id"] for job in list_jobs(home) if job["state"] == "training"), None)
+        queue_jobs(home, options, JOBS[: len(ENDED)])
+        score_pairs(home, wait_for_jobs(home)["sigmoid"])
+        queue_jobs(home, options, JOBS[len(ENDED) :])
+        live = wait_for_training(home)
+        ids = {job["name"]: job["id"] for job in list_jobs(home)}
         for view in list_views(ids, live):
             for variant in ("light", "dark", "light-phone", "dark-phone"):
                 if options.all is None and variant not in view.kept:
@@ -206,11 +208,12 @@ def shrink(file: Path) -> None:
         )
 
 
-def queue_jobs(home: Path, options: argparse.Namespace) -> None:
-    """Hand in the jobs, where the home has none yet."""
-    if list_jobs(home):
-        return
-    for job in JOBS:
+def queue_jobs(home: Path, options: argparse.Namespace, jobs: Sequence[Job]) -> None:
+    """Hand in those of the jobs that the home does not have yet."""
+    names = {job["name"].removesuffix("-1") for job in list_jobs(home)}
+    for job in jobs:
+        if job.name in names:
+            continue
         iters = round(options.iters * job.length)
         text = SPEC.format(
             name=job.name, model=json.dumps(str(options.model)), pairs=json.dumps(str(options.pairs)), loss=job.loss,
@@ -228,6 +231,15 @@ def wait_for_jobs(home: Path) -> dict[str, int]:
             return {name: job["id"] for name, job in jobs.items()}
         time.sleep(2)
     raise SystemExit(f"the jobs did not end in {DONE_SECONDS / 3600:.0f} hours")
+
+
+def wait_for_training(home: Path) -> int | None:
+    """Wait until a job trains, and return its number; None where none is left that could."""
+    while True:
+        states = {job["state"]: job["id"] for job in list_jobs(home) if job["name"] != "nightly-ipo"}
+        if "training" in states or not {"queued", "precomputing"} & set(states):
+            return states.get("training")
+        time.sleep(1)
 
 
 def list_jobs(home: Path) -> list[dict[str, Any]]:
