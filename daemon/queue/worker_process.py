@@ -39,6 +39,8 @@ def describe_end(returncode: int, log: Path, since: int = 0) -> str:
     """Says how a worker that left no outcome ended, with the last lines it logged after byte `since`."""
     if returncode == -signal.SIGKILL:
         cause = "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent"
+    elif returncode == -signal.SIGALRM:
+        cause = "the worker's ranks did not all join within the time for it, and the system ended it (SIGALRM)"
     elif returncode < 0:
         cause = f"the worker died of {describe_exit(returncode)}"
     elif returncode == 0:

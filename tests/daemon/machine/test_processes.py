@@ -113,6 +113,7 @@ def test_the_worker_lock_lives_as_long_as_whoever_inherited_it(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("returncode", "message"),
     [
+        (-signal.SIGALRM, "the worker's ranks did not all join within the time for it, and the system ended it (SIGALRM); its log ends:\none\ntwo"),
         (-signal.SIGKILL, "the worker was killed by SIGKILL, which neither prefd nor, as far as it tells, the system sent; its log ends:\none\ntwo"),
         (-signal.SIGSEGV, "the worker died of SIGSEGV; its log ends:\none\ntwo"),
         (-99, "the worker died of signal 99; its log ends:\none\ntwo"),
