@@ -133,7 +133,7 @@ def test_two_processes_do_not_report_the_same_job_at_once(ready_home: Home, run:
 
 
 def test_a_name_that_no_plugin_brings_is_refused_with_those_that_are_known(ready_home: Home, run: RunDir) -> None:
-    with pytest.raises(ReportFailed, match="no reporter is called 'nowhere'; known: broken, keeper, .*tensorboard"):
+    with pytest.raises(ReportFailed, match=r"no reporter is called 'nowhere'; known: broken, keeper, .*tensorboard"):
         send(ready_home, "nowhere")
 
 
