@@ -159,7 +159,14 @@ class Trial:
         which = "the first rank" if victim == worker.pid else "another rank"
         self.counts[f"{name} to {which}, in {phase}"] += 1
         self._look_for_ends(worker, ranks)
-        expected = {0, int(WorkerExit.LOST_RANK), int(WorkerExit.STOPPED), -signal.SIGKILL, -signal.SIGTERM, -signal.SIGALRM}
+        expected = {
+            0,
+            int(WorkerExit.LOST_RANK),
+            int(WorkerExit.STOPPED),
+            -signal.SIGKILL,
+            -signal.SIGTERM,
+            -signal.SIGALRM,
+        }
         if worker.returncode not in expected:
             self.counts["another end"] += 1
             print(f"{name} to {which}: exit code {worker.returncode}, see {self.job.run.log}", file=sys.stderr)
