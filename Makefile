@@ -90,11 +90,12 @@ bench-gpu: model ## measure training on this machine's GPU, in under 8 minutes (
 bench-%:
 	@$(MAKE) --no-print-directory bench WHICH=$*
 
-faults: blas ## kill writers, runs and daemons, damage files, fill disks, copy homes: the full count
+faults: blas ## kill writers, runs and daemons, damage files, fill disks, copy homes, lose ranks: the full count
 	$(PY) benchmarks/faults_cache.py $(ARGS)
 	$(PY) benchmarks/faults_training.py
 	$(PY) benchmarks/faults_daemon.py
 	$(PY) benchmarks/faults_homes.py
+	$(PY) benchmarks/faults_ranks.py
 
 release: venv ## build sdist and wheel, and try the wheel as pip and uv install it; TAG=1 tags it
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[release]'
