@@ -107,7 +107,7 @@ def test_three_restarts_of_daemon_and_page_lose_no_point_and_neither_takes_much_
                     report()
                     page.get_by_role("img", name=f"Loss, {step} points").wait_for()
                     assert web.memory_info().rss < MOST_OF_PAGE
-                page.get_by_text("prefd web does not answer").wait_for()
+                page.get_by_text("prefd web does not answer").first.wait_for()
             report()  # while nobody listens
         assert page is not None
         with page_process(place.home, static, port):
