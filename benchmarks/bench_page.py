@@ -34,10 +34,11 @@ from support.browser import FLAGS, find_chromium
 NOTES = (
     (
         "Drawn is the last change of the picture of the window, for all alike; requests and kB are those until then. What a page asks for "
-        "afterwards to hear of news stands by itself: prefd keeps one stream open for it."
+        "afterwards to hear of news stands by itself: prefd keeps one stream open for it. It is counted for as long as the "
+        "picture stands still, some seconds, so one request is a dozen a minute."
     ),
     (
-        "The time is one of this machine while others used it too, and of taking its picture, which costs most where a page animates as it "
+        "The time is one of this machine, and of taking its picture, which costs most where a page animates as it "
         "loads, as TensorBoard's does. Its ratio to prefd's of the same round is what can be compared."
     ),
     (

@@ -74,7 +74,7 @@ export function followRun(id: number): FollowedRun {
   return { document, newest, trouble, missing, refresh, end: () => ends.forEach((end) => end()) };
 }
 
-/** Whether a report may move on without an event that tells of it. */
-function mayReport({ job, reports }: JobDocument): boolean {
-  return job.state === "training" || reports.some((report) => report.state === "open" && !report.error);
+/** Whether a report may move on without an event that tells of it: none does of a job that is reported nowhere. */
+function mayReport({ job, spec, reports }: JobDocument): boolean {
+  return (job.state === "training" && Boolean(spec?.["report_to"])) || reports.some((report) => report.state === "open" && !report.error);
 }
