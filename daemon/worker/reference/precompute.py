@@ -105,7 +105,7 @@ def _score_missing(
         if crew is not None and reference.windows is None:
             batch_tokens = cut_finer(batch_tokens, tokens, ranks)
             chunk_tokens = batch_tokens * CHUNK_BATCHES * ranks
-            shared = None if pipeline else SharedScoring(reference, crew, rows, lost)
+            shared = None if pipeline else stack.enter_context(SharedScoring(reference, crew, rows, lost))
         size = BatchSize(batch_tokens, 0 if loading.device() == "cpu" else reference.layers_per_run)
         claims = job.store.open_claims()
         unscored = UnscoredBatches(missing, size, job.store, claims, chunk_tokens)

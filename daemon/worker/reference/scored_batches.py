@@ -29,4 +29,4 @@ def score_batches(job: RunningJob, channel: Channel, opening: Frame) -> None:
             mx.eval(logprobs.tokens)
         table = np.array(logprobs.tokens)
         values = [row[: len(each.ids) - each.start] for row, each in zip(table, completions)]
-        channel.answer({"batch": command.head["batch"], "peak_memory": mx.get_peak_memory()}, [np.concatenate(values)])
+        channel.answer({"scored": len(completions)}, [np.concatenate(values)])

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.models.pass_length import LONGEST_SECONDS, SAMPLE_TOKENS, SLOW_PASSES
 from prefd.daemon.worker.scoring.plan import batch_completions
@@ -18,6 +20,8 @@ from prefd.daemon.worker.scoring.scorer import Options
 log = logging.getLogger(__name__)
 
 SHORTEST_PIECE = 256
+LEAST_HALF = 256
+"""Tokens of the smaller half of a batch, at least."""
 Batch = list[tuple[bytes, Completion]]
 """Completions with their keys in the cache."""
 
@@ -62,3 +66,22 @@ def cut_batches(missing: Mapping[bytes, Completion], max_tokens: int) -> list[Ba
         [items[row] for row in batch]
         for batch in batch_completions([completion for _, completion in items], max_tokens)
     ]
+
+
+def halve_batch(batch: Batch) -> tuple[Batch, Batch] | None:
+    """Cut a batch in two of about as many tokens, answers to one prompt together; None where a half would be very small."""
+    lengths = [len(completion.ids) for _, completion in batch]
+    ends = [
+        index
+        for index in range(1, len(batch))
+        if not _have_one_prompt(batch[index - 1][1], batch[index][1])
+        and min(sum(lengths[:index]), sum(lengths[index:])) >= LEAST_HALF
+    ]
+    if not ends:
+        return None
+    end = min(ends, key=lambda index: abs(sum(lengths[:index]) - sum(lengths[index:])))
+    return batch[:end], batch[end:]
+
+
+def _have_one_prompt(first: Completion, second: Completion) -> bool:
+    return np.array_equal(first.ids[: first.start - 1], second.ids[: second.start - 1])

@@ -1,22 +1,28 @@
 """SharedScoring shares the batches of a reference pass out among ranks: each takes the next one when it has done its last.
 
 There is no sum among them, so a rank that dies costs a batch, which another takes; the first rank, which scores too, is enough.
+Each of the others has a thread here, so that none waits for its next batch while this process computes one of its own.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+import queue
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
-from prefd.daemon.worker.data.tokens import Completion, Example, list_places
+from prefd.daemon.worker.data.tokens import Example, list_places
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.ranks.crew import Crew
+from prefd.daemon.worker.ranks.frames import Frame
 from prefd.daemon.worker.ranks.mate import LostRank, Mate
 from prefd.daemon.worker.ranks.pairs import pack_completions
+from prefd.daemon.worker.reference.batch_board import BatchBoard, ScoringTask
 from prefd.daemon.worker.reference.scoring_batches import Batch
 from prefd.daemon.worker.reference.scoring_pass import ReferencePass, Scores
 from prefd.daemon.worker.stopping import StopEvent
@@ -27,11 +33,30 @@ BATCHES_EACH = 4
 """So many batches there are for each rank, at least: with fewer the last one makes the others wait."""
 DEADLY = 2
 """A batch that so many ranks have died of is not given to another."""
+LOOK_SECONDS = 0.2
+"""How soon a stop is seen while others compute."""
 
 
 def cut_finer(batch_tokens: int, tokens: int, ranks: int) -> int:
     """Return the tokens of a batch where `tokens` in all are scored by so many ranks."""
     return max(1, min(batch_tokens, tokens // (BATCHES_EACH * ranks)))
+
+
+@dataclass(frozen=True)
+class _Death:
+    """The end of another rank: why it ended, and the task that it had, None where it had none."""
+
+    cause: str
+    task: ScoringTask | None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The scores of a batch, and the rank that they are from."""
+
+    rank: int
+    batch: Batch
+    scores: Scores
 
 
 @dataclass
@@ -46,90 +71,98 @@ class SharedScoring:
     """How many completions each rank has scored."""
 
     def __post_init__(self) -> None:
-        self._mates: list[Mate] = []
-        self._loading = list(self.crew.mates)
-        self._given: dict[int, int] = {}
-        self._deaths: Counter[int] = Counter()
+        self._board = BatchBoard(self.crew.size)
+        self._news: queue.SimpleQueue[_Answer | _Death] = queue.SimpleQueue()
+        for mate in self.crew.mates:
+            arguments = (mate, self.crew, self._board, self._news)  # and not the reference, whose memory training needs
+            threading.Thread(target=attend, args=arguments, name=f"batches-{mate.rank}", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._board.close()
 
     def score(
         self, batches: Sequence[Batch], on_run: Callable[[Batch], None], stop: StopEvent
     ) -> Iterator[tuple[Batch, Scores]]:
-        """Score the batches, in whatever order they come, until all are scored or a stop is requested.
+        """Score the batches, in parts and in whatever order they come, until all are scored or a stop is requested.
 
         `on_run` is called after each. Raises JobError for a batch that two ranks have died of.
         """
-        self._given, self._deaths = {}, Counter()
-        waiting = deque(range(len(batches)))
-        while (waiting or self._given) and not stop.is_set():
-            self._hand_out(batches, waiting)
-            if waiting and not any(mate.has_answered for mate in self._mates if mate.rank in self._given):
-                index = waiting.popleft()
-                scored: tuple[Batch, Scores] | None = self._score_itself(batches[index])
-            else:
-                scored = self._hear(batches, waiting)
-            if scored is not None:
-                on_run(scored[0])
-                yield scored
+        remaining = sum(map(len, batches))
+        self._board.add(batches)
+        while remaining and not stop.is_set():
+            answer = self._take_answer()
+            if answer is not None:
+                self.scored_by[answer.rank] += len(answer.batch)
+                remaining -= len(answer.batch)
+                on_run(answer.batch)
+                yield answer.batch, answer.scores
 
-    def _score_itself(self, batch: Batch) -> tuple[Batch, Scores]:
-        (scores,) = self.own.score([batch])
-        self.scored_by[0] += len(batch)
-        return batch, scores
-
-    def _hand_out(self, batches: Sequence[Batch], waiting: deque[int]) -> None:
-        """Give each rank that has nothing to do the next batch."""
-        self._welcome()
-        for mate in list(self._mates):
-            if mate.rank in self._given or not waiting:
-                continue
-            index = waiting.popleft()
-            self._given[mate.rank] = index
-            completions: list[Completion] = [completion for _, completion in batches[index]]
-            try:
-                mate.tell({"do": "score", "batch": index}, pack_completions(completions))
-            except LostRank as error:
-                self._give_back(mate, str(error), batches, waiting)
-
-    def _welcome(self) -> None:
-        """Take those in that have loaded the reference by now."""
-        for mate in [each for each in self._loading if each.has_answered]:
-            self._loading.remove(mate)
-            try:
-                mate.hear()
-            except LostRank as error:
-                self._note_death(str(error))
-            else:
-                self._mates.append(mate)
-
-    def _note_death(self, cause: str) -> None:
-        log.warning("%s", cause)
-        self.warnings.append(f"{cause}: the others have scored its part of the reference")
-
-    def _hear(self, batches: Sequence[Batch], waiting: deque[int]) -> tuple[Batch, Scores] | None:
-        """Take the answer of a rank, of one that has answered already where there is one; None where it has died."""
-        busy = [mate for mate in self._mates if mate.rank in self._given]
-        mate = next((each for each in busy if each.has_answered), busy[0])
+    def _take_answer(self) -> _Answer | None:
+        """Take what another rank has scored by now, or score a batch here; None where there was nothing of either for a while."""
         try:
-            frame = mate.hear()
-        except LostRank as error:
-            self._give_back(mate, self.crew.cause or str(error), batches, waiting)
-            return None
-        batch = batches[self._given.pop(mate.rank)]
-        self.scored_by[mate.rank] += len(batch)
-        lengths = [len(completion.ids) - completion.start for _, completion in batch]
-        ends = np.cumsum(lengths)
-        values = frame.arrays[0]
-        return batch, {
-            key: values[end - length : end].copy() for (key, _), end, length in zip(batch, ends, lengths, strict=True)
-        }
+            news = self._news.get_nowait()
+        except queue.Empty:
+            if (task := self._board.take()) is not None:
+                (scores,) = self.own.score([task.batch])
+                return _Answer(0, task.batch, scores)
+            try:
+                news = self._news.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                return None
+        if isinstance(news, _Answer):
+            return news
+        self._note_death(news)
+        return None
 
-    def _give_back(self, mate: Mate, cause: str, batches: Sequence[Batch], waiting: deque[int]) -> None:
-        """Go on without a rank, whose batch another takes. Raises JobError for one that is deadly."""
-        index = self._given.pop(mate.rank)
-        self._mates.remove(mate)
-        self._deaths[index] += 1
-        self._note_death(cause)
-        if self._deaths[index] >= DEADLY:
-            places = list_places([self.rows[key] for key, _ in batches[index]])
-            raise JobError(f"{DEADLY} ranks have died of the same batch of the reference, of {places}: {cause}")
-        waiting.appendleft(index)
+    def _note_death(self, death: _Death) -> None:
+        """Say that the others go on without a rank. Raises JobError where it has died of a batch that is deadly."""
+        log.warning("%s", death.cause)
+        self.warnings.append(f"{death.cause}: the others have scored its part of the reference")
+        if death.task is not None and is_deadly(death.task):
+            places = list_places([self.rows[key] for key, _ in death.task.batch])
+            raise JobError(f"{DEADLY} ranks have died of the same batch of the reference, of {places}: {death.cause}")
+
+
+def attend(mate: Mate, crew: Crew, board: BatchBoard, news: queue.SimpleQueue[_Answer | _Death]) -> None:
+    """Give another rank, once it has loaded the reference, batch after batch, and put what it answers into `news`."""
+    task = None
+    try:
+        mate.hear()
+        while (task := board.wait()) is not None:
+            mate.tell({"do": "score"}, pack_completions([completion for _, completion in task.batch]))
+            news.put(_Answer(mate.rank, task.batch, read_scores(mate.hear(), task.batch)))
+    except LostRank as error:
+        news.put(_Death(crew.cause or str(error), _give_back(board, task)))
+    except Exception as error:
+        log.exception("%s", mate.name)
+        news.put(
+            _Death(
+                f"{mate.name} answered what cannot be read ({type(error).__name__}: {error})", _give_back(board, task)
+            )
+        )
+
+
+def _give_back(board: BatchBoard, task: ScoringTask | None) -> ScoringTask | None:
+    """Put the batch that a rank has died of on the board again, unless it is deadly; return it as it is then."""
+    if task is None:
+        return None
+    task = replace(task, deaths=task.deaths + 1)
+    if not is_deadly(task):
+        board.give_back(task)
+    return task
+
+
+def is_deadly(task: ScoringTask) -> bool:
+    """Say whether so many ranks have died of a batch that no other is to try it."""
+    return task.deaths >= DEADLY
+
+
+def read_scores(frame: Frame, batch: Batch) -> Scores:
+    """Read the answer of a rank: key → (length,) float32."""
+    lengths = [len(completion.ids) - completion.start for _, completion in batch]
+    ends = np.cumsum(lengths)
+    values = frame.arrays[0]
+    return {key: values[end - length : end].copy() for (key, _), end, length in zip(batch, ends, lengths, strict=True)}

@@ -71,10 +71,10 @@ def test_it_says_so_while_it_computes(
         assert answer["batch"] == [0, 7]
         assert len(answer["states"]) == answer["arrays"] > 0
     else:
-        line = Line(Frame({"do": "score", "batch": 7}, BATCH))
+        line = Line(Frame({"do": "score"}, BATCH))
         with pytest.raises(End):
             score_batches(job, line, Frame({"do": "score", "halvings": 0}))  # type: ignore[arg-type]
         ready, answer = line.answers
-        assert (answer["batch"], answer["arrays"]) == (7, 1)
+        assert (answer["scored"], answer["arrays"]) == (1, 1)
     assert ready["ready"]
     assert beats == [True]
