@@ -131,6 +131,7 @@ def attend(mate: Mate, crew: Crew, board: BatchBoard, news: queue.SimpleQueue[_A
     task = None
     try:
         mate.hear()
+        log.info("%s has loaded the reference", mate.name)
         while (task := board.wait()) is not None:
             mate.tell({"do": "score"}, pack_completions([completion for _, completion in task.batch]))
             news.put(_Answer(mate.rank, task.batch, read_scores(mate.hear(), task.batch)))
