@@ -26,6 +26,7 @@ from prefd.daemon.worker.reference.batch_board import BatchBoard, ScoringTask
 from prefd.daemon.worker.reference.scoring_batches import Batch
 from prefd.daemon.worker.reference.scoring_pass import ReferencePass, Scores
 from prefd.daemon.worker.stopping import StopEvent
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -140,9 +141,7 @@ def attend(mate: Mate, crew: Crew, board: BatchBoard, news: queue.SimpleQueue[_A
     except Exception as error:
         log.exception("%s", mate.name)
         news.put(
-            _Death(
-                f"{mate.name} answered what cannot be read ({type(error).__name__}: {error})", _give_back(board, task)
-            )
+            _Death(f"{mate.name} answered what cannot be read ({describe_exception(error)})", _give_back(board, task))
         )
 
 

@@ -44,7 +44,7 @@ def test_other_ends_are_not_taken_for_it() -> None:
 
 def test_a_kill_with_hardly_any_memory_free_is_probably_the_systems() -> None:
     watch = MemoryWatch(os.getpid(), free=0.01, peak=3_000_000_000)
-    message = "the worker was killed, probably for want of memory (1.0% of it was free); it took 3.00 GB at most"
+    message = "the worker was killed, probably for want of memory (1.0% of it was free); it took 3 GB at most"
     assert (watch.verdict(-signal.SIGKILL, "") or "").startswith(message)
     assert watch.verdict(-signal.SIGTERM, "") is None
 
