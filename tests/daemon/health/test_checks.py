@@ -5,7 +5,6 @@ import os
 import platform
 import sqlite3
 import sys
-from collections.abc import Sequence
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +17,6 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.control.api import daemon as daemon_api
 from prefd.daemon.control.status import SettingsInForce
 from prefd.daemon.health import checks
-from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
@@ -26,6 +24,7 @@ from prefd.daemon.machine import blas
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.timing import Timing
 from support import homes
+from support.findings import only
 from support.homes import invoke
 from support.running_daemon import Place
 
@@ -37,11 +36,6 @@ def there(home: Path) -> Home:
     ready_home = Home(home)
     ready_home.create()
     return ready_home
-
-
-def only(findings: Sequence[HealthFinding]) -> HealthFinding:
-    assert len(findings) == 1, findings
-    return findings[0]
 
 
 def fake_worker(tmp_path: Path, code: str) -> tuple[str, ...]:

@@ -20,8 +20,9 @@ from prefd.daemon.home.hosts import Host
 from prefd.daemon.worker.job import RunningJob
 from support import fake_ssh, jobs_on_disk
 from support import tiny_model as tiny
+from support.child_processes import is_running
 from support.fake_worker import wait_for
-from support.rank_runs import RankRun, is_running, start_phase
+from support.rank_runs import RankRun, start_phase
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
