@@ -65,7 +65,8 @@ class Orders:
         sys.stdout.flush()
         sys.stderr.flush()
         early = sys.stderr.fileno()
-        os.write(self.log, os.pread(early, os.fstat(early).st_size, 0))
+        with suppress(OSError):  # a full disk is the job's to tell
+            os.write(self.log, os.pread(early, os.fstat(early).st_size, 0))
         for descriptor in (1, 2, sys.stdout.fileno(), early):
             os.dup2(self.log, descriptor)
         os.close(self.log)

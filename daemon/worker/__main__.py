@@ -34,6 +34,7 @@ from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.ranks.count import RANK, count_ranks
+from prefd.daemon.worker.ranks.early import start_early
 from prefd.daemon.worker.ranks.seats import Seat, begin_ranks, plan_seats
 from prefd.daemon.worker.ranks.ssh import TASK as FAR_RANK
 from prefd.daemon.worker.ranks.welcome import Welcome
@@ -68,8 +69,11 @@ def main(arguments: list[str] | None = None) -> int:
     rank = f"[rank {os.environ.get(RANK)}] " if options.task == "rank" else ""
     prepare_process(rank)
     if options.task in PHASES:
-        begin_ranks(find_seats(Home(options.home), options.job))
+        seats = find_seats(Home(options.home), options.job)
+        begin_ranks(seats)
         prepare_mlx(RunDir(Home(options.home).job(options.job)).batches.halvings)
+        with contextlib.suppress(OSError):  # the phase that needs them tells of it
+            start_early(seats, options.home, options.job)
         return begin_phases(options)
     prepare_mlx()
     if options.task == "rank":
