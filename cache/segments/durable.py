@@ -29,7 +29,7 @@ def whole_file(path: Path, beside: Path, durable: bool = True, private: bool = F
     user can read, from its first byte on.
     """
     try:
-        with open(beside, "wb", opener=_open_private if private else None) as file:
+        with open(beside, "wb", opener=_open_private) if private else beside.open("wb") as file:
             yield file
             if durable:
                 flush_file(file)

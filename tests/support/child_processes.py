@@ -19,6 +19,6 @@ def list_command_lines() -> list[list[str]]:
 def is_running(pid: int) -> bool:
     """Whether there is such a process, and it is no zombie."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
