@@ -76,8 +76,8 @@ class JobWorker:
         try:
             with run.log.open("ab") as log:
                 orders = Orders(arguments, variables, run.root, lock, steps.descriptor, log.fileno())
-                taken = None if ahead is None else ahead.take(orders)
-                process, line = taken or await start_process(command, orders)
+                worker_ahead = None if ahead is None else ahead.take(orders)
+                process, line = worker_ahead or await start_process(command, orders)
         except BaseException:
             steps.close()
             raise
