@@ -36,7 +36,7 @@ Examples:
 @pass_timing
 @click.pass_obj
 def report(home: Home, timing: Timing, job_id: int, to: tuple[str, ...], as_json: bool) -> None:
-    """Report a job to trackio, TensorBoard or Weights & Biases.
+    """Report a job to trackio, TensorBoard, Weights & Biases or MLflow.
 
     All that its metrics.jsonl has by now, and the tool has not; a job is reported as it trains where its spec says so with report_to. Nothing is sent twice.
     """
