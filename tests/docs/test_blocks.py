@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from prefd.daemon.commands.report import report
 from prefd.daemon.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
@@ -122,6 +123,24 @@ def test_losses_are_the_built_in_ones(name: str) -> None:
     assert sorted(loss for loss, _ in rows) == built_in.losses
     for loss, reference in rows:
         assert load_plugins().losses[loss].schema.needs_reference is (reference == "yes")
+
+
+def test_labels_are_smoothed_in_the_losses_that_the_page_names() -> None:
+    sentence = re.search(r"`label_smoothing` \(in (.*?)\)", page("docs/losses.md"))
+    assert sentence is not None
+    own = next(plugin for plugin in load_plugins().plugins if plugin.name == "prefd:losses").losses
+    losses = load_plugins().losses
+    smoothed = [name for name in own if "label_smoothing" in losses[name].schema.params]
+    assert sorted(re.findall(r"`(\w+)`", sentence[1])) == smoothed
+
+
+def test_reporters_are_the_built_in_ones() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `pip install", page("docs/reporters.md"), re.MULTILINE)
+    own = next(plugin for plugin in load_plugins().plugins if plugin.name == "prefd:reporters")
+    assert sorted(rows) == own.reporters
+    for text in (report.help or "", page("docs/index.md")):
+        for name in own.reporters:
+            assert {"wandb": "weights & biases"}.get(name, name) in text.casefold()
 
 
 def test_metrics_are_the_trainers_own() -> None:
