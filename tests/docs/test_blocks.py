@@ -10,7 +10,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from prefd.daemon.commands.report import report
 from prefd.daemon.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
@@ -138,9 +137,6 @@ def test_reporters_are_the_built_in_ones() -> None:
     rows = re.findall(r"^\| `(\w+)` \| `pip install", page("docs/reporters.md"), re.MULTILINE)
     own = next(plugin for plugin in load_plugins().plugins if plugin.name == "prefd:reporters")
     assert sorted(rows) == own.reporters
-    for text in (report.help or "", page("docs/index.md")):
-        for name in own.reporters:
-            assert {"wandb": "weights & biases"}.get(name, name) in text.casefold()
 
 
 def test_metrics_are_the_trainers_own() -> None:
