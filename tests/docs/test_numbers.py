@@ -33,15 +33,18 @@ def list_numbers(text: str) -> list[str]:
 
 
 def list_results() -> list[tuple[str, str]]:
-    """(what is said, the file that has it measured) of each row that points to a result."""
-    links = [(said, re.search(r"\(\.\./benchmarks/(\w+\.md)\)", cells[0])) for said, *cells in list_rows(BENCHMARKS)]
-    return [(said, link[1]) for said, link in links if link is not None and list_numbers(said)]
+    """(what is told, the file that has it measured) of each row that points to a result."""
+    links = [
+        (statement, re.search(r"\(\.\./benchmarks/(\w+\.md)\)", cells[0]))
+        for statement, *cells in list_rows(BENCHMARKS)
+    ]
+    return [(statement, link[1]) for statement, link in links if link is not None and list_numbers(statement)]
 
 
-@pytest.mark.parametrize(("said", "file"), list_results())
-def test_results_are_those_of_the_file_that_they_point_to(said: str, file: str) -> None:
+@pytest.mark.parametrize(("statement", "file"), list_results())
+def test_results_are_those_of_the_file_that_they_point_to(statement: str, file: str) -> None:
     measured = {float(number) for number in list_numbers((ROOT / "benchmarks" / file).read_text(encoding="utf-8"))}
-    assert [number for number in list_numbers(said) if float(number) not in measured] == []
+    assert [number for number in list_numbers(statement) if float(number) not in measured] == []
 
 
 @pytest.mark.parametrize("page", [COSTS, BENCHMARKS], ids=["README.md", "docs/benchmarks.md"])
