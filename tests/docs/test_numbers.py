@@ -63,10 +63,10 @@ def test_time_in_all_follows_from_what_was_measured() -> None:
     before = float(scoring[1]) / (int(scoring[2]) / 2) / cached
     own_step = float(find_cells(TRAIN, "a step with `reference: {live: adapter_off}`")[0])
     own_pass = float(find_cells(TRAIN, "a pass over the same pairs")[0])
-    kept = [f"{(own_step + runs - 1) / (runs + own_pass):.2f}" for runs in RUNS]
-    not_kept = [f"{own_step * runs / (runs + own_pass):.2f}" for runs in RUNS]
+    stored = [f"{(own_step + runs - 1) / (runs + own_pass):.2f}" for runs in RUNS]
+    unstored = [f"{own_step * runs / (runs + own_pass):.2f}" for runs in RUNS]
     others = [[f"{each / cached * runs / (runs + before):.2f}" for runs in RUNS] for each in (second_model, peer)]
-    assert find_cells(BENCHMARKS, "`live: adapter_off`, kept") == find_cells(COSTS, "`reference: {live:") == kept
-    assert find_cells(BENCHMARKS, "the adapter off") == find_cells(COSTS, "the adapter off") == not_kept
+    assert find_cells(BENCHMARKS, "`live: adapter_off`, kept") == find_cells(COSTS, "`reference: {live:") == stored
+    assert find_cells(BENCHMARKS, "the adapter off") == find_cells(COSTS, "the adapter off") == unstored
     assert [find_cells(BENCHMARKS, "a second model"), find_cells(BENCHMARKS, "mlx-lm-lora")] == others
     assert find_cells(COSTS, "a second model") == [", ".join(pair) for pair in zip(*others)]
