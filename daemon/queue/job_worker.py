@@ -76,13 +76,12 @@ class JobWorker:
         try:
             with run.log.open("ab") as log:
                 orders = Orders(arguments, variables, run.root, lock, steps.descriptor, log.fileno())
-                started = None if ahead is None else ahead.take(orders)
-                if started is None:
-                    started = await start_process(command, orders)
+                worker_ahead = None if ahead is None else ahead.take(orders)
+                process, line = worker_ahead or await start_process(command, orders)
         except BaseException:
             steps.close()
             raise
-        return cls(*started, provision, steps)
+        return cls(process, line, provision, steps)
 
     @property
     def pid(self) -> int:

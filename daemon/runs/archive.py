@@ -51,7 +51,8 @@ def write_archive(
             for name in folders:
                 if (run.root / name).is_dir():
                     shutil.copytree(run.root / name, partial / name)
-            for path, name in ((run.metrics, run.metrics.name), (run.log, run.log.name), (run.spec, FROZEN)):
+            files = [(path, path.name) for path in (run.metrics, run.samples.path, run.log)]
+            for path, name in [*files, (run.spec, FROZEN)]:
                 with suppress(FileNotFoundError):
                     shutil.copy2(path, partial / name)
             if spec is not None:

@@ -12,27 +12,26 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import json
 import logging
 import os
-import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
-from prefd.daemon.home.settings import Config
-from prefd.daemon.machine import blas, cpus, mlx_environment, open_files, power
+from prefd.daemon.machine import blas, cpus, power
 from prefd.daemon.runs.next_phase import NextPhase
-from prefd.daemon.runs.orders import AHEAD, Orders
+from prefd.daemon.runs.orders import AHEAD
 from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.worker import stopping
+from prefd.daemon.worker.ahead import wait_for_orders
+from prefd.daemon.worker.preparation import prepare_mlx, prepare_process, uncollected
 from prefd.daemon.worker.ranks.count import RANK, count_ranks
 from prefd.daemon.worker.ranks.early import start_early
 from prefd.daemon.worker.ranks.seats import Seat, begin_ranks, plan_seats
@@ -64,7 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.task == FAR_RANK:
         return begin_far_rank()
     if options.task == AHEAD:
-        return begin_ahead(options)
+        following = wait_for_orders(Home(options.home), options.next_phase)
+        return WorkerExit.DONE if following is None else main(following)
     rank = f"[rank {os.environ.get(RANK)}] " if options.task == "rank" else ""
     prepare_process(rank)
     if options.task in PHASES:
@@ -83,20 +83,6 @@ def main(arguments: list[str] | None = None) -> int:
     return answer_task(options)
 
 
-def prepare_process(rank: str = "") -> None:
-    """Prepare this process, which has no thread yet, for its task; `rank` begins each line of its log."""
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s {rank}%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    cpus.apply_limits()
-    open_files.raise_limit()
-
-
-def prepare_mlx(halvings: int = 0) -> None:
-    """Prepare for MLX, before anything imports it."""
-    mlx_environment.prepare(halvings)
-    blas.preload()
-
-
 def begin_phases(options: argparse.Namespace) -> int:
     """Run the phases of a job from the one that the command line names on, and return the process's exit code."""
     try:
@@ -113,40 +99,6 @@ def begin_phases(options: argparse.Namespace) -> int:
 
     line = None if options.next_phase is None else NextPhase(options.next_phase)
     return run_phases(options.task, options.home, options.job, line)
-
-
-def begin_ahead(options: argparse.Namespace) -> int:
-    """Import what a phase needs, wait for the job, and run its phases; return the process's exit code."""
-    if can_import_ahead(Home(options.home)):
-        prepare_mlx()
-        with uncollected(), contextlib.suppress(Exception):  # the job's own start tells of it
-            from prefd.daemon.worker import phases  # noqa: F401
-    line = socket.socket(fileno=options.next_phase)
-    orders = Orders.receive(line)
-    if orders is None:
-        return WorkerExit.DONE
-    orders.settle()
-    return main([*orders.arguments, "--next-phase", str(line.detach())])
-
-
-def can_import_ahead(home: Home) -> bool:
-    """Say whether a job of this home may have its libraries imported before its limits are set: cores and niceness are of threads."""
-    try:
-        limits = Config.load(home).worker
-    except EXPECTED:
-        return False
-    return not limits.cpus and not limits.nice and limits.device == "auto"
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Collect no garbage while modules are imported, which is a tenth of that time: they make hundreds of thousands of objects that stay."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def begin_far_rank() -> int:

@@ -15,7 +15,7 @@ from prefd.daemon.queue.foreground import run_in_foreground
 from prefd.daemon.queue.worker_ahead import WorkerAhead
 from prefd.daemon.runs.orders import Orders
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.worker.__main__ import can_import_ahead
+from prefd.daemon.worker.ahead import can_import_ahead
 from support import fake_worker
 from support.supervisor_harness import Bench, is_running
 
