@@ -29,7 +29,7 @@ class WorkerLimits(SpecModel):
     cpus: int = Field(0, ge=0, description="processor cores that a worker uses; 0: all there are")
     memory: str = Field(
         "",
-        description="a worker that takes more is stopped, and goes on with half the batch, three times; such as 8GB; empty: no limit",
+        description="a worker that takes more, with its other ranks on this machine, is stopped, and goes on with half the batch, three times; such as 8GB; empty: no limit",
     )
     nice: int = Field(0, ge=0, le=19, description="let other programs go first: 19 the most")
     prevent_sleep: bool = Field(True, description="keep the machine from falling asleep by itself while a job runs")

@@ -111,7 +111,13 @@ class PhaseRunner:
         self, worker: JobWorker, phase: Phase, run: RunDir, kills_before: int, since: int
     ) -> PhaseEnd:
         """Wait until the worker has ended its phase, and say how; what it logs of it begins at byte `since`."""
-        memory = MemoryWatch(worker.pid, self.limits.memory_bytes, kills_before=kills_before, timing=self.timing)
+        memory = MemoryWatch(
+            worker.pid,
+            self.limits.memory_bytes,
+            kills_before=kills_before,
+            has_ranks=self.table.spec(self.requests.job_id).ranks != 1,
+            timing=self.timing,
+        )
         async with keep_awake(worker.pid, self.limits.prevent_sleep):
             stop_requested = await self._attend(worker, run, memory)
         worker_end = EndedWorker(

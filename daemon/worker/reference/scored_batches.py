@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import mlx.core as mx
 import numpy as np
@@ -24,9 +25,10 @@ def score_batches(job: SpecifiedJob, channel: Channel, opening: Frame) -> None:
     while True:
         command = channel.wait()
         completions = unpack_completions(command.arrays)
+        began = time.monotonic()
         with channel.beating():  # a large model's batch may take longer on a processor than a rank may say nothing
             (logprobs,) = reference.score_completions([completions])
             mx.eval(logprobs.tokens)
         table = np.array(logprobs.tokens)
         values = [row[: len(each.ids) - each.start] for row, each in zip(table, completions)]
-        channel.answer({"scored": len(completions)}, [np.concatenate(values)])
+        channel.answer({"scored": len(completions), "seconds": time.monotonic() - began}, [np.concatenate(values)])

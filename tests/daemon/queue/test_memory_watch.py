@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -167,3 +168,12 @@ def test_a_worker_that_the_kernel_kills_is_named_once_and_the_daemon_lives(place
     assert (place.home.job(1) / "starts.txt").read_text().count("precompute") == 4, (
         "it was tried with half the batch, three times"
     )
+
+
+def test_the_ranks_beside_a_worker_count_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_watch, "private_bytes", lambda process: 100 if process.pid == os.getpid() else 7)
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE):
+        for has_ranks, least in ((False, 100), (True, 107)):
+            watch = MemoryWatch(os.getpid(), limit=106, has_ranks=has_ranks)
+            watch.look()
+            assert (watch.peak >= least, watch.over) == (True, has_ranks)

@@ -14,7 +14,7 @@ from prefd.daemon.worker.job import RunningJob
 from support import jobs_on_disk
 from support.child_processes import is_running
 from support.fake_worker import wait_for
-from support.jobs_on_disk import finished, metrics
+from support.jobs_on_disk import adapter_digest, finished, metrics
 from support.rank_runs import RankRun, require_same_numbers, start_phase
 
 pytestmark = pytest.mark.slow
@@ -35,10 +35,11 @@ def wait_for_end(pids: list[int]) -> None:
     wait_for(lambda: not any(map(is_running, pids)), 10)
 
 
-def run_whole(job: RunningJob) -> None:
+def run_whole(*jobs: RunningJob) -> None:
+    """Runs jobs to their ends, side by side."""
     for phase in ("precompute", "training"):
-        run = start_phase(job, phase)
-        assert run.wait() == WorkerExit.DONE, run.log
+        for run in [start_phase(job, phase) for job in jobs]:
+            assert run.wait() == WorkerExit.DONE, run.log
 
 
 def test_two_ranks_give_the_numbers_of_one_and_each_its_share(
@@ -74,6 +75,25 @@ def test_a_lost_rank_is_named_and_the_job_goes_on_from_the_last_step(
     assert not is_running(other)
     reached = max(int(path.name.removeprefix("step-")) for path in job.run.checkpoints.glob("step-*"))
     assert reached >= metrics(job)[-1]["step"], "the last step that was taken whole is saved"
+
+
+@pytest.mark.thorough
+def test_two_jobs_side_by_side_have_the_bytes_of_each_other_whatever_mlx_finds_in_their_environment(
+    tmp_path: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("MLX_RANK", "7"), ("MLX_HOSTFILE", "/nowhere"), ("MLX_WORLD_SIZE", "9")):
+        monkeypatch.setenv(name, value)
+    first, second = (make_job(tmp_path / name, tiny_model, pairs_file, 2) for name in ("first", "second"))
+    run_whole(first, second)
+    assert adapter_digest(first) == adapter_digest(second)
+    broken = make_job(tmp_path / "broken", tiny_model, pairs_file, 2)
+    jobs_on_disk.run_precompute(broken)
+    run = start_phase(broken, "training")
+    wait_for_steps(run, 1)
+    os.kill(run.other_ranks()[0], signal.SIGKILL)
+    if run.wait() == WorkerExit.LOST_RANK:  # else it was at its end
+        run_whole(broken)
+    assert adapter_digest(broken) == adapter_digest(first)
 
 
 @pytest.mark.thorough

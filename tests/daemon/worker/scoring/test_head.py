@@ -19,6 +19,8 @@ from prefd.daemon.worker.scoring.head import (
     logprobs_lazily,
     logprobs_now,
 )
+from prefd.daemon.worker.scoring.trunk import find_parts
+from support import tiny_architectures
 
 N, D, V = 70, 8, 50
 
@@ -111,6 +113,17 @@ def test_no_more_than_a_slice_of_logits_is_there_at_once() -> None:
         peaks.append(mx.get_peak_memory() - before)
         del out
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_the_logits_of_a_model_are_there_once() -> None:
+    parts = next(find_parts(tiny_architectures.build("llama")))
+    states = mx.random.normal((4096, 32))
+    mx.eval(states, parts.model.parameters())
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    logits = parts.logits(states)
+    mx.eval(logits)
+    assert mx.get_peak_memory() - before < 1.5 * logits.nbytes
 
 
 @pytest.mark.parametrize("way", [lazily, differentiate_now])
