@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from prefd.daemon.text.version_skew import describe_skew
 
 if TYPE_CHECKING:
     from prefd.daemon.control.status import SettingsInForce, Status
+    from prefd.daemon.jobs.job import SizesOnDisk
 
 
 PLACE = HelpPlace(Section.DAEMON, 30)
@@ -66,7 +67,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 "unattended": {str(job_id): why for job_id, why in unattended},
             }
             home_facts["page"] = None if page is None else {"address": page.address, "pid": page.pid, "error": None}
-            run_sizes = {"run_sizes": describe_sizes(*sizes)}
+            run_sizes = {"run_sizes": describe_sizes(sizes)}
             render.emit_json({"running": False, **home_facts, "usage": asdict(machine_usage), **run_sizes})
         else:
             facts = [
@@ -78,7 +79,7 @@ def status(ctx: click.Context, as_json: bool) -> None:
                 *page_facts(page),
                 *client_facts(find_server(home)),
                 *usage_facts(machine_usage),
-                *size_facts(*sizes),
+                *size_facts(sizes),
             ]
             render.open_stdout().print(render.make_facts(facts))
             render.print_note(str(error))
@@ -92,26 +93,26 @@ def status(ctx: click.Context, as_json: bool) -> None:
     with read_jobs(home) as jobs:
         sizes = jobs.largest(MOST_SIZES)
     if as_json:
-        run_sizes = {"run_sizes": describe_sizes(*sizes)}
+        run_sizes = {"run_sizes": describe_sizes(sizes)}
         render.emit_json({"running": True, **document, "usage": asdict(machine_usage), **run_sizes})
     else:
         served = page_facts(page, daemon.page.error if daemon.page else None)
         served += client_facts(find_server(home), daemon.clients.error if daemon.clients else None)
-        facts = [*daemon_facts(daemon), *served, *usage_facts(machine_usage), *size_facts(*sizes)]
+        facts = [*daemon_facts(daemon), *served, *usage_facts(machine_usage), *size_facts(sizes)]
         render.open_stdout().print(render.make_facts(facts))
 
 
-def size_facts(total: int, largest: Sequence[tuple[int, int]]) -> list[tuple[str, str]]:
+def size_facts(sizes: SizesOnDisk) -> list[tuple[str, str]]:
     """Lists what the folders of ended jobs take on disk, as it was measured, and which take the most."""
-    if not largest:
+    if not sizes.largest:
         return []
-    jobs = ", ".join(f"job {job_id} {format_size(size)}" for job_id, size in largest)
-    return [("ended jobs", f"{format_size(total)} on disk, most by {jobs}")]
+    jobs = ", ".join(f"job {each.job} {format_size(each.bytes)}" for each in sizes.largest)
+    return [("ended jobs", f"{format_size(sizes.bytes)} on disk, most by {jobs}")]
 
 
-def describe_sizes(total: int, largest: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def describe_sizes(sizes: SizesOnDisk) -> dict[str, Any]:
     """Describes the same as `--json` prints it."""
-    return {"bytes": total, "largest": [{"job": job_id, "bytes": size} for job_id, size in largest]}
+    return {"bytes": sizes.bytes, "largest": [each._asdict() for each in sizes.largest]}
 
 
 def daemon_facts(daemon: Status) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -198,3 +198,19 @@ class Job:
     def to_json(self) -> dict[str, Any]:
         """Return every field, as `--json` prints it."""
         return dict(vars(self))  # asdict copies each value, which takes as long as all the rest of `prefd jobs --json`
+
+
+class JobSize(NamedTuple):
+    """JobSize is what the folder of one job takes on disk."""
+
+    job: int
+    bytes: int
+
+
+class SizesOnDisk(NamedTuple):
+    """SizesOnDisk says what the folders of ended jobs take on disk, as far as they were measured."""
+
+    bytes: int
+    """Of all of them."""
+    largest: Sequence[JobSize]
+    """Those that take the most."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from prefd.daemon.jobs import rows as job_rows
 from prefd.daemon.jobs.database import explain_errors, refuse_damaged
 from prefd.daemon.jobs.followers import find_followers
-from prefd.daemon.jobs.job import Brief, Change, Event, Job
+from prefd.daemon.jobs.job import Brief, Change, Event, Job, JobSize, SizesOnDisk
 from prefd.daemon.jobs.states import ENDED, STATES, State
 
 if TYPE_CHECKING:  # pydantic takes 80 ms to import, and listing jobs needs none of it
@@ -230,12 +230,12 @@ class JobQueries:
             failed = [job_rows.parse_job(row) for row in self._db.execute(query)]
         return find_followers(failed, self.states({each for job in failed for each in job.after}), job_ids)
 
-    def largest(self, most: int) -> tuple[int, builtins.list[tuple[int, int]]]:
-        """Return what all measured folders take in bytes, and (id, bytes) of the `most` largest."""
+    def largest(self, most: int) -> SizesOnDisk:
+        """Return what all measured folders take, and the `most` largest."""
         with explain_errors(self._path):
             total: int = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM sizes").fetchone()[0]
             rows = self._db.execute("SELECT job_id, bytes FROM sizes ORDER BY bytes DESC, job_id LIMIT ?", (most,))
-            return total, rows.fetchall()
+            return SizesOnDisk(total, [JobSize(*row) for row in rows])
 
     def list(self, *states: State) -> builtins.list[Job]:
         """Return the jobs in these states (all, when none is named), oldest first."""
