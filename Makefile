@@ -60,6 +60,7 @@ lint: venv ## ruff, mypy for Linux and macOS, import-linter, change files, the d
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --platform linux
+	$(VENV)/bin/mypy --platform linux benchmarks
 	$(VENV)/bin/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/towncrier build --draft --version unreleased >/dev/null

@@ -16,7 +16,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.own_folders import explain_own_folder
 from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.machine.files import expand_user
-from prefd.daemon.runs.disk_usage import measure_folder
+from prefd.daemon.machine.folder_sizes import measure_folder
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.text.sizes import format_size

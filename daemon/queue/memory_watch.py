@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from prefd.daemon.machine.memory import CRITICAL, OUT_OF_MEMORY, count_kills, measure_swap, private_bytes, read_pressure
+from prefd.daemon.text.sizes import format_size
 from prefd.daemon.timing import USUAL, Timing
 
 LOW = 0.05
@@ -97,7 +98,7 @@ class MemoryWatch:
     def verdict(self, returncode: int, log_tail: str) -> str | None:
         """Say in words how memory ended the worker, or may have; None where it did not."""
         takers = "its ranks here took" if self.has_ranks else "it took"
-        usage = f"{takers} {self.peak / 1e9:.2f} GB at most, as far as was seen"
+        usage = f"{takers} {format_size(self.peak)} at most, as far as was seen"
         if returncode == -signal.SIGKILL and count_kills() > self.kills_before:
             return f"the system ran out of memory and killed {self._who}; {usage}"
         if returncode == -signal.SIGKILL and self.free < LOW:

@@ -25,6 +25,7 @@ from prefd.daemon.runs.phase_outcomes import Outcome
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.worker_log import read_last_words, read_tail
 from prefd.daemon.specs.memory_advice import suggest_savings
+from prefd.daemon.text.sizes import format_size
 
 STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
 STOPS_OUTSIDE = 3
@@ -133,12 +134,12 @@ class EndedWorker:
 
     def _describe_excess(self) -> str:
         """Say of how much memory a worker was stopped that took too much."""
-        held = f"{self.memory.peak / 1e9:.2f} GB"
+        held = format_size(self.memory.peak)
         if self.memory.over:
             taker = "its ranks here" if self.memory.has_ranks else "its worker"
             return f"{taker} took {held}, and worker.memory allows {self.limits.memory}"
         swap = (
-            f" (it had swapped out {self.memory.swapped / 1e9:.1f} GB since)" if self.memory.swapped > SWAPPED else ""
+            f" (it had swapped out {format_size(self.memory.swapped)} since)" if self.memory.swapped > SWAPPED else ""
         )
         return f"this Mac was short of memory{swap}, most of which its worker held ({held}): it was stopped before macOS would end it"
 

@@ -16,8 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prefd.cache.segments.durable import flush_tree
-from prefd.daemon.machine.files import sync_folder
+from prefd.cache.segments.durable import flush, flush_tree
 from prefd.daemon.runs.run_folder import RunDir
 
 PARTIAL = ".partial"
@@ -65,7 +64,7 @@ def write_archive(
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-    sync_folder(target.parent)
+    flush(target.parent)
 
 
 def delete_partial_archives(folder: Path) -> None:

@@ -49,7 +49,7 @@ def test_results_are_those_of_the_file_that_they_point_to(statement: str, file: 
 def test_costs_are_those_that_were_measured(page: str) -> None:
     rows = list_rows(page.partition("live: adapter_off")[0])
     numbers = [number for _, *cells in rows for cell in cells for number in list_numbers(cell)]
-    assert len(numbers) == 20
+    assert len(numbers) == 30
     assert set(numbers) <= set(list_numbers(TRAIN))
 
 

@@ -8,7 +8,7 @@ import time
 import mlx.core as mx
 import numpy as np
 
-from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.ranks.channel import Channel
 from prefd.daemon.worker.ranks.frames import Frame
 from prefd.daemon.worker.ranks.pairs import unpack_completions
@@ -17,7 +17,7 @@ from prefd.daemon.worker.reference.scoring_pass import open_reference
 log = logging.getLogger(__name__)
 
 
-def score_batches(job: RunningJob, channel: Channel, opening: Frame) -> None:
+def score_batches(job: SpecifiedJob, channel: Channel, opening: Frame) -> None:
     """Score what the first rank sends, until it sends no more: then this process ends (`Channel`). Raises as `open_reference`."""
     with channel.beating():
         reference = open_reference(job, opening.head["halvings"])

@@ -28,6 +28,7 @@ from prefd.daemon.worker.reference.batch_board import BatchBoard, ScoringTask
 from prefd.daemon.worker.reference.scoring_batches import Batch
 from prefd.daemon.worker.reference.scoring_pass import ReferencePass, Scores
 from prefd.daemon.worker.stopping import StopEvent
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ def attend(mate: Mate, board: BatchBoard, news: queue.SimpleQueue[_Answer | _Dea
         cause = str(error)
         if not isinstance(error, LostRank):
             log.exception("%s", mate.name)
-            cause = f"{mate.name} answered what cannot be read ({type(error).__name__}: {error})"
+            cause = f"{mate.name} answered what cannot be read ({describe_exception(error)})"
         if task is not None and not is_deadly(task):
             board.give_back(task)
         news.put(_Death(cause, task))

@@ -45,7 +45,7 @@ def test_other_ends_are_not_taken_for_it() -> None:
 
 def test_a_kill_with_hardly_any_memory_free_is_probably_the_systems() -> None:
     watch = MemoryWatch(os.getpid(), free=0.01, peak=3_000_000_000)
-    message = "the worker was killed, probably for want of memory (1.0% of it was free); it took 3.00 GB at most"
+    message = "the worker was killed, probably for want of memory (1.0% of it was free); it took 3 GB at most"
     assert (watch.verdict(-signal.SIGKILL, "") or "").startswith(message)
     assert watch.verdict(-signal.SIGTERM, "") is None
 
@@ -163,7 +163,7 @@ def test_a_worker_that_the_kernel_kills_is_named_once_and_the_daemon_lives(place
         place.drop("b.yaml")
         failed, _ = place.wait_for("failed", "done")
         assert daemon.poll() is None
-    assert "halved 3 times, the system ran out of memory and killed the worker; it took 0." in failed.reason
+    assert "halved 3 times, the system ran out of memory and killed the worker; it took " in failed.reason
     assert "Make the job smaller and submit it again: training.grad_checkpoint: true" in failed.reason
     assert (place.home.job(1) / "starts.txt").read_text().count("precompute") == 4, (
         "it was tried with half the batch, three times"

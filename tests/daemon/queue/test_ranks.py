@@ -20,9 +20,9 @@ from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.runs.run_folder import RunDir
 from support import fake_ssh
+from support.child_processes import is_running
 from support.fake_worker import wait_for
 from support.homes import invoke
-from support.rank_runs import is_running
 from support.running_daemon import Place, process
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]

@@ -20,9 +20,10 @@ from prefd.daemon.home.hosts import Host
 from prefd.daemon.worker.job import RunningJob
 from support import fake_ssh, jobs_on_disk
 from support import tiny_model as tiny
+from support.child_processes import is_running
 from support.fake_worker import wait_for
 from support.loopback_sshd import HOST, LoopbackSSHD, running_sshd
-from support.rank_runs import RankRun, count_done, is_running, start_phase, write_many_pairs
+from support.rank_runs import RankRun, count_done, start_phase, write_many_pairs
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 

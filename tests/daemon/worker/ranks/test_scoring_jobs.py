@@ -15,8 +15,9 @@ from prefd.daemon.errors import WorkerExit
 from prefd.daemon.worker.job import RunningJob
 from support import jobs_on_disk
 from support import tiny_model as tiny
+from support.child_processes import is_running
 from support.fake_worker import wait_for
-from support.rank_runs import count_done, is_running, start_phase, write_many_pairs
+from support.rank_runs import count_done, start_phase, write_many_pairs
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
