@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
+
+from support.import_shares import import_modules, list_share
 from support.paths import ROOT
 
 TESTS = ROOT / "tests"
@@ -63,3 +67,23 @@ def test_each_test_says_what_it_shows() -> None:
         bodies = {node.name: "\n".join(lines[node.lineno : node.end_lineno]) for node in tests}
         silent += [f"{path.relative_to(ROOT)}: {name}" for name, body in bodies.items() if not CHECKS.search(body)]
     assert silent == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_the_shares_that_are_compiled_are_all_modules_once(count: int) -> None:
+    paths = [Path(f"test_{number}.py") for number in range(10)]
+    assert [path for own in range(count) for path in list_share(paths, own, count)] == paths
+
+
+@pytest.mark.parametrize(
+    "fault", ["raise ValueError", "import pytest\npytest.skip('elsewhere', allow_module_level=True)"]
+)
+def test_a_module_that_cannot_be_imported_is_left_to_the_collection(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(request.config, "_rootpath", tmp_path)
+    (tmp_path / "test_broken.py").write_text(f"{fault}\n")
+    (tmp_path / "test_whole.py").write_text("ANSWER = 42\n")
+    import_modules(request.session, sorted(tmp_path.iterdir()))
+    whole = sys.modules.pop("test_whole")
+    assert (whole.ANSWER, "test_broken" in sys.modules) == (42, False)
