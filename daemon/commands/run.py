@@ -38,6 +38,13 @@ def run(ctx: click.Context, timing: Timing, spec_path: Path, precompute_only: bo
 
     Exit code 5 when the job does not succeed. Ctrl-C ends it cleanly; what was scored by then stays in the cache. The job is kept in the home like any other.
     """
+    from prefd.daemon.queue.worker_ahead import WorkerAhead
+
+    home: Home = ctx.obj
+    ahead = WorkerAhead.start(home)  # it imports the model library while the spec is checked here
+    if ahead is not None:
+        ctx.with_resource(ahead)
+
     from rich.console import Console
 
     from prefd.daemon.home.settings import Config
@@ -48,7 +55,6 @@ def run(ctx: click.Context, timing: Timing, spec_path: Path, precompute_only: bo
     from prefd.daemon.specs.summary import describe_queue
     from prefd.daemon.terminal.job_view import make_job_view
 
-    home: Home = ctx.obj
     blas.preload()  # for its warning, which would otherwise be in the worker's log only
     config = Config.load(home)
     spec = check_spec(home, spec_path)
@@ -72,6 +78,7 @@ def run(ctx: click.Context, timing: Timing, spec_path: Path, precompute_only: bo
             view.update,
             grace=config.stop_grace_seconds,
             limits=config.worker,
+            ahead=ahead,
         )
         view.update(job, None)
     if as_json:

@@ -39,6 +39,11 @@ UTF8_STREAMS = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
 """Part of every worker's environment: the user's own PYTHONIOENCODING would count for more than `-X utf8`."""
 
 
+def build_environment() -> dict[str, str]:
+    """Return the variables that every worker has in its environment, whatever its limits."""
+    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES, **UTF8_STREAMS}
+
+
 @dataclass(frozen=True)
 class ProcessId:
     """ProcessId is one process, by its pid and when it started.

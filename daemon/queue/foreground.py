@@ -17,6 +17,7 @@ from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.queue.reporting import Reporting
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import OnUpdate, Supervisor
+from prefd.daemon.queue.worker_ahead import WorkerAhead
 from prefd.daemon.runs.disk_usage import measure_run
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.specs.catalog import Catalog
@@ -39,11 +40,12 @@ def run_in_foreground(
     worker: Sequence[str] = WORKER,
     limits: WorkerLimits | None = None,
     timing: Timing = DRAWN,
+    ahead: WorkerAhead | None = None,
 ) -> Job:
     """Add the job as this process's own, run it here, and return it when it has ended.
 
     `spec` is validated, with absolute paths; without `training` it only fills the cache. SIGINT and SIGTERM end it as
-    cancelled, once its worker has stopped. Main thread only. Raises JobTableError, ConfigError.
+    cancelled, once its worker has stopped. `ahead`: a worker that is there already. Main thread only. Raises JobTableError, ConfigError.
     """
     home.create()
     claim_runs(home)
@@ -65,6 +67,7 @@ def run_in_foreground(
             limits=limits,
             on_training=reporting.begin,
             timing=timing,
+            ahead=ahead if spec.ranks == 1 else None,  # ranks share the cores out before anything is imported
         )
 
         async def provide() -> Provision:

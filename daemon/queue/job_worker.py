@@ -12,9 +12,12 @@ import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from prefd.daemon.machine.processes import signal_group
+from prefd.daemon.queue.worker_ahead import WorkerAhead
 from prefd.daemon.runs.next_phase import MOST_BYTES
+from prefd.daemon.runs.orders import Orders
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.step_memory import StepMemory
@@ -24,12 +27,28 @@ LEAVE_SECONDS = 10.0
 """How long a worker that waits for a phase has to leave when it gets none."""
 
 
+class WorkerProcess(Protocol):
+    """WorkerProcess is what is asked of a process: asyncio's, or one that was there before."""
+
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        ...
+
+    @property
+    def returncode(self) -> int | None:
+        """Return what it ended with; None while it runs."""
+        ...
+
+    async def wait(self) -> int:
+        """Wait for its end, and return what it ended with."""
+        ...
+
+
 class JobWorker:
     """JobWorker holds a worker's process, this end of its line, and what it was started with."""
 
-    def __init__(
-        self, process: asyncio.subprocess.Process, line: socket.socket, provision: Provision, steps: StepMemory
-    ) -> None:
+    def __init__(self, process: WorkerProcess, line: socket.socket, provision: Provision, steps: StepMemory) -> None:
         self.process = process
         self.steps = steps
         self.provision = provision
@@ -45,31 +64,24 @@ class JobWorker:
         lock: int,
         environment: Mapping[str, str],
         provision: Provision,
+        ahead: WorkerAhead | None = None,
     ) -> JobWorker:
         """Start a worker in its job's folder, with `arguments` to `command`. Raises OSError where none can be started.
 
-        It inherits the descriptor `lock`, and is handed the settings of `provision` besides the variables in `environment`.
+        It inherits the descriptor `lock`, and is handed the settings of `provision` besides the variables in `environment`. `ahead`:
+        one that was started already, which is taken where it is still there.
         """
         steps = StepMemory.open()
-        ours, theirs = socket.socketpair()
+        variables = {**environment, **provision.settings.environment(), **steps.environment()}
         try:
-            ours.setblocking(False)
-            with theirs, run.log.open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *(*command, *arguments, "--next-phase", str(theirs.fileno())),
-                    cwd=run.root,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=asyncio.subprocess.STDOUT,
-                    start_new_session=True,
-                    pass_fds=(lock, theirs.fileno(), steps.descriptor),
-                    env=os.environ | environment | provision.settings.environment() | steps.environment(),
-                )
+            with run.log.open("ab") as log:
+                orders = Orders(arguments, variables, run.root, lock, steps.descriptor, log.fileno())
+                worker_ahead = None if ahead is None else ahead.take(orders)
+                process, line = worker_ahead or await start_process(command, orders)
         except BaseException:
-            ours.close()
             steps.close()
             raise
-        return cls(process, ours, provision, steps)
+        return cls(process, line, provision, steps)
 
     @property
     def pid(self) -> int:
@@ -123,3 +135,25 @@ class JobWorker:
         self._line.close()
         signal_group(self.pid, signal.SIGKILL)
         await asyncio.shield(self._exit)
+
+
+async def start_process(command: Sequence[str], orders: Orders) -> tuple[WorkerProcess, socket.socket]:
+    """Start a worker's process that does what `orders` say; return it with this end of its line. Raises OSError."""
+    ours, theirs = socket.socketpair()
+    try:
+        ours.setblocking(False)
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(*command, *orders.arguments, "--next-phase", str(theirs.fileno())),
+                cwd=orders.folder,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=orders.log,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(orders.lock, theirs.fileno(), orders.steps),
+                env=os.environ | orders.environment,
+            )
+    except BaseException:
+        ours.close()
+        raise
+    return process, ours

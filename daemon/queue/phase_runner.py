@@ -21,13 +21,14 @@ from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.machine.memory import count_kills
-from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, ProcessId, signal_group
+from prefd.daemon.machine.processes import ProcessId, build_environment, signal_group
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.queue.job_worker import JobWorker
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.queue.phase_end import EndedWorker, PhaseEnd
 from prefd.daemon.queue.requests import JobRequests
 from prefd.daemon.queue.wakefulness import keep_awake
+from prefd.daemon.queue.worker_ahead import WorkerAhead
 from prefd.daemon.queue.worker_process import describe_busy_folder, lock_worker
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.run_folder import RunDir
@@ -37,17 +38,13 @@ from prefd.daemon.specs.losses import Provision
 from prefd.daemon.timing import Timing
 
 
-def build_environment() -> dict[str, str]:
-    """Return the variables that every worker has in its environment, whatever its limits."""
-    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES, **UTF8_STREAMS}
-
-
 class PhaseRunner:
     """Runs the phases of the job that `requests` are about, with one worker at a time; `dismiss` is called at the end.
 
     `worker`: the command of a worker. `grace`: the seconds that it has to save its state. `show`: called with the job and
     its folder at every look at a worker. `find_loss`: says what became of the home, where it is not the one any more that the
-    caller serves: what lies at its path then is another one's, a copy of it perhaps.
+    caller serves: what lies at its path then is another one's, a copy of it perhaps. `ahead`: a worker that is there already, for the
+    first phase of a job.
     """
 
     def __init__(
@@ -61,8 +58,10 @@ class PhaseRunner:
         limits: WorkerLimits,
         timing: Timing,
         find_loss: Callable[[], str | None] = lambda: None,
+        ahead: WorkerAhead | None = None,
     ) -> None:
         self.home = home
+        self.ahead = ahead
         self.find_loss = find_loss
         self.requests = requests
         self.table = requests.table
@@ -170,6 +169,7 @@ class PhaseRunner:
                 lock,
                 self.limits.environment(self.requests.job_id) | build_environment(),
                 provision,
+                self.ahead,
             )
         except OSError as error:
             if error.errno in DISK_TROUBLE:

@@ -14,8 +14,7 @@ from typing import BinaryIO
 
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.processes import describe_exit, find_last_words
-from prefd.daemon.queue.phase_runner import build_environment
+from prefd.daemon.machine.processes import build_environment, describe_exit, find_last_words
 from prefd.daemon.runs.worker_log import read_tail
 
 

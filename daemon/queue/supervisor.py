@@ -16,6 +16,7 @@ from prefd.daemon.queue.phase_end import PhaseEnd
 from prefd.daemon.queue.phase_runner import PhaseRunner
 from prefd.daemon.queue.requests import JobRequests
 from prefd.daemon.queue.stop_request import Stop
+from prefd.daemon.queue.worker_ahead import WorkerAhead
 from prefd.daemon.queue.worker_process import describe_busy_folder
 from prefd.daemon.runs.phases import Phase
 from prefd.daemon.runs.refreezing import freeze_edited
@@ -91,7 +92,7 @@ class Supervisor:
     job waits here.
     `on_device_trouble`: the same of a GPU that fails again and again. `tries_device`: says whether the GPU has failed others and
     this job only tries whether it still does. `find_loss`: says what became of the home, where it went away. `on_training`:
-    is called each time that the job begins to train, or goes on with it.
+    is called each time that the job begins to train, or goes on with it. `ahead`: a worker that is there already.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Supervisor:
         find_loss: Callable[[], str | None] = lambda: None,
         on_training: OnTraining = lambda job, spec, run, provision: None,
         timing: Timing = USUAL,
+        ahead: WorkerAhead | None = None,
     ) -> None:
         self.home = home
         self.table = table
@@ -136,6 +138,7 @@ class Supervisor:
             limits=limits or WorkerLimits(),
             timing=timing,
             find_loss=find_loss,
+            ahead=ahead,
         )
         self._try_again_in: float | None = None
         self._outages = 0

@@ -4,7 +4,7 @@ Phases (`precompute`, `training`) leave an outcome in the job's folder and exit 
 them a line, they wait for the phase that follows (prefd.daemon.runs.next_phase). The other tasks read
 their input (worker_tasks/inputs.py) as JSON from stdin and print one JSON document (worker_tasks/answers.py); with exit
 code 1 it is {"error": what is wrong, in words}. `catalog` prints a line before it imports a plugin, too; `try-host` one for each thing
-that it has tried. `look` stays, and answers the questions of worker_tasks/looks.py. `rank` and `far-rank` do what another worker tells
+that it has tried. `look` stays, and answers the questions of worker_tasks/looks.py. `ahead` imports what a phase needs, and waits for one (runs/orders.py). `rank` and `far-rank` do what another worker tells
 them over stdin, on the same machine or from another.
 """
 
@@ -12,25 +12,28 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine import blas, cpus, mlx_environment, open_files, power
+from prefd.daemon.machine import blas, cpus, power
 from prefd.daemon.runs.next_phase import NextPhase
+from prefd.daemon.runs.orders import AHEAD
 from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.worker import stopping
+from prefd.daemon.worker.ahead import wait_for_orders
+from prefd.daemon.worker.preparation import prepare_mlx, prepare_process, uncollected
 from prefd.daemon.worker.ranks.count import RANK, count_ranks
+from prefd.daemon.worker.ranks.early import start_early
 from prefd.daemon.worker.ranks.seats import Seat, begin_ranks, plan_seats
 from prefd.daemon.worker.ranks.ssh import TASK as FAR_RANK
 from prefd.daemon.worker.ranks.welcome import Welcome
@@ -51,7 +54,7 @@ LEAVE_SECONDS = 5.0
 def main(arguments: list[str] | None = None) -> int:
     """Run the task that the command line names, and return the process's exit code."""
     parser = argparse.ArgumentParser(prog="prefd.daemon.worker")
-    parser.add_argument("task", choices=[*PHASES, "rank", FAR_RANK, "catalog", "look", "try-host", *ANSWERS])
+    parser.add_argument("task", choices=[*PHASES, AHEAD, "rank", FAR_RANK, "catalog", "look", "try-host", *ANSWERS])
     parser.add_argument("--home", type=Path, default=NO_HOME)
     parser.add_argument("--job", type=int, default=0)
     parser.add_argument("--next-phase", type=int, metavar="DESCRIPTOR")
@@ -59,11 +62,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.task == FAR_RANK:
         return begin_far_rank()
+    if options.task == AHEAD:
+        following = wait_for_orders(Home(options.home), options.next_phase)
+        return WorkerExit.DONE if following is None else main(following)
     rank = f"[rank {os.environ.get(RANK)}] " if options.task == "rank" else ""
     prepare_process(rank)
     if options.task in PHASES:
-        begin_ranks(find_seats(Home(options.home), options.job))
+        seats = find_seats(Home(options.home), options.job)
+        begin_ranks(seats)
         prepare_mlx(RunDir(Home(options.home).job(options.job)).batches.halvings)
+        with contextlib.suppress(OSError):  # the phase that needs them tells of it
+            start_early(seats, options.home, options.job)
         return begin_phases(options)
     prepare_mlx()
     if options.task == "rank":
@@ -72,20 +81,6 @@ def main(arguments: list[str] | None = None) -> int:
 
         return run_rank(options.home, options.job, sys.stdin.buffer, sys.stdout.buffer)
     return answer_task(options)
-
-
-def prepare_process(rank: str = "") -> None:
-    """Prepare this process, which has no thread yet, for its task; `rank` begins each line of its log."""
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s {rank}%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    cpus.apply_limits()
-    open_files.raise_limit()
-
-
-def prepare_mlx(halvings: int = 0) -> None:
-    """Prepare for MLX, before anything imports it."""
-    mlx_environment.prepare(halvings)
-    blas.preload()
 
 
 def begin_phases(options: argparse.Namespace) -> int:
@@ -104,17 +99,6 @@ def begin_phases(options: argparse.Namespace) -> int:
 
     line = None if options.next_phase is None else NextPhase(options.next_phase)
     return run_phases(options.task, options.home, options.job, line)
-
-
-@contextlib.contextmanager
-def uncollected() -> Iterator[None]:
-    """Collect no garbage while modules are imported, which is a tenth of that time: they make hundreds of thousands of objects that stay."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def begin_far_rank() -> int:
@@ -169,7 +153,7 @@ def run_process() -> None:
     """
     sys.stdout = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    if sys.argv[1:2] and sys.argv[1] not in PHASES:
+    if sys.argv[1:2] and sys.argv[1] not in (*PHASES, AHEAD):
         stopping.end_with_parent()
     code = main()
     for stream in (sys.stdout, sys.stderr):

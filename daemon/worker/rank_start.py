@@ -11,10 +11,11 @@ from typing import Any, Literal
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.ranks.crew import Crew
+from prefd.daemon.worker.ranks.early import take_rank
 from prefd.daemon.worker.ranks.greeting import explain_other_facts, explain_other_model, list_facts, list_plugins
 from prefd.daemon.worker.ranks.mate import LostRank, Mate
 from prefd.daemon.worker.ranks.seats import Seat, read_seats
-from prefd.daemon.worker.ranks.ssh import start_here, start_there
+from prefd.daemon.worker.ranks.ssh import start_there
 from prefd.daemon.worker.ranks.welcome import welcome_rank
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def start_ranks(job: RunningJob, model: Model, on_lost: Callable[[str], None] | 
 
 def _start(seat: Seat, ranks: int, job: RunningJob) -> Popen[bytes]:
     if seat.here:
-        return start_here(seat, job.home.root, int(job.run.root.name))
+        return take_rank(seat, job.home.root, int(job.run.root.name))
     assert seat.host is not None
     return start_there(seat.host, welcome_rank(seat, ranks, job.settings, job.spec, job.run.batches.halvings))
 

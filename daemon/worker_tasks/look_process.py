@@ -19,7 +19,7 @@ from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.machine.memory import private_bytes
-from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, describe_exit, find_last_words, signal_group
+from prefd.daemon.machine.processes import build_environment, describe_exit, find_last_words, signal_group
 from prefd.daemon.timing import Timing
 from prefd.daemon.worker_tasks.looks import READY
 
@@ -175,5 +175,4 @@ class LookProcess:
 
 
 def _build_environment(settings: HandedSettings, limits: WorkerLimits) -> dict[str, str]:
-    parent = {"PREFD_PARENT": str(os.getpid())}
-    return limits.environment(0) | parent | SAME_HASHES | UTF8_STREAMS | settings.environment()
+    return limits.environment(0) | build_environment() | settings.environment()

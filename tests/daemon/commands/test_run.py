@@ -18,6 +18,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.notebook import ReferenceLogprobs
 from prefd.daemon.queue import foreground
+from prefd.daemon.queue.worker_ahead import WorkerAhead
 from support import fake_worker, homes
 from support.homes import invoke
 
@@ -81,6 +82,7 @@ def test_a_job_that_fails_exits_with_5_and_its_reason(
 ) -> None:
     with_stand_in = functools.partial(foreground.run_in_foreground, worker=fake_worker.make_worker(tmp_path))
     monkeypatch.setattr(foreground, "run_in_foreground", with_stand_in)
+    monkeypatch.setattr(WorkerAhead, "start", lambda *_: None)
     result = invoke(there, "run", homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file, name="fail"))
     assert result.exit_code == Exit.JOB_FAILED
     assert "failed: data.path: no column called chosen" in result.stdout
