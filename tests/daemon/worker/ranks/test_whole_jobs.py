@@ -15,6 +15,7 @@ from support import jobs_on_disk
 from support.fake_worker import wait_for
 from support.jobs_on_disk import finished, metrics
 from support.rank_runs import RankRun, is_running, require_same_numbers, start_phase
+from support.thinned import thin
 
 pytestmark = pytest.mark.slow
 
@@ -34,21 +35,20 @@ def wait_for_end(pids: list[int]) -> None:
     wait_for(lambda: not any(map(is_running, pids)), 10)
 
 
-def run_whole(job: RunningJob) -> None:
-    for phase in ("precompute", "training"):
-        run = start_phase(job, phase)
-        assert run.wait() == WorkerExit.DONE, run.log
-
-
+@pytest.mark.parametrize("scored_by", thin([1, 2], (1).__eq__))  # reference/test_shared_scoring.py has ranks that score
 def test_two_ranks_give_the_numbers_of_one_and_each_its_share(
-    tmp_path: Path, tiny_model: Path, pairs_file: Path
+    tmp_path: Path, tiny_model: Path, pairs_file: Path, scored_by: int
 ) -> None:
     alone = finished(make_job(tmp_path / "alone", tiny_model, pairs_file, 1))
+    if scored_by == 1:
+        jobs_on_disk.run_precompute(make_job(tmp_path / "two", tiny_model, pairs_file, 1))
     job = make_job(tmp_path / "two", tiny_model, pairs_file, 2)
-    run_whole(job)
+    for phase in ("precompute", "training")[2 - scored_by :]:
+        run = start_phase(job, phase)
+        assert run.wait() == WorkerExit.DONE, run.log
     require_same_numbers(job, alone)
     scored, trained = job.run.outcome("precompute"), job.run.outcome("training")
-    assert scored is not None
+    assert (scored is None) == (scored_by == 1), "scored here, or by the ranks"
     assert trained is not None
     assert trained.reason.endswith(" by 2 ranks")
     assert all(line["reduce_seconds"] > 0 for line in metrics(job))
