@@ -39,7 +39,7 @@ demo: blas model ## train SmolLM2 twice from one reference cache, and show what 
 # A run starts some hundred processes of Python: without files of bytecode each would compile what it imports.
 test test-all test-fast test-as-mac coverage: export PYTHONDONTWRITEBYTECODE :=
 
-check: lint test ## what a change must pass: lint and all tests
+check: lint test ## what a change must pass: lint and the tests
 
 test: blas model page ## run the tests
 	$(PYTEST) $(ARGS)
@@ -60,6 +60,7 @@ lint: venv ## ruff, mypy for Linux and macOS, import-linter, change files, the d
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy --platform linux
+	$(VENV)/bin/mypy --platform linux benchmarks
 	$(VENV)/bin/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/towncrier build --draft --version unreleased >/dev/null
@@ -78,7 +79,7 @@ format: venv ## put the code into its format, and mend what ruff can mend
 hooks: venv ## have git run the quick checks before each commit
 	$(VENV)/bin/pre-commit install
 
-bench: blas model ## measure; WHICH is train, gpu, start, cache, daemon, qat, scoring, growth, windows, sweep or page
+bench: blas model ## measure; WHICH names one of benchmarks/bench_*.py, such as train, cache or daemon
 	@test -f benchmarks/bench_$(WHICH).py || { echo 'make bench WHICH=$(subst $(space),|,$(BENCHMARKS))' >&2; exit 2; }
 	@test -d .peers/mlx_lm_lora || $(PY) -m pip install --quiet --no-deps --target .peers mlx-lm-lora==5.10.2
 	$(PY) benchmarks/bench_$(WHICH).py $(ARGS)

@@ -10,7 +10,7 @@ first; and answers padded as prefd pads them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,7 @@ def run_bare(scorer: Scorer, batches: Sequence[Sequence[Example]], way: str = "b
     def compute(tokens: mx.array, places: mx.array) -> mx.array:
         trunk: Any = parts.trunk
         hidden = trunk(tokens[None])[0]
-        total = (hidden.astype(mx.float32) * 1e-3).sum()
+        total: mx.array = (hidden.astype(mx.float32) * 1e-3).sum()
         if places.size:
             total = total + (parts.logits(hidden[places]).astype(mx.float32) * 1e-3).sum()
         return total
@@ -89,4 +89,8 @@ def _join(pieces: Sequence[Piece]) -> Iterator[Piece]:
     yield np.concatenate(tokens), np.concatenate(places)
 
 
-WAYS = {"bare": _list_whole, "bare-apart": _list_apart, "bare-padded": partial(_list_apart, padded=True)}
+WAYS: dict[str, Callable[[Sequence[Example]], list[list[Piece]]]] = {
+    "bare": _list_whole,
+    "bare-apart": _list_apart,
+    "bare-padded": partial(_list_apart, padded=True),
+}

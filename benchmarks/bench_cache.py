@@ -84,12 +84,13 @@ def build(folder: Path, entries: int) -> Numbers:
     rng = np.random.default_rng(entries)
     reference = ReferenceCache.open(folder / "cache").reference(FINGERPRINT)
     portion = max(PUT_ENTRIES, -(-entries // MAX_SEGMENTS))
-    keys, lengths = [], []
+    keys: list[bytes] = []
+    lengths: list[int] = []
     with (folder / "raw").open("wb") as raw:
         for begin in range(0, entries, portion):
             values = generate(rng, min(portion, entries - begin))
             reference.put(values)
-            raw.write(np.concatenate(list(values.values())))
+            raw.write(np.concatenate(list(values.values())).tobytes())
             keys += values
             lengths += map(len, values.values())
     np.save(folder / "keys.npy", np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 32))

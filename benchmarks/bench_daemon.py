@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -101,7 +101,7 @@ def measure(home: Home, process: psutil.Process, drops: Sequence[int], jobs: int
 def changes(home: Home, jobs: int) -> Iterator[Row]:
     """The commands that choose among all jobs, through the daemon: one job is removed, half of them may go, a sweep is cancelled."""
     goal, many = 500.0, f"{jobs:,} jobs in the history"
-    commands = {
+    commands: dict[str, Callable[[int], tuple[str, ...]]] = {
         f"`prefd rm ID` ({many})": lambda number: ("rm", str(number + 1)),
         f"`prefd clean --keep {jobs // 2} --dry-run` ({many})": lambda number: (
             "clean",

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="prefd-bench-") as folder:
         models = list_models(options, Path(folder))
         lines = [
-            f"{describe_machine()}; MLX {mx.__version__}, batch size {options.batch_size}, LoRA rank 8, medians of {options.steps} steps"
+            f"{describe_machine()}; MLX {version('mlx')}, batch size {options.batch_size}, LoRA rank 8, medians of {options.steps} steps"
         ]
         remaining = len(models) * len(options.precisions)
         for title, path in models.items():

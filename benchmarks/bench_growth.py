@@ -159,8 +159,10 @@ def synthetic(count: int, length: int) -> list[Example]:
     pairs = []
     for row in range(1, count + 1):
         ids = random.integers(10, 40_000, 2 * length - prompt).astype(np.uint32)
-        sides = (ids[prompt:length], ids[length:])
-        pairs.append(Example(row, *(Completion(np.concatenate([ids[:prompt], side]), prompt) for side in sides)))
+        chosen, rejected = (
+            Completion(np.concatenate([ids[:prompt], side]), prompt) for side in (ids[prompt:length], ids[length:])
+        )
+        pairs.append(Example(row, chosen, rejected))
     return pairs
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,7 +133,7 @@ def measure(
     kind = kind or {"lora": layers}
     model = build(GEOMETRIES[name], dtype, layers, kind)
     bits = kind.get("qat")
-    spec = None if bits is None else QATSpec(bits=bits, group_size=32)
+    spec = None if bits is None else QATSpec.model_validate({"bits": bits, "group_size": 32})
     qat = QAT.install(model, spec, mx.float32, steps=10)
     options = Options(slack=plan.METAL if lazily else plan.CPU, lazily=lazily, checkpoint_layers=recompute)
     examples = make_pairs([LENGTHS[lengths]] * PAIRS)
@@ -162,7 +161,8 @@ def measure_cache(steps: int, bounded: bool) -> tuple[int, int]:
     largest = 0
     random = np.random.default_rng(0)
     for _ in range(steps):
-        (example,) = make_pairs([tuple(int(size) for size in random.integers(8, 160, 3))])
+        prompt, chosen, rejected = (int(size) for size in random.integers(8, 160, 3))
+        (example,) = make_pairs([(prompt, chosen, rejected)])
         mx.eval(scorer.value_and_grad([example.chosen, example.rejected], lambda scored: (scored.sums.sum(), None)))
         largest = max(largest, mx.get_cache_memory())
     mx.set_cache_limit(former)
@@ -210,9 +210,10 @@ def make_pairs(lengths: list[tuple[int, int, int]]) -> list[Example]:
     for row, (prompt, *answers) in enumerate(lengths, 1):
         ids = random.integers(1, VOCABULARY, prompt)
         sides = [np.concatenate([ids, random.integers(1, VOCABULARY, size)]).astype(np.uint32) for size in answers]
-        pairs.append(Example(row, *(Completion(side, prompt) for side in sides)))
+        chosen, rejected = (Completion(side, prompt) for side in sides)
+        pairs.append(Example(row, chosen, rejected))
     return pairs
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from pages.tools import PREFD, Tool, list_tools
 from playwright.sync_api import sync_playwright
 
 from support.browser import FLAGS, find_chromium
+from support.sockets import find_free_port
 
 NOTES = (
     (
@@ -67,7 +67,7 @@ def main() -> None:
         for tool in tools:
             print(f"{tool.name}: writing the run", file=sys.stderr, flush=True)
             (Path(folder) / tool.name).mkdir()
-            servers[tool.name] = tool.prepare(Path(folder) / tool.name, series, find_port())
+            servers[tool.name] = tool.prepare(Path(folder) / tool.name, series, find_free_port())
         for number in range(options.rounds):
             for tool in tools:
                 opening = open_page(browser, tool, servers[tool.name], options.steps)
@@ -118,12 +118,6 @@ def find_versions(peers: Path | None) -> dict[str, str]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         versions[name] = done.stdout.strip()
     return versions
-
-
-def find_port() -> int:
-    """Find a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 if __name__ == "__main__":

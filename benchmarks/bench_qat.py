@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ def cost(options: argparse.Namespace) -> dict[str, float]:
         mx.eval(nn.value_and_grad(model, lambda: mx.square(model.model(tokens)).sum())())
 
     turns = [
-        [cpu_seconds(lambda model=model: step(model)) for model in policies] + [cpu_seconds(roundings[1].refresh)]
+        [cpu_seconds(partial(step, model)) for model in policies] + [cpu_seconds(roundings[1].refresh)]
         for _ in range(3)
     ]
     return dict(zip(("without", "with", "rounding"), np.median(turns, axis=0).tolist()))

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from prefd.daemon.machine import blas
 
@@ -41,7 +42,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=next(path for path in DATA if path.exists()))
     parser.add_argument("--markdown", type=Path, help="write the table here too")
     options = parser.parse_args()
-    model, tokenizer = mlx_lm.load(str(options.model))
+    loaded: Any = mlx_lm.load(str(options.model))
+    model, tokenizer = loaded
     rows = [json.loads(line) for line in options.data.read_text(encoding="utf-8").splitlines()]
     picked = rows[:: max(1, len(rows) // options.pairs)][: options.pairs]
     encoder = Encoder(tokenizer, 1024)

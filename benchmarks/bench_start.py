@@ -62,9 +62,9 @@ def measure_starts(folder: Path, repeats: int) -> Iterator[Row]:
     tell("filling the cache")
     run_prefd(home, "run", str(spec))
     for command in COMMANDS:
-        times = sorted(measure_cpu(home, *command) for _ in range(repeats))
-        value = f"{median(times):.0f} ms of CPU, at most {times[-1]:.0f}"
-        yield f"`prefd {' '.join(command)}`", value, f"< {COMMAND_GOAL_MS:.0f} ms", median(times) < COMMAND_GOAL_MS
+        costs = sorted(measure_cpu(home, *command) for _ in range(repeats))
+        value = f"{median(costs):.0f} ms of CPU, at most {costs[-1]:.0f}"
+        yield f"`prefd {' '.join(command)}`", value, f"< {COMMAND_GOAL_MS:.0f} ms", median(costs) < COMMAND_GOAL_MS
     ways: dict[str, Callable[[], float]] = {
         "drop": lambda: drop(home, spec),
         "run": lambda: measure_first_step(home, lambda: run_prefd(home, "run", str(spec))),

@@ -198,7 +198,8 @@ def even_pairs(count: int) -> list[Example]:
     pairs = []
     for row in range(1, count + 1):
         prompt, *answers = random.integers(10, 40_000, (3, EVEN)).astype(np.uint32)
-        pairs.append(Example(row, *(Completion(np.concatenate([prompt, answer]), EVEN) for answer in answers)))
+        chosen, rejected = (Completion(np.concatenate([prompt, answer]), EVEN) for answer in answers)
+        pairs.append(Example(row, chosen, rejected))
     return pairs
 
 

@@ -167,7 +167,8 @@ def make_pairs(workload: str, count: int, shrink: int) -> list[Example]:
     pairs = []
     for row in range(1, count + 1):
         prompt, *answers = map(draw, lengths)
-        pairs.append(Example(row, *(Completion(np.concatenate([prompt, each]), len(prompt)) for each in answers)))
+        chosen, rejected = (Completion(np.concatenate([prompt, each]), len(prompt)) for each in answers)
+        pairs.append(Example(row, chosen, rejected))
     return pairs
 
 
@@ -198,7 +199,8 @@ def count_operations(arrays: Any) -> int:
     """Count the operations that are not computed yet in the graph of `arrays`, by the picture that MLX draws of it."""
     from mlx.utils import tree_flatten
 
-    leaves: Any = [value for _, value in tree_flatten(list(arrays)) if isinstance(value, mx.array)]
+    flat: Any = tree_flatten(list(arrays))
+    leaves: Any = [value for _, value in flat if isinstance(value, mx.array)]
     with tempfile.NamedTemporaryFile("r", suffix=".dot") as file:
         mx.export_to_dot(file.name, *leaves)
         return sum("shape=rectangle" in line for line in Path(file.name).read_text(encoding="utf-8").splitlines())

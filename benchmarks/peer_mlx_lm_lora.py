@@ -18,20 +18,20 @@ import mlx.core as mx
 import numpy as np
 
 from prefd.daemon.worker.data.tokens import Example
-from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.fine_tune import make_trainable
 from prefd.daemon.worker.training.optimizer import make_optimizer
 
 
-def train(job: RunningJob, examples: Sequence[Example], loss: str = "sigmoid") -> dict[str, Any]:
+def train(job: SpecifiedJob, examples: Sequence[Example], loss: str = "sigmoid") -> dict[str, Any]:
     """One epoch; the seconds and the loss of each step. `loss` as prefd names it: those that begin with cpo have no
     reference. For the others two models are in memory: that is how it works.
     """
     if mx.default_device() == mx.cpu:
         info = mx.device_info
         mx.device_info = lambda *arguments: {**info(*arguments), "max_recommended_working_set_size": 0}
-        mx.set_wired_limit = lambda _: 0
+        mx.set_wired_limit = lambda limit: 0
     from mlx_lm_lora.trainer.cpo_trainer import CPOTrainingArgs, train_cpo
     from mlx_lm_lora.trainer.dpo_trainer import DPOTrainingArgs, train_dpo
 

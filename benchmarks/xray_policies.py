@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.files import read_json, write_json
+from prefd.daemon.machine.files import write_json
 from prefd.daemon.runs.pair_files import PairFiles
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.job import RunningJob
@@ -72,7 +72,7 @@ def rank_by_policy(
         trained = time.perf_counter()
         score_pairs(home, PairScoringInput(job=number))
         write_json(costs, [scored, trained - began, time.perf_counter() - trained])
-    scored, train_seconds, pairs_seconds = read_json(costs)
+    scored, train_seconds, pairs_seconds = json.loads(costs.read_text(encoding="utf-8"))
     table = pq.read_table(PairFiles(RunningJob.load(home, number).run).table, columns=["row", "margin"]).to_pydict()
     margin = dict(zip(table["row"], table["margin"], strict=True))
     margins = np.array([margin[row] for row in rows])

@@ -141,6 +141,8 @@ class Claims:
     place: ClaimPlace
     errors: tuple[type[Exception], ...] = (OSError,)
     owner: Owner = field(default_factory=Owner.of_this_process)
+    renew_after: float = RENEW_AFTER_S
+    """Seconds between two renewals, at least."""
     _own: dict[str, Claim] = field(default_factory=dict)
     _others: dict[str, Claim] = field(default_factory=dict)
     _renewed: float = field(default_factory=time.monotonic)
@@ -178,7 +180,7 @@ class Claims:
 
     def renew(self) -> None:
         """Says again that the claims hold, once a minute at most."""
-        if time.monotonic() - self._renewed < RENEW_AFTER_S:
+        if time.monotonic() - self._renewed < self.renew_after:
             return
         self._renewed = time.monotonic()
         for name, claim in self._own.items():

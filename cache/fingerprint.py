@@ -14,7 +14,7 @@ import struct
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ import numpy.typing as npt
 
 from prefd.cache.errors import CacheError
 from prefd.cache.segments.durable import whole_file
+from prefd.cache.weight_files import read_header
 
 KEY_SCHEMA = "prefd-key/1"
 HASH_CHUNK = 16 * 2**20
-MAX_HEADER = 256 * 2**20
 VOLATILE_CONFIG = {"_name_or_path", "transformers_version", "architectures"}
 """Settings of a model's config.json that change with who saved it, and no number."""
 
@@ -107,28 +107,25 @@ def _recall_digests(path: Path, memo: Path) -> dict[str, str]:
 
 def _tensor_digests(path: Path) -> dict[str, str]:
     """Computes, for each tensor of one safetensors file, a digest of its dtype, shape and bytes."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        try:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(size, MAX_HEADER):
-                raise ValueError("its header is longer than the file")
-            header: dict[str, Any] = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            return {name: _tensor_digest(file.fileno(), 8 + length, size, entry) for name, entry in header.items()}
-        except (ValueError, struct.error, KeyError, TypeError) as error:
-            raise BadWeights(f"{path} is not a whole safetensors file ({error}); copy or download it again") from error
+    try:
+        header = read_header(path)
+        with path.open("rb") as file:
+            digest = partial(_tensor_digest, file.fileno(), header.begin, header.size)
+            return {name: digest(entry) for name, entry in header.tensors.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        fault = error if isinstance(error, ValueError) else "has a tensor of no known place, type or shape"
+        raise BadWeights(f"{path} is not a whole safetensors file (it {fault}); copy or download it again") from error
 
 
 def _tensor_digest(descriptor: int, base: int, size: int, entry: Mapping[str, Any]) -> str:
     begin, end = (base + offset for offset in entry["data_offsets"])
     if not base <= begin <= end <= size:
-        raise ValueError("a tensor lies beyond its end")
+        raise ValueError("has a tensor beyond its end")
     digest = hashlib.sha256(json.dumps([entry["dtype"], entry["shape"]]).encode())
     while begin < end:
         chunk = os.pread(descriptor, min(HASH_CHUNK, end - begin), begin)
         if not chunk:
-            raise ValueError("it ended while being read")
+            raise ValueError("ended while it was read")
         digest.update(chunk)
         begin += len(chunk)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Timing says how long the daemon and the commands wait for what, in seconds. Only tests set it: they hand in shorter times."""
+"""Timing says how long the daemon, its workers and the commands wait for what, in seconds. Only tests set it: they hand in shorter times."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Timing:
-    """Timing has the waits of one daemon, or of one command. The maker of a `Service`, or of a part of one, may hand in others."""
+    """Timing has the waits of one daemon, worker or command. The maker of a `Service`, or of a part of one, may hand in others."""
 
     worker_look: float = 0.5
     """Between two looks at a worker's memory and log, or at a lock that an orphan has."""
@@ -127,6 +127,16 @@ class Timing:
     """For a look child to answer a question: a large dataset takes a minute to tokenize."""
     look_interruption: float = 5.0
     """For a look child to leave a question that is not to be answered any more."""
+    session_gather: float = 0.02
+    """For which no further question of a client has come before those that wait are answered together."""
+    session_gather_crowd: float = 0.1
+    """The same where the last question had others beside it: its client has asked for many at once."""
+    session_gather_most: float = 0.5
+    """The most that a question waits for others."""
+    session_save: float = 5.0
+    """Between two saves of a client's session, while requests come."""
+    session_saving_share: float = 0.05
+    """The share of a session's time that saving it may take: after a save that took long, the next one waits longer."""
     loss_check: float = 300.0
     """For `prefd check-loss`, which takes a few: a plugin that waits for something takes for ever."""
     device_check: float = 180.0
@@ -137,6 +147,12 @@ class Timing:
     """For `prefd doctor` to have an answer from the shared cache."""
     host_check: float = 300.0
     """For `prefd doctor` to try one machine of `[distributed]`: a large model's checksum takes a minute there, the first time."""
+    drop_interval: float = 0.1
+    """Between two files that `prefd selftest` drops into a daemon's folder."""
+    drop_answer: float = 30.0
+    """For the last of them to be answered; the daemon itself looks after 120."""
+    stop_check: float = 20.0
+    """For a daemon that trains to end; a step of the self-test's small job takes a fraction of a second, so the rest is prefd's own."""
     event_check: float = 5.0
     """For a file event to reach `prefd doctor`."""
 

@@ -17,7 +17,7 @@ from typing import Any
 import pluggy
 
 from prefd.plugins import hookspecs
-from prefd.plugins.errors import PluginError
+from prefd.plugins.errors import PluginError, describe_exception
 from prefd.plugins.plugin_file import import_file
 from prefd.plugins.registered_reporter import RegisteredReporter
 from prefd.plugins.reporting import RunReporter
@@ -189,7 +189,7 @@ def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) ->
         manager.check_pending()  # a misspelt hook fails here, not by silence
         registration.call(manager.hook)
     except BaseException as error:  # noqa: BLE001  # a stranger's code: whatever it raises is its report
-        plugin.error = _describe_exception(error)
+        plugin.error = describe_exception(error)
     finally:
         if os.getpid() != process:  # a child that it forked, and that would do all that follows a second time
             os._exit(0)
@@ -198,11 +198,3 @@ def _add_plugin(plugins: Plugins, plugin: Plugin, load: Callable[[], object]) ->
     registration.add_to(plugin)
     if not (plugin.losses or plugin.formats or plugin.reporters):
         plugin.error = "it implements no hook of prefd (is @hookimpl missing?)"
-
-
-def _describe_exception(error: BaseException) -> str:
-    """Describes what a plugin raised, even where its message cannot be had."""
-    try:
-        return f"{type(error).__name__}: {error}".removesuffix(": ")
-    except BaseException:  # noqa: BLE001  # its __str__ is a stranger's code too
-        return type(error).__name__

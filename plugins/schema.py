@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from prefd.plugins.errors import PluginError
+from prefd.plugins.errors import PluginError, describe_exception
 
 TYPES: dict[type, str] = {float: "number", int: "integer", bool: "boolean", str: "string"}
 RESERVED = ("name", "weight")
@@ -125,9 +125,7 @@ def _list_fields(loss_name: str, loss: type) -> list[_Parameter]:
             try:
                 default = field.default_factory()
             except Exception as error:
-                raise LossDefinitionError(
-                    f"{where}: its default_factory raised {type(error).__name__}: {error}"
-                ) from error
+                raise LossDefinitionError(f"{where}: its default_factory raised {describe_exception(error)}") from error
         owner = next(each for each in loss.__mro__ if field.name in inspect.get_annotations(each))
         module = sys.modules.get(owner.__module__)
         namespace = (vars(module) if module is not None else {}) | dict(vars(owner))
@@ -155,7 +153,7 @@ def _resolve_annotation(where: str, parameter: _Parameter) -> Any:
         return typing.get_type_hints(holder, dict(parameter.namespace), include_extras=True)[parameter.name]
     except Exception as error:
         raise LossDefinitionError(
-            f"{where}: its type {parameter.annotation!r} cannot be resolved ({type(error).__name__}: {error}); "
+            f"{where}: its type {parameter.annotation!r} cannot be resolved ({describe_exception(error)}); "
             "import what it names at the top of the module, not under TYPE_CHECKING"
         ) from error
 

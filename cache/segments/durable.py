@@ -21,14 +21,15 @@ WRITE_BARRIER: int | None = 85 if sys.platform == "darwin" else None
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, beside: Path, durable: bool = True) -> Iterator[BinaryIO]:
+def whole_file(path: Path, beside: Path, durable: bool = True, private: bool = False) -> Iterator[BinaryIO]:
     """Opens a new file that appears at `path` whole or not at all: written at `beside`, flushed to the disk, and renamed.
 
     After an error nothing is left of it. Without `durable` it is not flushed: a power cut may leave it empty, a crash of
-    the process never does. The rename itself outlives a power cut once the folder is flushed.
+    the process never does. The rename itself outlives a power cut once the folder is flushed. What is `private`, only its
+    user can read, from its first byte on.
     """
     try:
-        with beside.open("wb") as file:
+        with open(beside, "wb", opener=_open_private) if private else beside.open("wb") as file:
             yield file
             if durable:
                 flush_file(file)
@@ -36,6 +37,13 @@ def whole_file(path: Path, beside: Path, durable: bool = True) -> Iterator[Binar
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Opens a new file that only its user can read, in the place of what a crash has left there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    return os.open(path, flags | os.O_EXCL, 0o600)
 
 
 def flush_file(file: IO[bytes] | IO[str]) -> None:

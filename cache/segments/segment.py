@@ -42,6 +42,7 @@ from prefd.cache.segments.layout import (
 from prefd.cache.segments.mapped_file import load_bytes
 from prefd.cache.segments.read_errors import raise_if_unreadable
 from prefd.cache.segments.values import flatten_entries
+from prefd.plugins.errors import describe_exception
 
 CRC_CHUNK = 2**20
 Key = bytes  # 32 of them
@@ -219,7 +220,7 @@ def open_segment(path: Path, identity_sha256: str) -> Segment:
         raise_if_unreadable(error)
         if isinstance(error, OSError) and not os.path.lexists(path):
             raise
-        raise DamagedSegment(f"{path}: {type(error).__name__}: {error}") from error
+        raise DamagedSegment(f"{path}: {describe_exception(error)}") from error
     if segment.offsets[0] != 0 or segment.offsets[-1] != tokens or (np.diff(segment.offsets) < 1).any():
         raise DamagedSegment(f"{path}: its offsets are not increasing from 0 to {tokens}")
     return segment

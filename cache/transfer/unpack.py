@@ -21,6 +21,7 @@ from prefd.cache.segments.ids import is_id
 from prefd.cache.segments.segment import DamagedEntry, DamagedSegment, Segment, open_segment
 from prefd.cache.segments.values import InvalidLogprobs, check_logprobs
 from prefd.cache.upkeep.stored_reference import files_of_a_segment
+from prefd.plugins.errors import describe_exception
 
 FORMAT = {"format": "prefd-cache-export", "version": 1}
 MANIFEST = "manifest.json"
@@ -54,7 +55,7 @@ def unpack(file: BinaryIO, path: Path, staging: Path) -> Iterator[tuple[Referenc
         raise BadExport(f"{path} is not a whole export ({error}); nothing was imported: copy it again") from error
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError, NotImplementedError, EOFError) as error:
         raise BadExport(
-            f"{path} is not a whole export ({type(error).__name__}: {error}); nothing was imported: copy it again"
+            f"{path} is not a whole export ({describe_exception(error)}); nothing was imported: copy it again"
         ) from error
 
 

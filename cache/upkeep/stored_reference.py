@@ -31,6 +31,7 @@ from prefd.cache.segments.segment import (
 from prefd.cache.store import ReferenceCache, children
 from prefd.cache.upkeep.aside import discard
 from prefd.cache.upkeep.pruned_notes import Note, Notes
+from prefd.plugins.errors import describe_exception
 
 FINGERPRINT = re.compile(r"[0-9a-f]{32}")
 Entries = Mapping[bytes, npt.NDArray[np.float32]]
@@ -75,7 +76,7 @@ class StoredReference:
             recorded, computed = attributes["identity_sha256"], fingerprint.sha256
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise_if_unreadable(error)
-            raise DamagedReference(folder, f"{type(error).__name__}: {error}") from error
+            raise DamagedReference(folder, describe_exception(error)) from error
         if recorded != computed or folder.name != fingerprint.name:
             raise DamagedReference(folder, f"its identity is that of {fingerprint.name}")
         return cls(folder, cache.staging, fingerprint, cache.mirror)

@@ -16,7 +16,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.own_folders import explain_own_folder
 from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.machine.files import expand_user
-from prefd.daemon.runs.disk_usage import measure_folder
+from prefd.daemon.machine.folder_sizes import measure_folder
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.terminal import render
 from prefd.daemon.text.sizes import format_size
@@ -45,8 +45,9 @@ Examples:
 def archive(home: Home, job_id: int, to: Path | None, fused: bool, as_json: bool) -> None:
     """Copy a job into one folder that can be read by itself.
 
-    It holds the adapter (adapter/, and peft/ and pairs/ where they are), spec.json, which can be handed in again, frozen.json with the
-    versions and data that it ran with, metrics.jsonl, worker.log, job.json, and report.txt, which is what `prefd show` prints.
+    It holds the adapter (adapter/; where they are also peft/, pairs/, and the adapters that a client of `prefd serve` saved), spec.json,
+    which can be handed in again, frozen.json with the versions and data that it ran with, metrics.jsonl, samples.jsonl, worker.log,
+    job.json, and report.txt, which is what `prefd show` prints.
     Checkpoints stay behind, and the job stays where it is: `prefd rm ID` removes it. Works without the daemon too.
     """
     from prefd.daemon.jobs.details import JobDetails
@@ -88,7 +89,7 @@ def archive(home: Home, job_id: int, to: Path | None, fused: bool, as_json: bool
             spec=None if details.spec is None else details.spec.model_dump(mode="json", exclude_unset=True),
             details=details.to_json(),
             report="\n".join(lines) + "\n",
-            folders=["adapter", "peft", "pairs", *(["fused", "gguf"] if fused else [])],
+            folders=["adapter", "peft", "pairs", "live/sampler_weights", *(["fused", "gguf"] if fused else [])],
             check=check_unchanged,
         )
     size = measure_folder(target)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
+from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.comparison import (
@@ -65,10 +65,7 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
     """
     if metrics and png is None:
         raise click.UsageError("--metric says what --plot draws: give --plot FILE too")
-    jobs = [
-        gather_job(job, spec, run, rows=[] if png is None else list(run.read_metrics()))
-        for job, spec, run in load_jobs(home, job_ids)
-    ]
+    jobs = gather_jobs(home, job_ids, with_rows=png is not None)
     if png is not None:
         draw_curves(png, jobs, metrics)
     from prefd.daemon.runs.pair_comparison import compare_pairs  # here: it brings pydantic
@@ -87,10 +84,15 @@ def compare(home: Home, job_ids: tuple[int, ...], png: Path | None, metrics: tup
         render.print_note(line)
 
 
-def load_jobs(home: Home, job_ids: Sequence[int]) -> list[tuple[Any, Any, RunDir]]:
-    """Loads each job once, with its spec and folder. Raises JobNotFound."""
+def gather_jobs(home: Home, job_ids: Sequence[int], with_rows: bool) -> list[ComparedJob]:
+    """Gathers each job once; `with_rows`, with its metrics for curves. Raises JobNotFound."""
     with read_jobs(home) as table:
-        return [(table.get(each), read_spec(table, each), RunDir(home.job(each))) for each in dict.fromkeys(job_ids)]
+        jobs = [(table.get(each), table.find_spec(each)) for each in dict.fromkeys(job_ids)]
+    runs = [RunDir(home.job(job.id)) for job, _ in jobs]
+    return [
+        gather_job(job, spec, run, rows=list(run.read_metrics()) if with_rows else [])
+        for (job, spec), run in zip(jobs, runs, strict=True)
+    ]
 
 
 def show_table(jobs: Sequence[ComparedJob]) -> None:

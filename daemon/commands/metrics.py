@@ -9,7 +9,7 @@ import click
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option, read_jobs, read_spec
+from prefd.daemon.commands.shared.options import json_option, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.lost_folder import explain_missing, find_lost_folder
@@ -50,7 +50,7 @@ def metrics(home: Home, job_id: int, last: int | None, png: Path | None, as_json
     A row for each report of training, and one for each evaluation on the held-out pairs.
     """
     with read_jobs(home) as jobs:
-        job, spec = jobs.get(job_id), read_spec(jobs, job_id)
+        job, spec = jobs.get(job_id), jobs.find_spec(job_id)
     run = RunDir(home.job(job_id))
     holds_out = spec is None or spec.data.validation != 0
     metrics_rows = read_metrics_rows(run) if last is None or png is not None else read_last_rows(run, last, holds_out)

@@ -31,12 +31,17 @@ Examples:
   prefd report 3 --to wandb --to trackio"""
 )
 @click.argument("job_id", metavar="ID", type=JOB)
-@click.option("--to", multiple=True, metavar="NAME", help="Report it to this tool; can be given several times.")
+@click.option(
+    "--to",
+    multiple=True,
+    metavar="NAME",
+    help="Report it to this tool, which `prefd plugins` lists; can be given several times.",
+)
 @json_option
 @pass_timing
 @click.pass_obj
 def report(home: Home, timing: Timing, job_id: int, to: tuple[str, ...], as_json: bool) -> None:
-    """Report a job to trackio, TensorBoard or Weights & Biases.
+    """Report a job to trackio, TensorBoard or another tool.
 
     All that its metrics.jsonl has by now, and the tool has not; a job is reported as it trains where its spec says so with report_to. Nothing is sent twice.
     """

@@ -10,7 +10,7 @@ import click
 
 from prefd.daemon.commands.shared.completions import JOB
 from prefd.daemon.commands.shared.errors import Exit, Failure
-from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs, read_spec
+from prefd.daemon.commands.shared.options import json_option, pass_timing, read_jobs
 from prefd.daemon.commands.shared.sections import HelpPlace, Section
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.lost_folder import explain_missing, find_lost_folder
@@ -87,7 +87,7 @@ def explain_none(home: Home, jobs: JobTable, job: Job, steps: Sequence[int], ste
     """Says why there is nothing to show, and what to do."""
     if steps and step is not None:
         return f"job {job.id} ({job.name}) drew no answers after step {step}, but after {', '.join(map(str, steps))}"
-    spec = read_spec(jobs, job.id)
+    spec = jobs.find_spec(job.id)
     if spec is not None and spec.eval_samples is None:
         return f"job {job.id} ({job.name}) draws no samples; add eval_samples: {{prompts: 4}} to its spec"
     lost = find_lost_folder(job, RunDir(home.job(job.id)))

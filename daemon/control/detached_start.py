@@ -13,10 +13,11 @@ from pathlib import Path
 
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.files import read_end
+from prefd.daemon.runs.worker_log import read_tail
 from prefd.daemon.timing import USUAL, Timing
 
 LOG_LINES = 15
+LOG_BYTES = 8000
 
 
 class NotStarted(PrefdError):
@@ -45,9 +46,9 @@ def start_detached(home: Home, timing: Timing = USUAL, options: Sequence[str] = 
         if time.monotonic() > deadline:
             end_daemon(daemon, timing.detached_end)
             problem = f"the daemon did not answer within {timing.detached_start:g} s and was ended"
-            raise NotStarted(f"{problem}\n{read_tail(home.log, begin)}")
+            raise NotStarted(f"{problem}\n{describe_last_words(home.log, begin)}")
         time.sleep(0.1)
-    raise NotStarted(f"the daemon ended at once, with exit code {code}\n{read_tail(home.log, begin)}")
+    raise NotStarted(f"the daemon ended at once, with exit code {code}\n{describe_last_words(home.log, begin)}")
 
 
 def end_daemon(daemon: subprocess.Popen[bytes], seconds: float) -> None:
@@ -71,9 +72,7 @@ def is_answering(home: Home, pid: int) -> bool:
         return False
 
 
-def read_tail(log: Path, begin: int) -> str:
-    """Reads the last lines written to `log` since byte `begin`; since its start, where it has been rotated."""
-    with log.open("rb") as file:
-        data, _ = read_end(file, since=begin)
-    lines = data.decode("utf-8", errors="replace").splitlines()
-    return "\n".join([f"{log} ends with:", *lines[-LOG_LINES:]]) if lines else f"{log} says nothing"
+def describe_last_words(log: Path, begin: int) -> str:
+    """Describes the last lines written to `log` since byte `begin`; since its start, where it has been rotated."""
+    words = read_tail(log, LOG_LINES, since=begin, limit=LOG_BYTES)
+    return f"{log} ends with:\n{words}" if words else f"{log} says nothing"

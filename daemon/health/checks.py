@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from importlib import metadata
 from pathlib import Path
@@ -104,7 +104,7 @@ CHOSEN = {name: f', by worker.device = "{name}" in config.toml' for name in ("cp
 """What is said of a device that the settings name."""
 
 
-def check_device(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
+def check_device(home: Home, timing: Timing = USUAL, worker: Sequence[str] = WORKER) -> Iterator[HealthFinding]:
     """Measures the device that jobs compute on, in a worker because that means importing mlx."""
     try:
         settings = HandedSettings.from_config(Config.load(home), home)
@@ -112,7 +112,7 @@ def check_device(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
         settings = HandedSettings()
     try:
         child = subprocess.run(
-            [*WORKER, "device"],
+            [*worker, "device"],
             check=False,
             capture_output=True,
             encoding="utf-8",
@@ -122,7 +122,7 @@ def check_device(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
         )
     except subprocess.TimeoutExpired:
         yield HealthFinding(
-            "fail", "device", f"no answer within {timing.device_check:g} s", f"try it: {shlex.join(WORKER)} device"
+            "fail", "device", f"no answer within {timing.device_check:g} s", f"try it: {shlex.join(worker)} device"
         )
         return
     try:

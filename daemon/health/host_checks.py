@@ -47,10 +47,10 @@ def list_models(home: Home) -> list[str]:
     """List the model folders of the jobs of several ranks that have not ended, some of them."""
     try:
         with JobTable.open_readonly(home.database) as jobs:
-            specs = [jobs.spec(job.id) for job in jobs.list() if not job.ended]
-    except (JobTableError, ValueError):  # told by check_jobs
+            specs = [jobs.find_spec(job.id) for job in jobs.list() if not job.ended]
+    except JobTableError:  # told by check_jobs
         return []
-    wanted = dict.fromkeys(spec.model for spec in specs if spec.ranks != 1 and Path(spec.model).is_dir())
+    wanted = dict.fromkeys(spec.model for spec in specs if spec and spec.ranks != 1 and Path(spec.model).is_dir())
     return list(wanted)[:MOST_MODELS]
 
 

@@ -6,17 +6,15 @@ lower bound; keeping a running total would be wrong after every crash and every 
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.folder_sizes import measure_in_time
 from prefd.daemon.machine.memory import held_bytes
 
 BUDGET_SECONDS = 0.04
@@ -77,11 +75,11 @@ def measure_usage(
     """Measures the disk and the processes: `daemon` and `page` are pids, `workers` job → pid. What has ended holds nothing."""
     disk = shutil.disk_usage(home.root)
     machine = psutil.virtual_memory()
-    (cache, all_of_cache), (runs, all_of_runs) = (measure_folder(folder) for folder in (home.cache, home.runs))
+    cache, runs = (measure_in_time(folder, BUDGET_SECONDS) for folder in (home.cache, home.runs))
     bytes_by_job = {job: measure_memory(pid) for job, pid in (workers or {}).items()}
     return Usage(
         DiskUsage(disk.free, disk.total),
-        HomeUsage(cache, runs, all_of_cache and all_of_runs),
+        HomeUsage(cache.bytes, runs.bytes, cache.complete and runs.complete),
         MemoryUsage(
             machine.available,
             machine.total,
@@ -112,22 +110,3 @@ def list_descendants(pid: int) -> list[psutil.Process]:
         return list(psutil.Process(pid).children(recursive=True))
     except psutil.Error:
         return []
-
-
-def measure_folder(folder: Path, seconds: float | None = None) -> tuple[int, bool]:
-    """Adds up the bytes on disk below `folder` as far as time allows, and tells whether that is all of them."""
-    deadline = time.monotonic() + (BUDGET_SECONDS if seconds is None else seconds)
-    total, pending = 0, [os.fspath(folder)]
-    while pending:
-        try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    if time.monotonic() > deadline:
-                        return total, False
-                    with suppress(OSError):  # gone since it was listed
-                        total += entry.stat(follow_symlinks=False).st_blocks * 512
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append(entry.path)
-        except OSError:
-            continue
-    return total, True

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefd.daemon.machine.birth import read_birth
 from prefd.daemon.machine.files import read_json, write_json
@@ -158,7 +158,14 @@ def is_same_folder(one: Path, other: Path) -> bool:
         return False
 
 
-def read_folder_id(folder: Path) -> tuple[int, int] | None:
+class FolderId(NamedTuple):
+    """FolderId tells a folder, or a file, from another that is put in its place."""
+
+    device: int
+    inode: int
+
+
+def read_folder_id(folder: Path) -> FolderId | None:
     """Return the device and inode of a folder, which tell it from another of the same name; None where there is none.
 
     Raises OSError for a folder that cannot be looked at.
@@ -167,20 +174,32 @@ def read_folder_id(folder: Path) -> tuple[int, int] | None:
         info = os.stat(folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return info.st_dev, info.st_ino
+    return FolderId(info.st_dev, info.st_ino)
 
 
-def describe_loss(root: Path, folder: tuple[int, int] | None) -> str | None:
-    """Say in words what became of the home that was `folder` at `root`; None while it is there."""
-    try:
-        now = read_folder_id(root)
-    except OSError as error:
-        return f"the home {root} cannot be looked at any more: {error.strerror or error}"
-    if now is None:
-        return f"the home {root} is not there any more: it was removed, renamed or unmounted"
-    if now != folder:
-        return f"the home {root} is another folder now: this daemon's was removed, renamed or unmounted"
-    return None
+@dataclass(frozen=True)
+class HomeFolder:
+    """HomeFolder is the folder that a process began in: later another one, a copy of it perhaps, may lie at its path."""
+
+    root: Path
+    id: FolderId | None
+
+    @classmethod
+    def find(cls, root: Path) -> HomeFolder:
+        """Find the folder that is there now. Raises OSError where it cannot be looked at."""
+        return cls(root, read_folder_id(root))
+
+    def describe_loss(self) -> str | None:
+        """Say in words what became of it; None while it is there."""
+        try:
+            now = read_folder_id(self.root)
+        except OSError as error:
+            return f"the home {self.root} cannot be looked at any more: {error.strerror or error}"
+        if now is None:
+            return f"the home {self.root} is not there any more: it was removed, renamed or unmounted"
+        if now != self.id:
+            return f"the home {self.root} is another folder now: this daemon's was removed, renamed or unmounted"
+        return None
 
 
 def is_served_by(status: Mapping[str, Any], root: Path) -> bool:

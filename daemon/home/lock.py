@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from prefd.daemon.errors import PrefdError
-from prefd.daemon.home.identity import read_folder_id
+from prefd.daemon.home.identity import FolderId, read_folder_id
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.machine.files import read_json, write_json
 
@@ -68,7 +68,7 @@ def announce(home: Home, socket: str) -> Holder:
     return owner
 
 
-def withdraw(home: Home, lock_file: tuple[int, int] | None) -> None:
+def withdraw(home: Home, lock_file: FolderId | None) -> None:
     """Take the announcement back, so that nobody takes a daemon for hung that only ends.
 
     `lock_file`: the file that was locked. Where another has its name, that of another home, or of the next daemon, the

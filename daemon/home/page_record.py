@@ -6,7 +6,6 @@ lock is held, which the kernel releases when its holder dies.
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import stat
@@ -18,7 +17,7 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.exclusive import hold_exclusively
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.lock import is_locked
-from prefd.daemon.machine.files import read_json
+from prefd.daemon.machine.files import read_json, write_json
 
 TOKEN_BYTES = 32
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -87,14 +86,7 @@ def hold_page(home: Home) -> AbstractContextManager[None]:
 def write_page_record(home: Home, host: str, port: int) -> PageRecord:
     """Write down where this process serves the page, with the token that it had before, and return it."""
     record = PageRecord(_keep_token(home) or secrets.token_urlsafe(TOKEN_BYTES), host, port, os.getpid(), time.time())
-    new = home.page_record.with_name(f".{home.page_record.name}.{record.pid}.tmp")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(
-        new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-    )  # closed from its first byte on
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(json.dumps(asdict(record), indent=1).encode())
-    new.replace(home.page_record)
+    write_json(home.page_record, asdict(record), flush=False, private=True)
     return record
 
 

@@ -111,7 +111,9 @@ class DistributedConfig(SpecModel):
     """DistributedConfig is about jobs of several ranks: `[distributed]` in config.toml."""
 
     timeout_seconds: float = Field(
-        120.0, gt=0, description="a job of several ranks is begun again when one says nothing for so long"
+        120.0,
+        gt=0,
+        description="a rank that says nothing for so long is lost: its job goes on without it, or from where it stood",
     )
     hosts: list[Host] = Field(
         [], description='machines that `ranks` spans, this one first: {ssh = "studio-2", ips = ["192.168.1.11"]}'
@@ -137,7 +139,9 @@ Count = Annotated[int, Field(ge=1)]
 class Config(SpecModel):
     """Config holds all settings of a daemon."""
 
-    plugins: list[str] = Field([], description="Python files with losses or row formats, relative to this folder")
+    plugins: list[str] = Field(
+        [], description="Python files with losses, row formats or reporters, relative to this folder"
+    )
     cache_url: str = Field("", description="share the cache with other machines through here: s3://bucket/prefix")
     stop_grace_seconds: float = Field(60.0, ge=0, description="a worker has this long to save its state when stopped")
     parallel: int = Field(1, ge=1, description="jobs run at a time; their models share this machine's memory")

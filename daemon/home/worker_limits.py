@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from prefd.daemon.machine.cpus import CPUS, GPU_SHARE, NICE, THREADS, usable_cpus
 from prefd.daemon.machine.heat import describe_heat
 from prefd.daemon.machine.power import describe_low_battery
-from prefd.daemon.text.sizes import parse_size
+from prefd.daemon.text.sizes import format_size, parse_size
 from prefd.daemon.text.strict_model import SpecModel
 
 
@@ -29,7 +29,7 @@ class WorkerLimits(SpecModel):
     cpus: int = Field(0, ge=0, description="processor cores that a worker uses; 0: all there are")
     memory: str = Field(
         "",
-        description="a worker that takes more is stopped, and goes on with half the batch, three times; such as 8GB; empty: no limit",
+        description="a worker that takes more, with its other ranks on this machine, is stopped, and goes on with half the batch, three times; such as 8GB; empty: no limit",
     )
     nice: int = Field(0, ge=0, le=19, description="let other programs go first: 19 the most")
     prevent_sleep: bool = Field(True, description="keep the machine from falling asleep by itself while a job runs")
@@ -91,5 +91,5 @@ class WorkerLimits(SpecModel):
         if self.cpus > len(usable_cpus()):
             doubts.append(f"worker.cpus is {self.cpus}, and there are {len(usable_cpus())}")
         if self.memory_bytes is not None and self.memory_bytes > total:
-            doubts.append(f"worker.memory is {self.memory}, and there are {total / 1e9:.1f} GB: it limits nothing")
+            doubts.append(f"worker.memory is {self.memory}, and there are {format_size(total)}: it limits nothing")
         return doubts

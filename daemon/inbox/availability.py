@@ -16,6 +16,7 @@ from typing import Any
 from ulid import ULID
 
 from prefd.daemon.errors import PrefdError
+from prefd.daemon.home.identity import FolderId, read_folder_id
 from prefd.daemon.home.jobs_owner import explain_sharing, find_other_home
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.machine.files import read_json, write_json
@@ -37,8 +38,8 @@ class WatchedFolder:
         self.home = home
         self.is_remote = False
         """Whether it is on a network mount, as of the last check."""
-        self._root: tuple[int, int] | None = None
-        self._identity: tuple[int, int] | None = None
+        self._root: FolderId | None = None
+        self._identity: FolderId | None = None
 
     @property
     def _record(self) -> Path:
@@ -49,7 +50,7 @@ class WatchedFolder:
 
         Raises FolderUnusable, HomeUnusable, and OSError where the folder cannot be looked at.
         """
-        folder_id = read_identity(self.home.jobs)
+        folder_id = read_folder_id(self.home.jobs)
         if folder_id is not None and folder_id == self._identity and self._has_subfolders():
             return False
         self._identity = None
@@ -60,7 +61,7 @@ class WatchedFolder:
         for folder in (self.home.jobs, self.home.accepted, self.home.rejected):
             folder.mkdir(exist_ok=True)
         self._write_record()
-        self._identity = read_identity(self.home.jobs)
+        self._identity = read_folder_id(self.home.jobs)
         return True
 
     def forget(self) -> None:
@@ -78,7 +79,7 @@ class WatchedFolder:
 
     def require_home(self) -> None:
         """Raise HomeUnusable where the home is not the folder that it was at the first check."""
-        root = read_identity(self.home.root)
+        root = read_folder_id(self.home.root)
         self._root = self._root or root
         if root is None or root != self._root:
             raise HomeUnusable(f"{self.home.root} is not the folder it was when the daemon started: is it not mounted?")
@@ -121,15 +122,3 @@ class WatchedFolder:
                     f"{self.home.jobs} is watched for {other_home}; if it is not any more, delete {mark}"
                 )
             write_json(mark, ours)
-
-
-def read_identity(folder: Path) -> tuple[int, int] | None:
-    """Return the device and inode of a folder, which tell it from another of the same name; None where there is none.
-
-    Raises OSError.
-    """
-    try:
-        info = os.stat(folder)
-    except FileNotFoundError:
-        return None
-    return info.st_dev, info.st_ino

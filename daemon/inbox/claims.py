@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 
 from ulid import ULID
 
-from prefd.cache.segments.durable import flush_descriptor, flush_for_good, whole_file
+from prefd.cache.segments.durable import flush, flush_descriptor, flush_for_good, whole_file
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claim_marks import (
     ULID_LENGTH,
@@ -31,7 +31,7 @@ from prefd.daemon.inbox.claim_marks import (
 from prefd.daemon.inbox.claimed_file import CLAIMED, Claimed, describe_unknown_claim
 from prefd.daemon.inbox.non_specs import START_BYTES, explain_copy, explain_name, explain_start, find_original
 from prefd.daemon.machine.cloud import ASKED_FOR, IN_CLOUD, find_named, find_placeholder, is_dataless, request_download
-from prefd.daemon.machine.files import has_writer, open_regular, shorten_name, sync_folder
+from prefd.daemon.machine.files import has_writer, open_regular, shorten_name
 from prefd.daemon.machine.owners import explain_rights, is_refusal
 from prefd.daemon.text.wording import clip
 from prefd.daemon.timing import USUAL, Timing
@@ -259,7 +259,7 @@ class Inbox:
 
     def _make_durable(self) -> None:
         """Flush the folders, so that no power cut can undo the rename of a file whose job is in the table: it would run twice."""
-        sync_folder(self.home.accepted)
+        flush(self.home.accepted)
         flush_for_good(self.home.jobs)
 
     def _measure_delay(self, info: os.stat_result) -> float:

@@ -23,6 +23,7 @@ from prefd.daemon.machine.cloud import InCloud
 from prefd.daemon.machine.files import can_tell_writers
 from prefd.daemon.text.wording import clip
 from prefd.daemon.timing import USUAL, Timing
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -158,4 +159,4 @@ def _describe_error(error: Exception) -> str:
         return ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
     if isinstance(error, PrefdError):
         return str(error)
-    return clip(f"{type(error).__name__}: {error}", 300)
+    return clip(describe_exception(error), 300)

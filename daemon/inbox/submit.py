@@ -10,13 +10,13 @@ from typing import Any
 
 from ulid import ULID
 
-from prefd.cache.segments.durable import flush_file, whole_file
+from prefd.cache.segments.durable import flush, flush_file, whole_file
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.availability import WatchedFolder
 from prefd.daemon.inbox.claim_marks import make_mark
 from prefd.daemon.inbox.claimed_file import Claimed
 from prefd.daemon.inbox.non_specs import choose_spec_name
-from prefd.daemon.machine.files import rename_new, shorten_name, sync_folder
+from prefd.daemon.machine.files import rename_new, shorten_name
 
 
 def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
@@ -32,7 +32,7 @@ def keep_posted(home: Home, data: bytes, name: str) -> Claimed:
     make_mark(claimed.path)
     with whole_file(claimed.path, beside) as file:
         file.write(data)
-    sync_folder(home.accepted)
+    flush(home.accepted)
     return claimed
 
 
@@ -54,7 +54,7 @@ def submit(home: Home, document: Mapping[str, Any], name: str) -> Path:
         for number in range(1, 10_000):
             target = home.jobs / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")
             if rename_new(beside, target):
-                sync_folder(home.jobs)
+                flush(home.jobs)
                 return target
         raise FileExistsError(errno.EEXIST, f"{home.jobs} is full of files called {stem}-*.json")
     finally:

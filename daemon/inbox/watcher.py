@@ -14,13 +14,14 @@ from pathlib import Path
 
 from watchfiles import Change, awatch
 
+from prefd.daemon.home.identity import FolderId, read_folder_id
 from prefd.daemon.home.settings import WatchConfig
-from prefd.daemon.inbox.availability import read_identity
 from prefd.daemon.inbox.health import WatchHealth
 from prefd.daemon.machine.mounts import find_mount
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.text.wording import clip
 from prefd.daemon.timing import USUAL, Timing
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Watcher:
     async def _poll(self, reason: str, seconds: float | None) -> None:
         """Have the folder looked at now and then, for `seconds`, or until it is another one."""
         self.health.mode, self.health.why = "polling", reason
-        first, began = await self._read_identity(), time.monotonic()
+        first, began = await self._read_folder_id(), time.monotonic()
         while True:
             wait = self.timing.folder_poll
             pause = wait if seconds is None else min(wait, began + seconds - time.monotonic())
@@ -87,7 +88,7 @@ class Watcher:
                 return
             await asyncio.sleep(pause)
             self.changed.set()
-            if seconds is None and await self._read_identity() != first:
+            if seconds is None and await self._read_folder_id() != first:
                 return
 
     async def _listen(self) -> str | None:
@@ -135,13 +136,13 @@ class Watcher:
 
     async def _wait_until_replaced(self) -> None:
         """Return when the folder is no longer the one that is being watched."""
-        first = await self._read_identity()
-        while await self._read_identity() == first:
+        first = await self._read_folder_id()
+        while await self._read_folder_id() == first:
             await asyncio.sleep(self.config.rescan_seconds)
 
-    async def _read_identity(self) -> tuple[int, int] | None:
+    async def _read_folder_id(self) -> FolderId | None:
         try:
-            return await run_in_thread(read_identity, self.folder)
+            return await run_in_thread(read_folder_id, self.folder)
         except OSError:
             return None
 
@@ -152,4 +153,4 @@ class Watcher:
 
 
 def _describe_cause(error: BaseException) -> str:
-    return clip(f"{type(error).__name__}: {error}", 300)
+    return clip(describe_exception(error), 300)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from prefd.daemon.jobs.lost_folder import find_lost_folder
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.text.wording import format_number
+from prefd.plugins.dotted_settings import flatten
 from prefd.plugins.metrics import EVAL, EVAL_LOSS, METRICS, OF_PAIRS
 
 if TYPE_CHECKING:
@@ -172,15 +173,9 @@ def describe_comparison(jobs: Sequence[ComparedJob]) -> dict[str, Any]:
     }
 
 
-def flatten_settings(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flattens nested settings by dotted name. Lists are values; what is null is as if it were not there."""
-    flat: dict[str, Any] = {}
-    for name, each in value.items():
-        if isinstance(each, Mapping):
-            flat |= flatten_settings(each, f"{prefix}{name}.")
-        elif each is not None:
-            flat[prefix + name] = each
-    return flat
+def flatten_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Flattens nested settings by dotted name. What is null, or an empty block, is as if it were not there."""
+    return {name: value for name, value in flatten(settings) if value is not None and value != {}}
 
 
 def find_differences(jobs: Sequence[ComparedJob]) -> list[str]:

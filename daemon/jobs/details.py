@@ -68,11 +68,7 @@ class JobDetails:
     @classmethod
     def read(cls, table: JobQueries, job_id: int, run: RunDir) -> JobDetails:
         """Read the job from the table and its folder. Raises JobNotFound, JobTableError."""
-        try:
-            spec = table.spec(job_id)
-        except ValueError:  # of another version of prefd
-            spec = None
-        return cls.collect(table.get(job_id), spec, table.history(job_id), run)
+        return cls.collect(table.get(job_id), table.find_spec(job_id), table.history(job_id), run)
 
     def to_json(self) -> dict[str, Any]:
         """Return the details as one JSON object."""

@@ -8,7 +8,7 @@ prepared. So an edit that was accepted takes effect.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prefd.daemon.errors import PrefdError
@@ -18,6 +18,7 @@ from prefd.daemon.jobs.queries import serialize_spec
 from prefd.daemon.jobs.states import FAILURES, UNENDED, WAITING
 from prefd.daemon.jobs.writer import JobWriter
 from prefd.daemon.text.wording import list_numbers
+from prefd.plugins.dotted_settings import flatten
 
 if TYPE_CHECKING:
     from prefd.daemon.specs.job_spec import JobSpec
@@ -144,15 +145,6 @@ def list_changes(before: JobSpec, after: JobSpec) -> dict[str, str]:
             if place in written:  # and not one of the defaults that came or went with it
                 lines.append(f"{place} {_format(old.get(place))} → {_format(new.get(place))}")
     return {key: ", ".join(each) for key, each in changes.items()}
-
-
-def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the settings of nested mappings by their dotted names."""
-    for key, each in value.items():
-        if isinstance(each, Mapping) and each:
-            yield from flatten(each, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", each
 
 
 def find_circle(start: int, waits_for: Mapping[int, Sequence[int]]) -> list[int]:

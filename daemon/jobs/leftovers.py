@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from prefd.cache.segments.durable import flush
 from prefd.daemon.home.layout import Home
 from prefd.daemon.inbox.claimed_file import CLAIMED
 from prefd.daemon.jobs.removals import JobRemovals, Leftover
-from prefd.daemon.machine.files import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def set_leftovers_aside(home: Home, leftovers: Sequence[Leftover]) -> tuple[list
             problems.append(f"job {job_id} is removed, and {error.filename or folder} stays: {error.strerror}")
     if done:
         with suppress(OSError):
-            sync_folder(home.runs)
+            flush(home.runs)
     return done, _warn(problems)
 
 

@@ -88,10 +88,8 @@ class NeededReferences:
     def _find_for_job(self, jobs: JobTable, job: Job) -> list[str] | None:
         if (used := read_used_reference(RunDir(self.home.job(job.id)))) is not None:
             return [used.fingerprint]
-        try:
-            return self._find_for_model(_reference_model(jobs.spec(job.id)))
-        except ValueError:  # of another version of prefd
-            return None
+        spec = jobs.find_spec(job.id)
+        return None if spec is None else self._find_for_model(_reference_model(spec))
 
     def _find_for_model(self, model: str) -> list[str] | None:
         config = _digest_config(Path(model))

@@ -66,6 +66,13 @@ class JobQueries:
 
         return JobSpec.model_validate_json(row[0])
 
+    def find_spec(self, job_id: int) -> JobSpec | None:
+        """Return the job's spec; None for one of another version of prefd, which this one cannot read. Raises JobNotFound."""
+        try:
+            return self.spec(job_id)
+        except ValueError:
+            return None
+
     def spec_texts(self, job_ids: Iterable[int]) -> dict[int, str]:
         """Return the specs of these jobs as JSON, by id; of a job that is not there, none."""
         query = "SELECT id, spec FROM jobs WHERE id IN (SELECT value FROM json_each(?))"

@@ -13,12 +13,12 @@ from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
+from prefd.cache.segments.durable import flush
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.recovery import recover_record
 from prefd.daemon.jobs.recovery_records import Records
 from prefd.daemon.jobs.settling import list_own_ids, settle_home
 from prefd.daemon.jobs.table import JobTable, Unreadable
-from prefd.daemon.machine.files import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def put_in_place(database: Path, rebuilt: Path, aside: Path | None = None) -> No
         with suppress(FileNotFoundError):
             os.rename(f"{database}{suffix}", f"{aside}{suffix}")
     rebuilt.rename(database)
-    sync_folder(database.parent)
+    flush(database.parent)
 
 
 def _choose_unused_name(database: Path) -> Path:

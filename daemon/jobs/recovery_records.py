@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prefd.daemon.home.identity import read_folder_id
+from prefd.daemon.home.identity import FolderId, read_folder_id
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.run_folder import RECORD
 from prefd.daemon.runs.run_identity import read_identities
@@ -139,7 +139,7 @@ class Records:
             log.warning(message, job_id, folder, other, job_id, extra={"job": job_id})
         return True
 
-    def _find_home(self) -> tuple[int, int] | None:
+    def _find_home(self) -> FolderId | None:
         return read_folder_id(self.runs.parent)
 
     def read(self, job_id: int) -> Record | None:

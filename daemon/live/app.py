@@ -27,6 +27,7 @@ from prefd.daemon.live.guard import Guard
 from prefd.daemon.live.keys import Keys
 from prefd.daemon.live.models import Models
 from prefd.daemon.live.refusal import respond_refused
+from prefd.plugins.errors import describe_exception
 
 PREFIX = "/api/v1"
 
@@ -61,7 +62,7 @@ def make_live_app(models: Models, keys: Keys, hosts: Collection[str], waits: Wai
         return respond_refused(503, f"the request cannot be written down: {error.strerror or error}")
 
     async def answer_fault(request: Request, error: Exception) -> Response:
-        return respond_refused(500, f"{type(error).__name__}: {error}")
+        return respond_refused(500, describe_exception(error))
 
     app = Starlette(
         routes=[Mount(PREFIX, routes=routes)],

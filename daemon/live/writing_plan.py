@@ -8,10 +8,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefd.cache.segments.durable import flush_file, whole_file
+from prefd.cache.segments.durable import flush, flush_file, whole_file
 from prefd.daemon.live.promises import Promise, Submission
 from prefd.daemon.live.refusal import RefusedCall
-from prefd.daemon.machine.files import sync_folder, write_json
+from prefd.daemon.machine.files import write_json
 from prefd.daemon.runs.live_folder import LiveFolder
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class WritingPlan:
         for seq, submission in self.held.items():
             write_json(folder.held / f"{seq:09d}.json", submission.to_json(), indent=None)
         if self.held:
-            sync_folder(folder.held)
+            flush(folder.held)
         self.written_held = self.held
         self.unsafe -= {submission.promise.request_id for submission in self.held.values()}
         lines = [json.dumps(asdict(promise)).encode() + b"\n" for promise, _ in self.listed]
@@ -102,7 +102,7 @@ class WritingPlan:
                 self.written.append((promise, line))
         finally:
             if any(promise.n is not None for promise, _ in self.written):
-                sync_folder(folder.requests)
+                flush(folder.requests)
             self.unsafe -= {promise.request_id for promise, _ in self.written}
         for promise, _ in self.written:
             if promise.seq is not None:
@@ -118,4 +118,4 @@ def _append(path: Path, size: int, content: bytes) -> None:
         file.write(content)
         flush_file(file)
     if is_new:
-        sync_folder(path.parent)
+        flush(path.parent)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-from prefd.cache.segments.durable import flush, whole_file
+from prefd.cache.segments.durable import whole_file
 
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 """The error numbers of a disk that takes no more: it may take more later, and nothing else is wrong."""
@@ -80,17 +80,12 @@ def rename_new(source: Path, target: Path) -> bool:
     return True
 
 
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` survive a power cut, where the file system can."""
-    flush(folder)
-
-
-def write_json(path: Path, value: Any, flush: bool = True, indent: int | None = 1) -> None:
+def write_json(path: Path, value: Any, flush: bool = True, indent: int | None = 1, private: bool = False) -> None:
     """Replaces `path` by `value` as JSON, whole or not at all.
 
-    Without `flush`, a power cut may leave it empty; a crash of the process never does.
+    Without `flush`, a power cut may leave it empty; a crash of the process never does. What is `private`, only its user can read.
     """
-    with whole_file(path, path.with_name(f".{path.name}.{os.getpid()}.tmp"), durable=flush) as file:
+    with whole_file(path, path.with_name(f".{path.name}.{os.getpid()}.tmp"), durable=flush, private=private) as file:
         file.write(json.dumps(value, indent=indent, allow_nan=False).encode())
 
 
@@ -107,12 +102,16 @@ def read_end(file: BinaryIO, limit: int | None = None, since: int = 0) -> tuple[
 
     A file that is shorter than `since` has been cut or replaced meanwhile, so all of it is new.
     """
-    size = file.seek(0, os.SEEK_END)
-    begin = since if since <= size else 0
+    begin = seek_since(file, since)
     if limit is not None:
-        begin = max(begin, size - limit)
-    file.seek(begin)
+        begin = file.seek(max(begin, os.fstat(file.fileno()).st_size - limit))
     return file.read(-1 if limit is None else limit), begin
+
+
+def seek_since(file: BinaryIO, since: int) -> int:
+    """Goes to byte `since` of a file, or to the start of one that is shorter: it has been cut or replaced. Returns where that is."""
+    size = file.seek(0, os.SEEK_END)
+    return file.seek(since if since <= size else 0)
 
 
 def is_lfs_pointer(path: Path) -> bool:

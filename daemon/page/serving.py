@@ -16,7 +16,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from prefd.daemon.control.server import serve_app
-from prefd.daemon.home.identity import describe_loss, read_folder_id
+from prefd.daemon.home.identity import HomeFolder
 from prefd.daemon.home.layout import Home
 from prefd.daemon.timing import Timing
 
@@ -72,8 +72,8 @@ def _stop_at_end_of_input(serving: asyncio.Future[None]) -> None:
 
 async def _stop_when_home_is_lost(home: Home, serving: asyncio.Future[None], timing: Timing) -> None:
     """Stop when the home has gone away: nothing could be read or changed."""
-    folder = read_folder_id(home.root)
-    while (lost := describe_loss(home.root, folder)) is None:
+    folder = HomeFolder.find(home.root)
+    while (lost := folder.describe_loss()) is None:
         await asyncio.sleep(timing.home_look)
     log.error("%s; it ends", lost)
     serving.cancel()

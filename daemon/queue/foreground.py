@@ -24,6 +24,7 @@ from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.losses import Provision
 from prefd.daemon.timing import Timing
+from prefd.plugins.errors import describe_exception
 
 DRAWN = Timing(worker_look=0.2)
 """The worker's progress is drawn here, and so looked at more often."""
@@ -92,7 +93,7 @@ def run_in_foreground(
             return ended
         except BaseException as error:
             if not table.get(job.id).ended:
-                table.transition(job.id, "failed", f"`prefd run` broke off: {type(error).__name__}: {error}")
+                table.transition(job.id, "failed", f"`prefd run` broke off: {describe_exception(error)}")
             raise
 
 

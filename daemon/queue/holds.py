@@ -113,11 +113,8 @@ class Holds:
 
     def _explain_missing_plugin(self, job_id: int, catalog: Catalog) -> str | None:
         """Say what the job lacks of plugins; None for nothing, or where its spec cannot be read."""
-        try:
-            spec = self.table.spec(job_id)
-        except ValueError:  # of another version of prefd: its supervisor says so
-            return None
-        return None if spec.live is not None else explain_missing_plugin(spec, catalog)
+        spec = self.table.find_spec(job_id)
+        return None if spec is None or spec.live is not None else explain_missing_plugin(spec, catalog)
 
     def note_outage(self, job_id: int, reason: str, is_hubs: bool = True) -> None:
         """Hold a job until what it reads can be had, and others that need the same of the hub where it is the hub that is away."""
@@ -150,10 +147,8 @@ class Holds:
     def _list_hub_names(self, job_id: int) -> frozenset[str]:
         """List what the job takes from the hub; nothing where its spec cannot be read."""
         if job_id not in self._hub_names:
-            try:
-                self._hub_names[job_id] = list_hub_names(self.table.spec(job_id))
-            except ValueError:  # of another version of prefd
-                self._hub_names[job_id] = frozenset()
+            spec = self.table.find_spec(job_id)
+            self._hub_names[job_id] = frozenset() if spec is None else list_hub_names(spec)
         return self._hub_names[job_id]
 
 

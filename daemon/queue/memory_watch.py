@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psutil
 
 from prefd.daemon.machine.memory import CRITICAL, OUT_OF_MEMORY, count_kills, measure_swap, private_bytes, read_pressure
+from prefd.daemon.text.sizes import format_size
 from prefd.daemon.timing import USUAL, Timing
 
 LOW = 0.05
@@ -46,6 +48,8 @@ class MemoryWatch:
     """Whether it held most of a Mac's memory while the Mac was short of it."""
     kills_before: int = field(default_factory=lambda: count_kills())
     """How many processes the system had killed for want of memory before the worker started."""
+    has_ranks: bool = False
+    """Whether ranks of its job may be among its children: what they take counts too."""
     timing: Timing = USUAL
     _last_look: float = float("-inf")
 
@@ -56,7 +60,8 @@ class MemoryWatch:
             return
         self._last_look = now
         try:
-            used = private_bytes(psutil.Process(self.pid))
+            process = psutil.Process(self.pid)
+            used = private_bytes(process) + (_count_children(process) if self.has_ranks else 0)
         except psutil.Error:
             return
         machine = psutil.virtual_memory()
@@ -86,15 +91,29 @@ class MemoryWatch:
         """Say whether it is so far over its limit that it gets no time to save its state."""
         return self.limit is not None and self.peak > 1.25 * self.limit
 
+    @property
+    def _who(self) -> str:
+        return "a rank" if self.has_ranks else "the worker"
+
     def verdict(self, returncode: int, log_tail: str) -> str | None:
         """Say in words how memory ended the worker, or may have; None where it did not."""
-        usage = f"it took {self.peak / 1e9:.2f} GB at most, as far as was seen"
+        takers = "its ranks here took" if self.has_ranks else "it took"
+        usage = f"{takers} {format_size(self.peak)} at most, as far as was seen"
         if returncode == -signal.SIGKILL and count_kills() > self.kills_before:
-            return f"the system ran out of memory and killed the worker; {usage}"
+            return f"the system ran out of memory and killed {self._who}; {usage}"
         if returncode == -signal.SIGKILL and self.free < LOW:
-            return f"the worker was killed, probably for want of memory ({self.free:.1%} of it was free); {usage}"
+            return f"{self._who} was killed, probably for want of memory ({self.free:.1%} of it was free); {usage}"
         if returncode == -signal.SIGKILL and self.was_critical:
-            return f"the worker was killed, probably for want of memory (macOS called its pressure critical); {usage}"
+            return f"{self._who} was killed, probably for want of memory (macOS called its pressure critical); {usage}"
         if returncode and (match := OUT_OF_MEMORY.search(log_tail)):
-            return f"the worker ran out of memory ({match.group()}); {usage}"
+            return f"{self._who} ran out of memory ({match.group()}); {usage}"
         return None
+
+
+def _count_children(process: psutil.Process) -> int:
+    """Count the bytes that a process's children take. Raises psutil.Error where it has ended."""
+    total = 0
+    for child in process.children(recursive=True):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            total += private_bytes(child)
+    return total

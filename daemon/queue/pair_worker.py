@@ -21,6 +21,7 @@ from prefd.daemon.queue.wakefulness import keep_awake
 from prefd.daemon.queue.worker_process import lock_worker
 from prefd.daemon.runs.pair_files import PairFiles
 from prefd.daemon.runs.worker_log import read_tail
+from prefd.daemon.text.sizes import format_size
 from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker_tasks.inputs import PairScoringInput
 
@@ -93,7 +94,7 @@ def _describe_failure(
     if code == 0:
         return None
     if memory.over:
-        return f"its worker took {memory.peak / 1e9:.2f} GB, and worker.memory allows {limits.memory}"
+        return f"its worker took {format_size(memory.peak)}, and worker.memory allows {limits.memory}"
     log_tail = read_tail(files.log)
     if (cause := memory.verdict(code, log_tail)) is not None:
         return cause

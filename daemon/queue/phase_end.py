@@ -6,7 +6,9 @@ and its log decide.
 
 from __future__ import annotations
 
+import re
 import shlex
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,10 +25,13 @@ from prefd.daemon.runs.phase_outcomes import Outcome
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.worker_log import read_last_words, read_tail
 from prefd.daemon.specs.memory_advice import suggest_savings
+from prefd.daemon.text.sizes import format_size
 
 STOPPED_OUTSIDE = "its worker was stopped from outside; it goes on from where it stood"
 STOPS_OUTSIDE = 3
 """How often a job may be stopped by neither the daemon nor a user before it counts as failed."""
+DEATH_HERE = re.compile(r"rank \d+ \(pid \d+\) died of (\w+)$")
+"""How the last line of a worker ends that has lost another rank of this machine by a signal."""
 
 EndKind = Literal[
     "ok",
@@ -105,7 +110,7 @@ class EndedWorker:
         """Return the end of a worker that lacked something that is not the job's; None of any other."""
         last_line = read_last_words(self.log, self.since)
         if self.returncode == WorkerExit.LOST_RANK:
-            return "crashed", last_line
+            return self._judge_lost_rank(last_line)
         if self.returncode == WorkerExit.NO_NETWORK:
             names = list_hub_names(self.table.spec(self.job_id))
             return "no network", f"{'the hub cannot be reached' if names else 'no answer'}: {last_line}"
@@ -118,13 +123,23 @@ class EndedWorker:
             return "not ready", f"something that is installed cannot be imported: {reason}"
         return None
 
+    def _judge_lost_rank(self, last_line: str) -> tuple[EndKind, str]:
+        """Tell whether it was for want of memory that another rank was lost."""
+        death = DEATH_HERE.search(last_line)
+        if death is None:
+            return "crashed", last_line
+        number = signal.SIGKILL if death.group(1) == signal.SIGKILL.name else signal.SIGABRT
+        cause = self.memory.verdict(-number, read_tail(self.log, since=self.since))
+        return ("crashed", last_line) if cause is None else ("no memory", self._advise_smaller(f"{last_line}: {cause}"))
+
     def _describe_excess(self) -> str:
         """Say of how much memory a worker was stopped that took too much."""
-        held = f"{self.memory.peak / 1e9:.2f} GB"
+        held = format_size(self.memory.peak)
         if self.memory.over:
-            return f"its worker took {held}, and worker.memory allows {self.limits.memory}"
+            taker = "its ranks here" if self.memory.has_ranks else "its worker"
+            return f"{taker} took {held}, and worker.memory allows {self.limits.memory}"
         swap = (
-            f" (it had swapped out {self.memory.swapped / 1e9:.1f} GB since)" if self.memory.swapped > SWAPPED else ""
+            f" (it had swapped out {format_size(self.memory.swapped)} since)" if self.memory.swapped > SWAPPED else ""
         )
         return f"this Mac was short of memory{swap}, most of which its worker held ({held}): it was stopped before macOS would end it"
 

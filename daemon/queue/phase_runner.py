@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from prefd.daemon.home.identity import HomeFolder
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job
@@ -42,9 +43,8 @@ class PhaseRunner:
     """Runs the phases of the job that `requests` are about, with one worker at a time; `dismiss` is called at the end.
 
     `worker`: the command of a worker. `grace`: the seconds that it has to save its state. `show`: called with the job and
-    its folder at every look at a worker. `find_loss`: says what became of the home, where it is not the one any more that the
-    caller serves: what lies at its path then is another one's, a copy of it perhaps. `ahead`: a worker that is there already, for the
-    first phase of a job.
+    its folder at every look at a worker. `folder`: that of the home which the caller serves; what lies at its path later may be
+    another one's, a copy of it perhaps. `ahead`: a worker that is there already, for the first phase of a job.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class PhaseRunner:
         grace: float,
         limits: WorkerLimits,
         timing: Timing,
-        find_loss: Callable[[], str | None] = lambda: None,
+        folder: HomeFolder | None = None,
         ahead: WorkerAhead | None = None,
     ) -> None:
         self.home = home
         self.ahead = ahead
-        self.find_loss = find_loss
+        self.folder = folder
         self.requests = requests
         self.table = requests.table
         self.show = show
@@ -100,7 +100,7 @@ class PhaseRunner:
             worker = started
         try:
             end = await self._see_through(worker, phase, run, kills_before, since)
-            if end.kind not in ("ok", "failed") and self.find_loss() is None:
+            if end.kind not in ("ok", "failed") and self._describe_loss() is None:
                 await run_in_thread(rescue_step, worker.steps, run)
         finally:
             if self._waiting is not worker:
@@ -111,7 +111,13 @@ class PhaseRunner:
         self, worker: JobWorker, phase: Phase, run: RunDir, kills_before: int, since: int
     ) -> PhaseEnd:
         """Wait until the worker has ended its phase, and say how; what it logs of it begins at byte `since`."""
-        memory = MemoryWatch(worker.pid, self.limits.memory_bytes, kills_before=kills_before, timing=self.timing)
+        memory = MemoryWatch(
+            worker.pid,
+            self.limits.memory_bytes,
+            kills_before=kills_before,
+            has_ranks=self.table.spec(self.requests.job_id).ranks != 1,
+            timing=self.timing,
+        )
         async with keep_awake(worker.pid, self.limits.prevent_sleep):
             stop_requested = await self._attend(worker, run, memory)
         worker_end = EndedWorker(
@@ -127,15 +133,19 @@ class PhaseRunner:
             self.home.config,
         )
         kind, reason = worker_end.judge()
-        if kind == "ok" and self.find_loss() is not None:
+        if kind == "ok" and self._describe_loss() is not None:
             kind, reason = "stopped", ""
         if kind == "stopped" and self._rest is not None:
             reason = f"{self._rest}; it goes on from where it stood"
         return PhaseEnd(kind, reason)
 
+    def _describe_loss(self) -> str | None:
+        """Say what became of the home; None while it is there, or where nobody asks."""
+        return None if self.folder is None else self.folder.describe_loss()
+
     def _refuse_lost_home(self) -> None:
         """Raise HomeUnusable where the home went away, so that no phase begins in another one's."""
-        if (lost := self.find_loss()) is not None:
+        if (lost := self._describe_loss()) is not None:
             raise HomeUnusable(lost)
 
     async def _take_waiting(self, provision: Provision) -> JobWorker | None:

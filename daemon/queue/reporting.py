@@ -23,6 +23,7 @@ from prefd.daemon.specs.losses import Provision
 from prefd.daemon.specs.reporter_faults import explain_reporter
 from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker_tasks.reports import JobEnd, ReportInput
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ class Reporting:
             reason = str(error)
         except Exception as error:
             log.exception("job %d: its report to %s", job.id, files.to, extra={"job": job.id})
-            reason = f"{type(error).__name__}: {error}"
+            reason = describe_exception(error)
         if reason is not None:
             message = "job %d is not reported to %s any more: %s; `prefd report %d --to %s` sends the rest"
             log.warning(message, job.id, files.to, reason, job.id, files.to, extra={"job": job.id})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from prefd.daemon.home.identity import describe_loss, read_folder_id
+from prefd.daemon.home.identity import HomeFolder
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.settings import Config
 from prefd.daemon.jobs.states import RUNNING
@@ -30,6 +30,7 @@ from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.specs.job_spec import Reference
 from prefd.daemon.timing import USUAL, Timing
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Runner:
         self.worker = worker
         self.alive = alive
         self.timing = timing
-        self.folder = read_folder_id(home.root)
+        self.folder = HomeFolder.find(home.root)
         self.queued = asyncio.Event()
         """Set when a job may have been added or moved."""
         self.holds = Holds(conditions, table, self.queued, timing)
@@ -185,9 +186,8 @@ class Runner:
 
     def _find_reference(self, job_id: int) -> Reference | None:
         """Return the reference that the job's spec scores with; None where it needs none, or the spec cannot be read."""
-        try:
-            spec = self.table.spec(job_id)
-        except ValueError:  # of another version of prefd: the supervisor says what is wrong with it
+        spec = self.table.find_spec(job_id)
+        if spec is None:  # its supervisor says what is wrong with it
             return None
         if spec.live is not None or spec.has_live_reference:  # it scores as it goes, beside any other that scores
             return None
@@ -222,7 +222,7 @@ class Runner:
                 log.info("job %d waits: %s", job.id, error, extra={"job": job.id})
                 await self.stop.rest(self.timing.refused_state_wait)
         except Exception as error:
-            if is_refused_write(error) or describe_loss(self.home.root, self.folder) is not None:
+            if is_refused_write(error) or self.folder.describe_loss() is not None:
                 about = {"job": job.id}
                 log.error("job %d waits, for its state cannot be written: %s", job.id, error, extra=about)
                 self._refusals[job.id] = f"its state could not be written ({error}); it goes on from where it stood"
@@ -230,7 +230,7 @@ class Runner:
                 return
             log.exception("job %d", job.id, extra={"job": job.id})
             if not self.table.get(job.id).ended:
-                self.table.transition(job.id, "failed", f"the daemon could not run it: {type(error).__name__}: {error}")
+                self.table.transition(job.id, "failed", f"the daemon could not run it: {describe_exception(error)}")
 
     async def _supervise(self, job: Job) -> None:
         """Run one job in a supervisor, unless the stop is requested first. Raises CatalogError."""
@@ -254,7 +254,7 @@ class Runner:
             on_outage=outages.append,
             on_device_trouble=device_troubles.append,
             tries_device=lambda: self.holds.tries_device(job.id),
-            find_loss=lambda: describe_loss(self.home.root, self.folder),
+            folder=self.folder,
             on_training=self.reporting.begin,
             timing=self.timing,
         )

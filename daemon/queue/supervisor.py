@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from prefd.daemon.home.identity import HomeFolder
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.states import ENDED, STATE_OF, State
@@ -91,7 +92,7 @@ class Supervisor:
     it the job is. `on_outage`: is told that the hub cannot be reached, or a file not be had, and takes the job back; without it the
     job waits here.
     `on_device_trouble`: the same of a GPU that fails again and again. `tries_device`: says whether the GPU has failed others and
-    this job only tries whether it still does. `find_loss`: says what became of the home, where it went away. `on_training`:
+    this job only tries whether it still does. `folder`: that of the home, where another may come into its place. `on_training`:
     is called each time that the job begins to train, or goes on with it. `ahead`: a worker that is there already.
     """
 
@@ -111,7 +112,7 @@ class Supervisor:
         on_outage: Callable[[PhaseEnd], None] | None = None,
         on_device_trouble: Callable[[str], None] | None = None,
         tries_device: Callable[[], bool] = lambda: False,
-        find_loss: Callable[[], str | None] = lambda: None,
+        folder: HomeFolder | None = None,
         on_training: OnTraining = lambda job, spec, run, provision: None,
         timing: Timing = USUAL,
         ahead: WorkerAhead | None = None,
@@ -137,7 +138,7 @@ class Supervisor:
             grace=grace,
             limits=limits or WorkerLimits(),
             timing=timing,
-            find_loss=find_loss,
+            folder=folder,
             ahead=ahead,
         )
         self._try_again_in: float | None = None

@@ -16,8 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from prefd.cache.segments.durable import flush_tree
-from prefd.daemon.machine.files import sync_folder
+from prefd.cache.segments.durable import flush, flush_tree
 from prefd.daemon.runs.run_folder import RunDir
 
 PARTIAL = ".partial"
@@ -51,7 +50,8 @@ def write_archive(
             for name in folders:
                 if (run.root / name).is_dir():
                     shutil.copytree(run.root / name, partial / name)
-            for path, name in ((run.metrics, run.metrics.name), (run.log, run.log.name), (run.spec, FROZEN)):
+            files = [(path, path.name) for path in (run.metrics, run.samples.path, run.log)]
+            for path, name in [*files, (run.spec, FROZEN)]:
                 with suppress(FileNotFoundError):
                     shutil.copy2(path, partial / name)
             if spec is not None:
@@ -64,7 +64,7 @@ def write_archive(
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-    sync_folder(target.parent)
+    flush(target.parent)
 
 
 def delete_partial_archives(folder: Path) -> None:

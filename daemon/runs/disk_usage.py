@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from prefd.daemon.machine.folder_sizes import measure_folder
 from prefd.daemon.runs.run_folder import ATTEMPTS, RunDir
 
 PARTS = {"checkpoints": ("checkpoints", "live/weights"), "fused": ("fused", "gguf")}
@@ -34,22 +33,3 @@ def list_parts(run: RunDir, part: str) -> list[Path]:
     earlier = sorted(attempts.iterdir()) if attempts.is_dir() else []
     folders = [folder / name for folder in (run.root, *earlier) for name in PARTS[part]]
     return [folder for folder in folders if folder.is_dir()]
-
-
-def measure_folder(folder: Path) -> int:
-    """Add up the bytes on disk of what is below a folder."""
-    return sum(_list_sizes(os.fspath(folder)))
-
-
-def _list_sizes(folder: str) -> Iterator[int]:
-    pending = [folder]
-    while pending:
-        try:
-            with os.scandir(pending.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        pending.append(entry.path)
-                    else:
-                        yield entry.stat(follow_symlinks=False).st_blocks * 512
-        except OSError:  # gone since it was listed
-            continue

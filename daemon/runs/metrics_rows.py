@@ -28,13 +28,18 @@ def read_metrics_rows(run: RunDir) -> tuple[list[Row], list[Row]]:
     return train, evals
 
 
-def read_last_rows(run: RunDir, count: int, evaluations: bool = True) -> tuple[list[Row], list[Row]]:
-    """Read the last `count` rows of training, and as many of the evaluations; without `evaluations`, none are looked for."""
+def read_last_rows(
+    run: RunDir, count: int, evaluations: bool = True, block: int = BLOCK
+) -> tuple[list[Row], list[Row]]:
+    """Read the last `count` rows of training, and as many of the evaluations; without `evaluations`, none are looked for.
+
+    `block`: the bytes that are read at a time.
+    """
     train: list[Row] = []
     evals: list[Row] = []
     try:
         with run.metrics.open("rb") as file:
-            for lines in _read_back(file):
+            for lines in _read_back(file, block):
                 if len(train) >= count and MARK not in lines:
                     continue
                 for line in reversed(lines.split(b"\n")):
@@ -47,12 +52,12 @@ def read_last_rows(run: RunDir, count: int, evaluations: bool = True) -> tuple[l
     return train[:count][::-1], evals[:count][::-1]
 
 
-def _read_back(file: BinaryIO) -> Iterator[bytes]:
+def _read_back(file: BinaryIO, size: int) -> Iterator[bytes]:
     """Yield the lines of a file in blocks of whole lines, the last block first."""
     position = file.seek(0, os.SEEK_END)
     rest = b""
     while position > 0:
-        start = max(position - BLOCK, 0)
+        start = max(position - size, 0)
         file.seek(start)
         block = file.read(position - start) + rest
         position = start

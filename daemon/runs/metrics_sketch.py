@@ -6,16 +6,15 @@ parsing it. What it keeps does not grow with the run.
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from prefd.daemon.machine.growing_file import BLOCK, GrowingFile
 from prefd.daemon.runs.metrics_rows import MARK
 from prefd.daemon.runs.run_folder import is_evaluation, parse_row
 
-BLOCK = 1 << 20
 MOST_MEANS = 48
 LOSS = re.compile(rb'"loss": ?(-?[0-9.eE+-]+)')
 
@@ -55,32 +54,21 @@ class Means:
 class MetricsSketch:
     """MetricsSketch is what is known of one metrics.jsonl. Used from one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._forget(0)
+    def __init__(self, path: Path, block: int = BLOCK) -> None:
+        self._file = GrowingFile(path, self._forget, block)
+        self._forget()
 
-    def _forget(self, inode: int) -> None:
+    def _forget(self) -> None:
         self.losses = Means()
         self.last: dict[str, Any] | None = None
         """The newest row of training."""
         self.evaluation: dict[str, Any] | None = None
         """The newest row of an evaluation."""
-        self._inode, self._offset = inode, 0
 
     def update(self) -> None:
         """Read what was added to the file. One that was replaced or cut back is read anew; one that is gone has nothing."""
-        try:
-            info = os.stat(self.path)
-            if info.st_ino != self._inode or info.st_size < self._offset:
-                self._forget(info.st_ino)
-            if info.st_size > self._offset:
-                with self.path.open("rb") as file:
-                    file.seek(self._offset)
-                    for lines in read_line_blocks(file, BLOCK):
-                        self._offset += len(lines)
-                        self._take(lines)
-        except OSError:
-            self._forget(0)
+        for lines in self._file.read_additions():
+            self._take(lines)
 
     def _take(self, lines: bytes) -> None:
         self.losses.extend(map(float, LOSS.findall(lines)))
@@ -99,14 +87,3 @@ def _find_last(lines: bytes, evaluations: bool) -> dict[str, Any] | None:
             return row
         end = begin
     return None
-
-
-def read_line_blocks(file: BinaryIO, block: int) -> Iterator[bytes]:
-    """Yield the complete lines of what follows in a file, about `block` bytes at a time."""
-    rest = b""
-    while data := file.read(block):
-        text = rest + data
-        end = text.rfind(b"\n") + 1
-        rest = text[end:]
-        if end:
-            yield text[:end]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from contextlib import closing
+from typing import Any
 
+from prefd.daemon.machine.growing_file import GrowingFile
 from prefd.daemon.runs.run_folder import RunDir, parse_row
 
 METRICS_BYTES = 65_536
@@ -16,12 +17,13 @@ class MetricsTail:
     """Reads a run's metrics behind `last_line`; it finds its place again when the file was replaced or cut."""
 
     def __init__(self, run: RunDir, last_line: int = 0) -> None:
-        self.run = run
         self.last_line = last_line
-        self._inode = 0
-        self._offset = 0
+        self._file = GrowingFile(run.metrics, self._forget, METRICS_BYTES)
+        self._forget()
+
+    def _forget(self) -> None:
         self._line_count = 0
-        """The number of complete lines before `_offset`."""
+        """The number of complete lines that were read."""
 
     def take(self) -> list[tuple[int, dict[str, Any]]]:
         """Return the next complete lines (numbered from 1), at most METRICS_BYTES; a broken one is passed over."""
@@ -44,21 +46,8 @@ class MetricsTail:
         return self.last_line
 
     def _read_lines(self) -> Iterator[bytes]:
-        try:
-            with self.run.metrics.open("rb") as file:
-                self._seek(file)
-                text = file.read(METRICS_BYTES)
-        except OSError:  # not there yet, or set aside at this moment
-            return
-        complete = text[: text.rfind(b"\n") + 1]
-        for line in complete.splitlines(keepends=True):
-            self._offset += len(line)
+        with closing(self._file.read_additions()) as blocks:
+            lines = next(blocks, b"")
+        for line in lines.splitlines(keepends=True):
             self._line_count += 1
             yield line
-
-    def _seek(self, file: BinaryIO) -> None:
-        """Seek to the offset; in a file that was replaced or cut, to its start."""
-        info = os.fstat(file.fileno())
-        if info.st_ino != self._inode or info.st_size < self._offset:
-            self._inode, self._offset, self._line_count = info.st_ino, 0, 0
-        file.seek(self._offset)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from prefd.cache.segments.durable import flush
+from prefd.cache.segments.durable import flush, whole_file
 from prefd.daemon.runs.pair_answers import PairsHead, PairsOrder, PairsPage, PairsPart, PairsState, ScoredPair
 from prefd.daemon.runs.pair_files import PairFiles
 
@@ -39,20 +39,15 @@ SCHEMA = pa.schema(
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write `rows`, by the names of SCHEMA, to `path`, whole and on disk or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    try:
-        with pq.ParquetWriter(partial, SCHEMA, compression="zstd") as writer:
-            group: list[Mapping[str, Any]] = []
-            for row in rows:
-                group.append(row)
-                if len(group) == ROWS_OF_A_GROUP:
-                    writer.write_table(pa.Table.from_pylist(group, SCHEMA))
-                    group = []
-            if group:
+    with whole_file(path, partial) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        group: list[Mapping[str, Any]] = []
+        for row in rows:
+            group.append(row)
+            if len(group) == ROWS_OF_A_GROUP:
                 writer.write_table(pa.Table.from_pylist(group, SCHEMA))
-        flush(partial)
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+                group = []
+        if group:
+            writer.write_table(pa.Table.from_pylist(group, SCHEMA))
     flush(path.parent)
 
 

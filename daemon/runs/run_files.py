@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefd.daemon.machine.files import read_json
-from prefd.daemon.runs.disk_usage import measure_folder
+from prefd.daemon.machine.folder_sizes import measure_file, measure_folder
 from prefd.daemon.runs.run_folder import ATTEMPTS, RunDir
 
 STATE = "state.json"
@@ -92,6 +92,6 @@ def _describe_part(path: Path) -> RunPart | None:
     if path.is_dir():
         return RunPart(str(path), measure_folder(path))
     try:
-        return RunPart(str(path), path.stat().st_blocks * 512)
+        return RunPart(str(path), measure_file(path.stat()))
     except OSError:
         return None

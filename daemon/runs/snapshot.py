@@ -156,13 +156,14 @@ def list_plugins(home: Home) -> dict[str, str]:
     return plugins
 
 
-def examine_data(spec: JobSpec, commits: Mapping[str, str] | None = None) -> dict[str, DataState]:
+def examine_data(
+    spec: JobSpec, commits: Mapping[str, str] | None = None, budget: int = DIGEST_BYTES
+) -> dict[str, DataState]:
     """Return the state of the job's data files and hub datasets, by name: of held-out pairs, the list of pairs to leave out and a file of prompts too.
 
-    `commits`: the commits of hub datasets; the hub is asked where that is None.
+    `commits`: the commits of hub datasets; the hub is asked where that is None. `budget`: the bytes that are digested at most.
     """
     states: dict[str, DataState] = {}
-    budget = DIGEST_BYTES
     for source in [*spec.data.sources, *spec.data.held_out_sources]:
         if source.local is None:
             if source.path not in states:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefd.daemon.machine.files import read_end
+from prefd.daemon.machine.files import read_end, seek_since
 
 WORKER_LOG_BYTES = 32_000_000
 """A worker's log is cut at this length; its former content is kept once, as `worker.log.1`."""
@@ -53,10 +53,8 @@ def read_lines_after(log: Path, position: int) -> LogPart:
     """
     try:
         with log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            begin = position if position <= size else 0
-            file.seek(begin)
-            data = file.read(PART_BYTES)
+            begin = seek_since(file, position)
+            data, size = file.read(PART_BYTES), os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return LogPart([], 0, False)
     complete = data.rfind(b"\n") + 1 or (len(data) if len(data) == PART_BYTES else 0)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from prefd.daemon.home.identity import describe_loss, explain_copy, read_folder_id, read_identity
+from prefd.daemon.home.identity import HomeFolder, explain_copy, read_identity
 from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.inbox.claimed_file import Claimed
 from prefd.daemon.inbox.claims import Inbox
@@ -32,9 +32,9 @@ from prefd.daemon.runs.run_identity import ForeignFolder, RunIdentity
 from prefd.daemon.runs.snapshot import Stock, freeze, take_stock
 from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.job_spec import JobSpec
+from prefd.daemon.specs.kept_catalog import read_loss_names
 from prefd.daemon.specs.losses import Losses
 from prefd.daemon.specs.reading import SpecFile, read_specs
-from prefd.daemon.specs.remembered_losses import remembered_losses
 from prefd.daemon.specs.spec_error import SpecError
 from prefd.daemon.text.parsed import MAX_BYTES
 from prefd.daemon.text.text_fault import TextFault, locate_faults
@@ -69,7 +69,7 @@ class Admission:
         self.inbox = inbox
         self.calls = calls
         self.queued = queued
-        self._folder = read_folder_id(home.root)
+        self._folder = HomeFolder.find(home.root)
         self._copied = read_identity(home.root)
         """The home's identity, with the files that came with it where it is a copy."""
         self._latest_jobs: dict[int, int] = {}
@@ -138,7 +138,7 @@ class Admission:
         if trouble is not None:
             return trouble
         missing = {name for spec in file.specs for name in spec.loss_names} - catalog.losses.keys()
-        if not missing or not catalog.failures or not missing <= remembered_losses(self.home).keys():
+        if not missing or not catalog.failures or not missing <= read_loss_names(self.home).keys():
             return None
         return "; ".join(f"plugin {plugin.name} cannot be loaded: {plugin.error}" for plugin in catalog.failed)
 
@@ -185,7 +185,7 @@ class Admission:
 
     def _require_home(self) -> None:
         """Raise HomeUnusable where the home is not there any more, or a copy of it lies at its path: its files are not this one's."""
-        if (lost := describe_loss(self.home.root, self._folder)) is not None:
+        if (lost := self._folder.describe_loss()) is not None:
             raise HomeUnusable(lost)
 
     async def _reject(self, claimed: Claimed, lines: tuple[str, ...]) -> None:

@@ -202,7 +202,7 @@ class Service:
             uptime_s=time.monotonic() - self.started,
             home=str(self.home.root),
             home_id=self.table.home_id(),
-            home_folder=self.home_watch.folder,
+            home_folder=self.home_watch.folder.id,
             notes=self.table.notes,
             socket=self.socket,
             stopping=self.stop.is_set(),

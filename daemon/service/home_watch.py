@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from prefd.daemon.home.identity import describe_loss, read_folder_id
+from prefd.daemon.home.identity import HomeFolder, read_folder_id
 from prefd.daemon.home.layout import Home
 from prefd.daemon.timing import Timing
 
@@ -28,7 +28,7 @@ class HomeWatch:
         self.home = home
         self.request_stop = request_stop
         self.timing = timing
-        self.folder = read_folder_id(home.root)
+        self.folder = HomeFolder.find(home.root)
         self.lock_file = read_folder_id(home.lock)
         self._missing_since: float | None = None
         self.lost: str | None = None
@@ -46,7 +46,7 @@ class HomeWatch:
         """
         if self.lost is not None:
             return True
-        if (lost := describe_loss(self.home.root, self.folder)) is not None:
+        if (lost := self.folder.describe_loss()) is not None:
             remedy = "Start it again when the home is back, or with the home's new place"
         elif not self._has_lock():
             lost = f"{self.home.lock} was removed or replaced, as by a backup that was put back here, and a second daemon could start"

@@ -21,7 +21,6 @@ from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.file_stamps import Stamp, take_stamp
 from prefd.daemon.specs.kept_catalog import KeptCatalog
 from prefd.daemon.specs.plugin_listing import list_plugins
-from prefd.daemon.specs.remembered_losses import remember_losses
 from prefd.daemon.timing import USUAL, Timing
 
 
@@ -70,8 +69,6 @@ def load_catalog(
             began = time.time_ns()
             value = list_plugins([*worker, "catalog", "--home", str(home.root)], settings, cancelled, timing)
             catalog = Catalog.from_json(value)
-            summaries = {name: loss.summary for name, loss in catalog.losses.items()}
-            remember_losses(home, summaries, keep_earlier=bool(catalog.failures))
             catalog = replace(catalog, stamp=take_stamp(catalog.files, began))
             kept_file.write(value, catalog)
             entry = _entries[key] = _Entry(settings, installed, catalog)

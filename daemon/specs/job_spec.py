@@ -173,7 +173,9 @@ class JobSpec(SpecModel):
     )
     reference: ReferenceSpec | None = Field(None, description="default: a frozen copy of where the policy starts")
     data: DataSpec = Field(description="the pairs")
-    loss: Losses = Field(LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight")
+    loss: Losses = Field(
+        LossSpec(name="sigmoid"), description="a loss, or a list of losses each with its weight; default: sigmoid"
+    )
     training: TrainingSpec | None = Field(None, description="how it is trained; left out, the job fills the cache only")
     ranks: Annotated[int, Field(ge=1, le=64)] | Literal["all"] = Field(
         1,

@@ -1,7 +1,8 @@
 """KeptCatalog is the last catalogue that a home's plugins gave, in a file: a command need not import MLX to list them again.
 
 It counts for as long as everything is as it was then: the settings, the worker, the folders that distributions are installed
-into, the files of plugins, and prefd's own. One with a plugin that cannot be loaded is not kept, for that may have passed.
+into, the files of plugins, and prefd's own. With a plugin that cannot be loaded only the names of losses are kept, for that may
+have passed. The names are for a shell at <TAB>, which cannot wait for a listing, and tell which losses there were before.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.file_stamps import Stamp, take_stamp
 
+if TYPE_CHECKING:  # it brings pydantic, and a shell that completes a loss's name waits for none
+    from prefd.daemon.home.handed_settings import HandedSettings
+
 OWN = Path(__file__).parents[2] / "plugins"
 """prefd's own losses, formats and reporters."""
+LOSSES = "losses"
+"""The key of the losses' names in the file."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,10 @@ class KeptCatalog:
     installed: Stamp
     """Of the settings and of the folders that distributions are installed into."""
 
-    @property
-    def path(self) -> Path:
-        """Return where it is kept."""
-        return self.home.run / "catalog.json"
-
     def read(self) -> Catalog | None:
         """Return the catalogue with its stamp; None where none is kept, or where something has changed since."""
-        record = read_json(self.path)
-        if not isinstance(record, dict) or record.get("of") != self._describe_conditions():
+        record = _read_record(self.home)
+        if "of" not in record or record["of"] != self._describe_conditions():
             return None
         try:
             catalog = Catalog.from_json(record.get("catalog"))
@@ -51,14 +51,19 @@ class KeptCatalog:
         return replace(catalog, stamp=stamp) if stamp == take_stamp(catalog.files) else None
 
     def write(self, value: Any, catalog: Catalog) -> None:
-        """Keep `catalog`, which the worker printed as `value`, in a home that exists and can be written; else forget the last one."""
+        """Keep `catalog`, which the worker printed as `value`, in a home that exists and can be written.
+
+        Where a plugin cannot be loaded, the names that were known before stay: they may be its losses.
+        """
+        summaries = {name: loss.summary for name, loss in catalog.losses.items()}
         if catalog.failures:
-            with suppress(OSError):
-                self.path.unlink(missing_ok=True)
-        elif self.home.run.is_dir():
+            record: dict[str, Any] = {LOSSES: read_loss_names(self.home) | summaries}
+        else:
+            stamp = [list(each) for each in catalog.stamp]
+            record = {LOSSES: summaries, "of": self._describe_conditions(), "stamp": stamp, "catalog": value}
+        if self.home.run.is_dir() and _read_record(self.home) != record:
             with suppress(OSError, ValueError):
-                record = {"of": self._describe_conditions(), "stamp": catalog.stamp, "catalog": value}
-                write_json(self.path, record, flush=False)
+                write_json(_locate(self.home), record)
 
     def _describe_conditions(self) -> Any:
         """Describe what the catalogue depends on besides the files that it names, as JSON gives it back."""
@@ -68,3 +73,18 @@ class KeptCatalog:
             "own": take_stamp([path for path in own if "__pycache__" not in path.parts]),
         }
         return json.loads(json.dumps({"worker": self.worker, "settings": self.settings.environment(), **stamps}))
+
+
+def read_loss_names(home: Home) -> dict[str, str]:
+    """Return the losses that the home had when they were last listed, name → summary; empty where they never were."""
+    names = _read_record(home).get(LOSSES)
+    return {str(name): str(about) for name, about in names.items()} if isinstance(names, dict) else {}
+
+
+def _read_record(home: Home) -> dict[str, Any]:
+    record = read_json(_locate(home))
+    return record if isinstance(record, dict) else {}
+
+
+def _locate(home: Home) -> Path:
+    return home.run / "catalog.json"

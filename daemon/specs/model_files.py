@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from prefd.cache import weight_files
+from prefd.cache.weight_files import BadHeader, Tensors
 from prefd.daemon.machine.files import is_lfs_pointer, read_json
 from prefd.daemon.text.wording import clip
 
 WEIGHTS = "model*.safetensors"
 POINTER_BYTES = 1024
 """No git-lfs pointer is larger."""
-MOST_HEADER = 256 * 2**20
 LOADED = {"bitnet", "mxfp4", "mxfp8", "fp8", "compressed-tensors", "modelopt", "awq", "gptq"}
 """The formats (`quant_method`) that mlx-lm knows, of the last two only some models."""
 PACKED = {"U8", "I8", "I16", "U16", "I32", "U32", "F8_E4M3", "F8_E5M2"}
@@ -22,12 +22,6 @@ REMEDY = (
     "name the model that it was made from (training.quantize quantizes one at load), or one in MLX's own format "
     "(mlx_lm.convert -q)"
 )
-
-Header = Mapping[str, Mapping[str, Any]]
-
-
-class BadHeader(ValueError):
-    """The file is no complete safetensors file. The message tells the user what it is instead."""
 
 
 def list_files(folder: Path, *patterns: str) -> list[Path]:
@@ -66,27 +60,12 @@ def faults_of_files(folder: Path, is_complete: bool = True) -> Iterator[str]:
         yield fault
 
 
-def read_header(path: Path) -> Header:
-    """Reads the tensors of a safetensors file by name: `dtype`, `shape`, `data_offsets`. Raises `BadHeader`."""
+def read_header(path: Path) -> Tensors:
+    """Reads the tensors of a safetensors file by name. Raises `BadHeader`, also where the file cannot be read."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(8)
-            length = int.from_bytes(start, "little")
-            if not 0 < length <= min(MOST_HEADER, size - 8):
-                raise BadHeader(f"is no safetensors file (it begins with {start!r})")
-            header = json.loads(file.read(length))
-        tensors = {name: each for name, each in header.items() if name != "__metadata__"}
-        end = max((each["data_offsets"][1] for each in tensors.values()), default=0)
+        return weight_files.read_header(path).tensors
     except OSError as error:
         raise BadHeader(f"cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        if isinstance(error, BadHeader):
-            raise
-        raise BadHeader("is no safetensors file (its header cannot be read)") from error
-    if size < 8 + length + end:
-        raise BadHeader(f"is cut short ({size:,} of {8 + length + end:,} bytes)")
-    return tensors
 
 
 def quantized_with(config: Mapping[str, Any]) -> str | None:
@@ -98,7 +77,7 @@ def quantized_with(config: Mapping[str, Any]) -> str | None:
     return None if "quantization" in config or not isinstance(method, str) else method
 
 
-def _format_fault(config: Mapping[str, Any], headers: list[Header]) -> str | None:
+def _format_fault(config: Mapping[str, Any], headers: list[Tensors]) -> str | None:
     method = quantized_with(config)
     if method is None or (method in LOADED and method not in ("awq", "gptq")):
         return None

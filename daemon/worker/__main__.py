@@ -37,6 +37,7 @@ from prefd.daemon.worker.ranks.early import start_early
 from prefd.daemon.worker.ranks.seats import Seat, begin_ranks, plan_seats
 from prefd.daemon.worker.ranks.ssh import TASK as FAR_RANK
 from prefd.daemon.worker.ranks.welcome import Welcome
+from prefd.plugins.errors import describe_exception
 
 if TYPE_CHECKING:
     from prefd.daemon.worker_tasks.inputs import WorkerInput
@@ -94,7 +95,7 @@ def begin_phases(options: argparse.Namespace) -> int:
         return WorkerExit.NO_DEVICE
     except Exception as error:
         log.exception("a worker cannot start")
-        log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
+        log.error("%s", describe_exception(error))  # the last line of the log is the reason
         return WorkerExit.NOT_READY
 
     line = None if options.next_phase is None else NextPhase(options.next_phase)

@@ -7,8 +7,9 @@ import re
 from prefd.daemon.errors import WorkerExit
 from prefd.daemon.machine.device_trouble import has_device_trouble
 from prefd.daemon.machine.memory import OUT_OF_MEMORY
+from prefd.plugins.errors import describe_exception
 
-OF_A_RANK = re.compile(r"failed: (?:RuntimeError|MemoryError): ")
+OF_A_RANK = re.compile(r"failed: (?:RuntimeError|MemoryError)\b")
 """How a rank says that an error of MLX's or Python's ended it, and not one of its job's own, which may quote anything."""
 
 
@@ -23,12 +24,12 @@ def raise_if_device_failed(error: BaseException) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Say whether `error` says that there is no memory left, in the words of Python, MLX, Metal or CUDA."""
-    return _is_of_device(error) and OUT_OF_MEMORY.search(_write(error)) is not None
+    return _is_of_device(error) and OUT_OF_MEMORY.search(describe_exception(error)) is not None
 
 
 def is_device_trouble(error: BaseException) -> bool:
     """Say whether `error` is a GPU's that passes by itself."""
-    return _is_of_device(error) and has_device_trouble(_write(error))
+    return _is_of_device(error) and has_device_trouble(describe_exception(error))
 
 
 def find_rank_trouble(words: str) -> WorkerExit | None:
@@ -44,7 +45,3 @@ def find_rank_trouble(words: str) -> WorkerExit | None:
 def _is_of_device(error: BaseException) -> bool:
     """Say whether `error` is of a class that MLX and Python raise for it: a job's own errors may quote anything."""
     return isinstance(error, MemoryError | RuntimeError)
-
-
-def _write(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

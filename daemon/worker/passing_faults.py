@@ -24,6 +24,10 @@ NETWORK_ERRORS = {
     *("Timeout", "ClientConnectionError", "NewConnectionError"),
 }
 """The names of the HTTP clients' errors of a request that got no answer, or of their bases."""
+OFFLINE = "OfflineModeIsEnabled"
+"""The name of the hub library's error where the user has told it to ask nobody."""
+NOT_KEPT = "LocalEntryNotFoundError"
+"""The name of its error for what it has not kept and could not ask for."""
 TOO_MANY_REQUESTS = 429
 
 
@@ -33,9 +37,14 @@ def is_outage(error: BaseException) -> bool:
     statuses = [status for each in causes if (status := _http_status(each)) is not None]
     if statuses:
         return all(status >= 500 or status == TOO_MANY_REQUESTS for status in statuses)
-    if any(type(each).__name__ == "OfflineModeIsEnabled" for each in causes):  # the user's own wish
+    if any(type(each).__name__ == OFFLINE for each in causes):  # the user's own wish
         return False
     return any(_is_network_error(each) for each in causes)
+
+
+def is_unreached(error: BaseException) -> bool:
+    """Return whether `error` says nothing but that the hub was not reached, be it by the user's own wish."""
+    return is_outage(error) or any(type(each).__name__ in (OFFLINE, NOT_KEPT) for each in _list_causes(error))
 
 
 def is_broken_installation(error: BaseException) -> bool:

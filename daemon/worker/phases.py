@@ -28,6 +28,7 @@ from prefd.daemon.worker.ranks.mate import LostRank
 from prefd.daemon.worker.reference.precompute import precompute
 from prefd.daemon.worker.training.plan import refuse_untrainable
 from prefd.daemon.worker.training.train import train
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -111,18 +112,18 @@ def _run_to_outcome(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> 
         if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
             raise
         if is_in_cloud(error):
-            log.error("%s: %s", type(error).__name__, error)
+            log.error("%s", describe_exception(error))
             return WorkerExit.NO_FILE
         if is_outage(error) or is_broken_installation(error):
             log.exception("in %s", phase)
-            log.error("%s: %s", type(error).__name__, error)  # the last line of the log is the reason
+            log.error("%s", describe_exception(error))  # the last line of the log is the reason
             return WorkerExit.NO_NETWORK if is_outage(error) else WorkerExit.NOT_READY
         if is_out_of_memory(error) or is_device_trouble(error):
             log.exception("in %s", phase)
-            log.error("%s: %s", type(error).__name__, error)
+            log.error("%s", describe_exception(error))
             return WorkerExit.NO_MEMORY if is_out_of_memory(error) else WorkerExit.DEVICE_TROUBLE
         log.exception("unexpected error in %s", phase)
-        reason = f"{type(error).__name__}: {error} (the traceback is in worker.log)"
+        reason = f"{describe_exception(error)} (the traceback is in worker.log)"
         outcome = OUTCOME_OF[phase](ok=False, reason=reason)
     return _write_outcome(job, phase, outcome)
 

@@ -17,6 +17,7 @@ from prefd.daemon.worker.data.prompts import Prompter, Settings
 from prefd.daemon.worker.data.remarks import find_remarks, rank
 from prefd.daemon.worker.data.tokens import Example
 from prefd.daemon.worker.job import SpecifiedJob
+from prefd.daemon.worker.passing_faults import is_unreached
 from prefd.daemon.worker_tasks.answers import DataCheck, DataChecks
 from prefd.daemon.worker_tasks.inputs import DataCheckInput, PreviewInput
 from prefd.daemon.worker_tasks.previews import LengthSpan, Preview, ShownPair, compute_tokens_key
@@ -50,7 +51,7 @@ def _check_part(job: SpecifiedJob, check_part: Callable[[SpecifiedJob], DataChec
     try:
         return check_part(job)
     except EXPECTED as error:
-        return DataCheck(not_reached=str(error)) if is_network_error(error) else DataCheck(error=str(error))
+        return DataCheck(not_reached=str(error)) if is_unreached(error) else DataCheck(error=str(error))
 
 
 def _read_rows(job: SpecifiedJob) -> DataCheck:
@@ -193,11 +194,3 @@ def _list_uses(job: SpecifiedJob) -> Mapping[int, str]:
     return {id(example): trains for example in job.data.train} | {
         id(example): "held out" for example in job.data.held_out
     }
-
-
-def is_network_error(error: BaseException) -> bool:
-    """Say whether `error` says nothing but that the hub cannot be reached."""
-    causes = [error]
-    while (cause := causes[-1].__cause__) is not None:
-        causes.append(cause)
-    return any(isinstance(each, ConnectionError) or type(each).__name__ == "LocalEntryNotFoundError" for each in causes)

@@ -9,8 +9,7 @@ from typing import IO
 
 from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.layout import Home
-from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models import memory
 from prefd.daemon.worker.ranks.channel import Channel
 from prefd.daemon.worker.ranks.count import read_ranks_here
@@ -22,10 +21,11 @@ from prefd.daemon.worker.ranks.welcome import Welcome, locate_rank_home
 from prefd.daemon.worker.reference.scored_batches import score_batches
 from prefd.daemon.worker.reference.stage_batches import run_stage
 from prefd.daemon.worker.training.followed_steps import follow_training
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
-WORK: dict[str, Callable[[RunningJob, Channel, Frame], None]] = {
+WORK: dict[str, Callable[[SpecifiedJob, Channel, Frame], None]] = {
     "train": follow_training,
     "score": score_batches,
     "stage": run_stage,
@@ -50,10 +50,9 @@ def run_far_rank(welcome: Welcome, commands: IO[bytes], answers: IO[bytes]) -> W
     return WorkerExit.DONE
 
 
-def load_far_job(welcome: Welcome) -> RunningJob:
-    """Load a job that is another machine's. Raises JobError."""
-    home = locate_rank_home()
-    job = RunningJob(home, welcome.read_spec(), run=RunDir(home.root / "no-job"), stock=None)
+def load_far_job(welcome: Welcome) -> SpecifiedJob:
+    """Load a job that is another machine's, where its folder is: here it has none. Raises JobError."""
+    job = SpecifiedJob(locate_rank_home(), welcome.read_spec())
     with welcome.unpacked_plugins():
         for plugin in job.plugins.plugins:
             if plugin.error is not None:
@@ -61,7 +60,7 @@ def load_far_job(welcome: Welcome) -> RunningJob:
     return job
 
 
-def _work(channel: Channel, load_job: Callable[[], RunningJob]) -> WorkerExit:
+def _work(channel: Channel, load_job: Callable[[], SpecifiedJob]) -> WorkerExit:
     opening = channel.wait()
     try:
         job = load_job()
@@ -78,6 +77,6 @@ def _work(channel: Channel, load_job: Callable[[], RunningJob]) -> WorkerExit:
         return WorkerExit.FAILED
     except Exception as error:
         log.exception("in a rank")
-        channel.answer({"failed": f"{type(error).__name__}: {error} (the traceback is in worker.log)"})
+        channel.answer({"failed": f"{describe_exception(error)} (the traceback is in worker.log)"})
         return WorkerExit.FAILED
     return WorkerExit.DONE

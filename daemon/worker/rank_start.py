@@ -109,11 +109,10 @@ def _losing(crew: Crew, mate: Mate, on_lost: Callable[[str], None] | None) -> It
     except LostRank as error:
         if mate.words:
             raise JobError(str(error)) from error
-        reason = crew.cause or str(error)
         if on_lost is None:
-            raise LostRank(reason) from error
+            raise
         crew.drop(mate)
-        on_lost(reason)
+        on_lost(str(error))
 
 
 def _list_needed_plugins(job: RunningJob) -> dict[str, str]:

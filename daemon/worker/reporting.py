@@ -25,6 +25,7 @@ from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.run_identity import read_frozen_identity
 from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.worker_tasks.reports import JobEnd, Reported, ReportInput
+from prefd.plugins.errors import describe_exception
 from prefd.plugins.manager import load_plugins
 from prefd.plugins.registered_reporter import RegisteredReporter
 from prefd.plugins.reporting import LastSteps, MetricsRow, Report, ReportedRun, RunEnd, find_last_steps
@@ -71,7 +72,7 @@ class WatchedCalls:
             yield
         except BaseException as error:
             log.exception("%s", name)
-            message = f"{type(error).__name__}: {error}".removesuffix(": ")
+            message = describe_exception(error)
             raise ReportFailed(f"{name} of the reporter {self.reporter} raised {message}") from error
         finally:
             self._name = ""

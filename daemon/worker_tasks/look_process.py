@@ -20,6 +20,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.machine.memory import private_bytes
 from prefd.daemon.machine.processes import build_environment, describe_exit, find_last_words, signal_group
+from prefd.daemon.text.sizes import format_size
 from prefd.daemon.timing import Timing
 from prefd.daemon.worker_tasks.looks import READY
 
@@ -159,7 +160,7 @@ class LookProcess:
             with suppress(psutil.Error):
                 used = private_bytes(psutil.Process(self.process.pid))
                 if used > limit:
-                    self.kill(f"it took {used / 1e9:.2f} GB, and worker.memory allows {self.limits.memory}")
+                    self.kill(f"it took {format_size(used)}, and worker.memory allows {self.limits.memory}")
             await asyncio.sleep(self.timing.memory_look)
 
     def _describe_end(self) -> LookFailed:

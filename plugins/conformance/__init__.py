@@ -13,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 
 from prefd.plugins.conformance.checks import CHECKS, Fault, Finding, Function, Subject
+from prefd.plugins.errors import describe_exception
 from prefd.plugins.schema import LossDefinitionError, LossSchema, problems, schema_of
 from prefd.plugins.types import Loss
 from prefd.plugins.unpaired import adapt
@@ -62,7 +63,7 @@ def _try(check: str, run: Callable[[Subject], Finding | str], subject: Subject) 
 
 
 def _describe_exception(error: Exception) -> str:
-    return f"it raised {type(error).__name__}" + (f": {error}" if str(error) else "")
+    return f"it raised {describe_exception(error)}"
 
 
 def _prepare(loss: Loss, name: str) -> Subject:

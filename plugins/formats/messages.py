@@ -200,14 +200,19 @@ def _is_json(value: Any) -> bool:
 
 def parse_json(text: str, parse_constant: Callable[[str], Any] | None = None) -> Any:
     """Parses JSON. Raises `UnusableRow` for an object with a key twice, of which Python keeps the last, and ValueError."""
-    return json.loads(text, object_pairs_hook=_make_object, parse_constant=parse_constant)
+    return json.loads(text, object_pairs_hook=make_object, parse_constant=parse_constant)
 
 
-def _make_object(items: list[tuple[str, Any]]) -> dict[str, Any]:
+class TwiceTheKey(UnusableRow):
+    """TwiceTheKey is an object with one key twice, of which Python's json keeps the last without a word."""
+
+
+def make_object(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes an object of its keys and values, as a decoder of JSON has them. Raises `TwiceTheKey`."""
     value = dict(items)
     if len(value) < len(items):
         keys = [key for key, _ in items]
-        raise UnusableRow(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+        raise TwiceTheKey(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
     return value
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from prefd.plugins.dotted_settings import flatten
 from prefd.plugins.metrics import EVAL, EVAL_LOSS, LOSS
 from prefd.plugins.reporting import LastSteps, MetricsRow, ReportedRun, RunEnd, RunReporter
 
@@ -101,19 +101,10 @@ def begin_run(client: Any, experiment: str, run: ReportedRun) -> str:
 
     tags = {RUN_TAG: run.id, "prefd.job": run.name, **({"prefd.group": run.group} if run.group else {})}
     identifier = str(client.create_run(experiment, tags=tags, run_name=run.title).info.run_id)
-    params = [Param(name, value[:LONGEST_PARAM]) for name, value in list_params(run.spec)]
+    params = [Param(name, str(value)[:LONGEST_PARAM]) for name, value in flatten(run.spec)]
     for start in range(0, len(params), PARAMS_AT_ONCE):
         client.log_batch(identifier, params=params[start : start + PARAMS_AT_ONCE])
     return identifier
-
-
-def list_params(spec: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Lists the settings of a spec, those in blocks with the block's name and a dot before them."""
-    for name, value in spec.items():
-        if isinstance(value, Mapping) and value:
-            yield from list_params(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", str(value)
 
 
 REPORTERS: dict[str, RunReporter] = {"mlflow": MLflow()}

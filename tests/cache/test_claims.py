@@ -63,7 +63,7 @@ def test_what_is_no_claim_claims_nothing(writers: list[Claims]) -> None:
     assert writers[1].find_claimed(KEYS) == set()
 
 
-def test_a_renewed_claim_outlives_one_that_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renewed_claim_outlives_one_that_is_not(tmp_path: Path) -> None:
     folder = tmp_path / "claims"
     first, second = Claims(ClaimFolder(folder)), Claims(ClaimFolder(folder))
     first.add(KEYS[:1])
@@ -72,8 +72,7 @@ def test_a_renewed_claim_outlives_one_that_is_not(tmp_path: Path, monkeypatch: p
     for path in folder.iterdir():
         os.utime(path, (long_ago, long_ago))
     first.renew()  # too soon after the last: nothing happens
-    monkeypatch.setattr(claims, "RENEW_AFTER_S", 0)
-    renewed = Claims(ClaimFolder(folder))
+    renewed = Claims(ClaimFolder(folder), renew_after=0)
     renewed.add(KEYS[2:3])
     os.utime(max(folder.iterdir(), key=lambda path: path.stat().st_mtime), (long_ago, long_ago))
     renewed.renew()

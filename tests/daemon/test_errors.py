@@ -13,7 +13,8 @@ import prefd.cache
 import prefd.daemon
 import prefd.plugins
 from prefd.daemon.commands.shared.errors import Failure, explain_error
-from prefd.daemon.errors import EXPECTED, Exit, PrefdError
+from prefd.daemon.errors import EXPECTED, Exit, PrefdError, WorkerExit
+from support import stand_in_worker
 
 PARTS = {
     "AdapterError": "goes on behind the folder's name",
@@ -128,3 +129,10 @@ def test_an_error_of_several_lines_keeps_each() -> None:
 
 def test_a_fault_of_prefd_keeps_its_traceback() -> None:
     assert explain_error(ValueError("a bug")) is None
+
+
+def test_the_stand_in_worker_ends_with_the_exit_codes_of_the_real_one() -> None:
+    """It runs without prefd, and so has numbers of its own."""
+    named = {name: value for name, value in vars(stand_in_worker).items() if name in WorkerExit.__members__}
+    assert len(named) == 8
+    assert named == {name: WorkerExit[name].value for name in named}

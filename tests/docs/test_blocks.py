@@ -124,6 +124,21 @@ def test_losses_are_the_built_in_ones(name: str) -> None:
         assert load_plugins().losses[loss].schema.needs_reference is (reference == "yes")
 
 
+def test_labels_are_smoothed_in_the_losses_that_the_page_names() -> None:
+    sentence = re.search(r"`label_smoothing` \(in (.*?)\)", page("docs/losses.md"))
+    assert sentence is not None
+    own = next(plugin for plugin in load_plugins().plugins if plugin.name == "prefd:losses").losses
+    losses = load_plugins().losses
+    smoothed = [name for name in own if "label_smoothing" in losses[name].schema.params]
+    assert sorted(re.findall(r"`(\w+)`", sentence[1])) == smoothed
+
+
+def test_reporters_are_the_built_in_ones() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| `pip install", page("docs/reporters.md"), re.MULTILINE)
+    own = next(plugin for plugin in load_plugins().plugins if plugin.name == "prefd:reporters")
+    assert sorted(rows) == own.reporters
+
+
 def test_metrics_are_the_trainers_own() -> None:
     names = {name for row in re.findall(r"^\| (`.*?) \|", section("docs/outputs.md", "Metrics"), re.MULTILINE)
              for name in re.findall(r"`(.*?)`", row)}  # fmt: skip

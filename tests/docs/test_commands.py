@@ -157,6 +157,27 @@ def check_span(text: str) -> None:
             check_mlx_lm(program, rest)
 
 
+def list_without_json(command: click.Command, context: click.Context, path: str = "") -> list[str]:
+    """The commands below `command`, by what is typed of each, that have no --json."""
+    if isinstance(command, click.Group):
+        commands = {name: command.get_command(context, name) for name in command.list_commands(context)}
+        return [
+            path_below
+            for name, below in commands.items()
+            if below is not None
+            for path_below in list_without_json(below, click.Context(below, context), f"{path} {name}")
+        ]
+    return [] if any("--json" in each.opts for each in command.params) else [path.strip()]
+
+
+def test_commands_without_json_are_those_that_the_page_excepts() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    sentence = re.search(r"^All commands but (.*?) take `--json`", text, re.DOTALL | re.MULTILINE)
+    assert sentence is not None
+    with click.Context(cli) as context:
+        assert sorted(re.findall(r"`prefd ([\w ]+)`", sentence[1])) == sorted(list_without_json(cli, context))
+
+
 def test_every_command_is_in_the_documentation() -> None:
     from support.pages import headings
 

@@ -30,6 +30,7 @@ from prefd.daemon.runs.phase_summaries import PrecomputeSummary, TrainingSummary
 from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.runs.xray_summary import XRaySummary
 from prefd.daemon.worker_tasks.answers import Explanation, LiveComparison
+from prefd.plugins.manager import load_plugins
 from support import fake_worker
 from support.control_server import serving
 from support.homes import add_done, invoke, make_spec, run_folder
@@ -279,10 +280,11 @@ def test_status_prints_what_the_page_shows(ready_home: Home) -> None:
         document = daemon.status().to_json()
         moments = dict.fromkeys(("last_event", "last_rescan"), time.time())
         document |= {"home": str(ready_home.root), "pid": os.getpid(), "version": version("prefd"), "uptime_s": 320.0}
-        document |= {"watcher": document["watcher"] | moments, "catalog": {"error": None, "losses": 10}}
+        own = next(plugin for plugin in load_plugins().plugins if plugin.name == "prefd:losses")
+        document |= {"watcher": document["watcher"] | moments, "catalog": {"error": None, "losses": len(own.losses)}}
         daemon.answer = parse_status(document)
         lines = without_sizes(printed(ready_home, "prefd status"))
-    shown = {f"pid {os.getpid()}": "pid 31806", f"version {version('prefd')}": "version 0.2.0"}
+    shown = {f"pid {os.getpid()}": "pid 31806", f"version {version('prefd')}": "version 0.3.0"}
     for printed_text, page_text in shown.items():
         lines = [line.replace(printed_text, page_text) for line in lines]
     assert lines == without_sizes(transcript("prefd status"))

@@ -56,6 +56,16 @@ def test_an_import_of_a_test_is_seen_in_one_line_and_in_several(tmp_path: Path) 
     assert imported(tmp_path / "a.py") >= {"support.test_one", "conftest"}
 
 
+def test_test_folders_mirror_the_codes() -> None:
+    """What is tested of a folder is found under its path."""
+    folders = {
+        path.parent for package in ("cache", "daemon", "plugins") for path in (TESTS / package).rglob("test_*.py")
+    }
+    assert len(folders) > 50
+    strange = {str(folder) for folder in folders if not (ROOT / folder.relative_to(TESTS)).is_dir()}
+    assert strange == set()
+
+
 LINES = 400
 """A file of more has a second noun, which gets a file of its own."""
 CHECKS = re.compile(r"assert|raises|\bcheck|expect|wait_for|fail|require|_or_refuse|notified|hint")

@@ -14,3 +14,11 @@ def list_command_lines() -> list[list[str]]:
         with suppress(psutil.Error):
             lines.append(child.cmdline())
     return lines
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -12,7 +12,10 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.job import Job
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.runs.run_folder import RunDir
+from prefd.daemon.timing import Timing
 from support.homes import make_spec
+
+LITTLE_PATIENCE = Timing(drop_interval=0.0, drop_answer=1.0)
 
 
 @dataclass
@@ -27,6 +30,7 @@ class FakePlayground:
     kept: Mapping[str, int] = field(default_factory=lambda: {"before": 5, "after": 7})
     """Steps of the newest checkpoint, before the stop and after it."""
     answers_drops: bool = True
+    timing: Timing = LITTLE_PATIENCE
     calls: list[str] = field(default_factory=list)
 
     def start(self) -> None:

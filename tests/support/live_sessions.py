@@ -11,6 +11,7 @@ from typing import Any
 
 from prefd.daemon.machine.files import write_json
 from prefd.daemon.runs.phase_outcomes import LiveOutcome
+from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.live.answering import Answering
@@ -30,6 +31,7 @@ class LiveFolderOnDisk:
     job: RunningJob
     last_request: int = 0
     halt: threading.Event = field(default_factory=threading.Event)
+    timing: Timing = USUAL
 
     def ask(self, kind: type[LiveRequest], **values: Any) -> int:
         """Writes the next request, and gives its number."""
@@ -42,9 +44,9 @@ class LiveFolderOnDisk:
         """Runs the worker until all that was asked is done: then the client is gone, or else the worker is stopped."""
         if to_the_end:
             write_json(self.job.run.live.closed, {"reason": "finished", "at": 0})
-            return serve_session(self.job, threading.Event())
+            return serve_session(self.job, threading.Event(), self.timing)
         try:
-            serve_session(self.job, StopWhenDone(self))
+            serve_session(self.job, StopWhenDone(self), self.timing)
         except Stopped:
             return None
         raise AssertionError("it ended by itself")

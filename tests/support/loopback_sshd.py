@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from support.fake_worker import wait_for
+from support.sockets import find_free_port
 
 HOST = "loopback"
 PLACES = "/usr/sbin:/usr/local/sbin:/sbin"
@@ -103,13 +104,6 @@ def running_sshd(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop
             each.kill()
         process.kill()
         process.wait()
-
-
-def find_free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as each:
-        port: int = each.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:

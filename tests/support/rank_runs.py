@@ -74,12 +74,6 @@ def start_phase(job: RunningJob, phase: str, timeout: float = 60.0, hosts: tuple
     return RankRun(job, process)
 
 
-def is_running(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(status.strip()) and not status.startswith("Z")
-
-
 def adapter_of(job: RunningJob) -> Mapping[str, mx.array]:
     """The tensors of the adapter that a job has left."""
     loaded = mx.load(str(job.run.adapter / "adapters.safetensors"))

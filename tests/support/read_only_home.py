@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from prefd.daemon.errors import Exit
 from prefd.daemon.home.layout import Home
 from support.homes import invoke
 
@@ -45,7 +46,7 @@ def main(folder: Path) -> None:
     assert (status.exit_code, "1 done" in status.stdout) == (4, True), status.output
     for command in WRITING:
         result = invoke(home, *command.split())
-        assert result.exit_code == 1, (command, result.output, result.exception)
+        assert result.exit_code == Exit.FAILED, (command, result.output, result.exception)
         assert "read-only" in result.stderr.lower(), (command, result.stderr)
     doctor = invoke(home, "doctor")
     assert "not tried, because" in doctor.stdout, doctor.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,3 +23,9 @@ def short_folder() -> Iterator[Path]:
     """A folder of which a socket's path leaves enough."""
     with tempfile.TemporaryDirectory(prefix="pf-", dir="/tmp") as folder:
         yield Path(folder).resolve()
+
+
+def find_free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens now."""
+    with socket.create_server(("127.0.0.1", 0)) as each:
+        return int(each.getsockname()[1])

@@ -87,8 +87,9 @@ def make_crew(ranks: int, open_model: OpenModel, log: list[str] | None = None) -
     log = [] if log is None else log
     seats = [SimpleNamespace(rank=rank, where="this machine", numbers=range(ranks)) for rank in range(ranks)]
     mates = [StageMate(rank, open_model, news, log) for rank in range(1, ranks)]
-    crew = SimpleNamespace(mates=mates, news=news, cause="", seats=seats, size=ranks)
+    crew = SimpleNamespace(mates=mates, news=news, seats=seats, size=ranks)
     crew.drop = mates.remove
+    crew.close = mates.clear
     crew.describe_size = lambda: f"{len(mates) + 1} ranks"
     return crew
 

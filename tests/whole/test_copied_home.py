@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from prefd.daemon.control.client import Client, DaemonNotRunning, DaemonSilent
+from prefd.daemon.errors import Exit
 from prefd.daemon.home import lock
 from prefd.daemon.home.identity import read_identity
 from prefd.daemon.home.layout import Home
@@ -155,7 +156,7 @@ def test_a_copy_made_with_hard_links_is_refused(place: Place) -> None:
         with pytest.raises(JobTableError, match="has 2 names: a copy made with hard links"):
             JobTable.open(linked.home.database)
         for words in (["cancel", 1], ["stop"], ["start", "--detach"]):
-            assert invoke(linked.home, *words).exit_code == 1, words
+            assert invoke(linked.home, *words).exit_code == Exit.FAILED, words
         assert worker.is_alive()
         assert not place.jobs()[0].cancel_requested
         shutil.rmtree(root)
@@ -204,7 +205,7 @@ def test_commands_for_a_home_that_was_set_aside_do_nothing_to_the_new_one(place:
         start_job(place)
         with pytest.raises(DaemonNotRunning):
             Client(old).stop()
-        assert invoke(old, "status").exit_code == 4
+        assert invoke(old, "status").exit_code == Exit.NO_DAEMON
         assert not client.status().stopping
 
 
@@ -233,7 +234,7 @@ def test_a_home_that_is_renamed_under_its_daemon_is_told_once_and_goes_on_under_
     ]
     assert not root.exists(), "nothing makes it again"
     assert "make it with `prefd init`" in invoke(place.home, "status").stderr
-    assert invoke(moved.home, "status").exit_code == 4
+    assert invoke(moved.home, "status").exit_code == Exit.NO_DAEMON
     with moved.daemon() as client:
         moved.drop("b.yaml")
         fake_worker.wait_for(lambda: {job.state for job in moved.jobs()} == {"precomputing", "queued"})
@@ -305,7 +306,7 @@ def test_a_link_to_a_drive_that_is_not_mounted_is_told_as_that(place: Place, nam
     folder.rmdir()
     folder.symlink_to("/media/nobody/drive")
     result = invoke(place.home, "start")
-    assert result.exit_code == 3
+    assert result.exit_code == Exit.NOT_FOUND
     message = " ".join(result.stderr.split())
     assert f"{folder} is a link to /media/nobody/drive, which is not there: mount the drive that it is on" in message
 
@@ -314,6 +315,6 @@ def test_a_home_that_is_a_link_to_a_drive_that_is_not_mounted_is_not_made_in_its
     (tmp_path / "home").symlink_to(tmp_path / "drive" / "prefd")
     for words in (["start"], ["init"], ["status"], ["submit", "a.yaml"]):
         result = invoke(Home(tmp_path / "home"), *words)
-        assert result.exit_code == 3
+        assert result.exit_code == Exit.NOT_FOUND
         assert "which is not there: mount the drive" in " ".join(result.stderr.split())
     assert not (tmp_path / "drive").exists()

@@ -15,7 +15,6 @@ import math
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +32,7 @@ from support import client_program, contrib_module, questions_program
 from support.cutting_proxy import cutting
 from support.daemon_process import Daemon
 from support.paths import ROOT, SUPPORT
+from support.sockets import find_free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 pytest.importorskip("tinker", reason="a Tinker client is not installed here (pip install 'prefd[live]')")
@@ -48,8 +48,7 @@ OTHERS = [each for each in os.environ.get("PREFD_CLIENT_PYTHONS", "").split(":")
 def daemon(tmp_path: Path, tiny_model: Path, pairs_file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     daemon = Daemon(tmp_path / "home", tiny_model, pairs_file)
     daemon.home.create()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = find_free_port()
     models = f'{{"local/tiny" = "{tiny_model}"}}'
     settings = f"parallel = 4\n[serve]\nenabled = true\nport = {port}\nrelease_seconds = 15\nmodels = {models}\n"
     (daemon.home.root / "config.toml").write_text(settings)

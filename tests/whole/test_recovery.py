@@ -157,9 +157,7 @@ def test_a_signal_stops_it_cleanly(place: Place, number: signal.Signals) -> None
     (job,) = place.jobs()
     assert job.state == "queued"
     left = {path.name for path in place.home.run.iterdir()}
-    assert left - {"losses.json", "catalog.json"} == {place.home.lock.name}, (
-        "no socket, and nothing that says who serves"
-    )
+    assert left - {"catalog.json"} == {place.home.lock.name}, "no socket, and nothing that says who serves"
 
 
 @pytest.mark.slow

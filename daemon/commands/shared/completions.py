@@ -124,9 +124,9 @@ def groups(home: Home) -> list[Offer]:
 
 def losses(home: Home) -> list[Offer]:
     """Lists the losses that this home had when they were last listed: listing them takes a process that imports mlx."""
-    from prefd.daemon.specs.remembered_losses import remembered_losses
+    from prefd.daemon.specs.kept_catalog import read_loss_names
 
-    return sorted(remembered_losses(home).items())
+    return sorted(read_loss_names(home).items())
 
 
 def references(home: Home) -> list[Offer]:

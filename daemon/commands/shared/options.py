@@ -1,4 +1,4 @@
-"""The `--json` option, the waits, the home that must exist, its jobs and their specs are shared by several commands."""
+"""The `--json` option, the waits, the home that must exist and its jobs are shared by several commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from prefd.daemon.text.time_zone import explain_unknown_zone
 
 if TYPE_CHECKING:
     from prefd.daemon.jobs.table import JobTable
-    from prefd.daemon.specs.job_spec import JobSpec
 
 TIMING = "prefd.daemon.timing"
 """In click's context: how long the commands wait for what."""
@@ -69,11 +68,3 @@ def read_jobs(home: Home) -> JobTable:
     from prefd.daemon.jobs.table import JobTable
 
     return JobTable.open_readonly(require_home(home).database)
-
-
-def read_spec(jobs: JobTable, job_id: int) -> JobSpec | None:
-    """Reads a job's spec; None where this version of prefd does not understand it."""
-    try:
-        return jobs.spec(job_id)
-    except ValueError:
-        return None

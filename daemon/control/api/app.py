@@ -26,6 +26,7 @@ from prefd.daemon.control.api import (
 from prefd.daemon.control.api import daemon as service
 from prefd.daemon.control.api.endpoint import Controlled, Endpoint, respond_refusal
 from prefd.daemon.errors import PrefdError
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def make_app_of(endpoints: Sequence[Endpoint]) -> Starlette:
         return respond_refusal(400, "the request was cut off")
 
     async def answer_fault(request: Request, error: Exception) -> Response:
-        return respond_refusal(500, f"{type(error).__name__}: {error}")
+        return respond_refusal(500, describe_exception(error))
 
     return Starlette(
         routes=[each.route() for each in endpoints],

@@ -52,7 +52,7 @@ class Playground:
     def __init__(self, root: Path, timing: Timing, ask: Ask) -> None:
         self.home = Home(root / "home")
         self._root = root
-        self._timing = timing
+        self.timing = timing
         self._ask = ask
         self._model: WrittenModel | None = None
 
@@ -73,7 +73,7 @@ class Playground:
         """Start the daemon, where it does not run. Raises `NotStarted`."""
         with suppress(DaemonNotRunning, ControlError):
             return self._find_process(Client(self.home).status().pid)
-        return self._find_process(start_detached(self.home, self._timing))
+        return self._find_process(start_detached(self.home, self.timing))
 
     def stop(self) -> bool:
         """Ask the daemon to stop, and return whether it has ended within its time."""

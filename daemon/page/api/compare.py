@@ -17,7 +17,7 @@ from prefd.daemon.control.api.responses import DOCUMENTED, MISSING, Answer
 from prefd.daemon.control.api.table_reading import read_table
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.comparison import ComparedJob, describe_comparison, gather_job
-from prefd.daemon.jobs.table import Job, JobTable
+from prefd.daemon.jobs.table import Job
 from prefd.daemon.page.series.course import find_course
 from prefd.daemon.page.series.kept_columns import KeptColumns
 from prefd.daemon.runs.run_folder import RunDir
@@ -71,7 +71,7 @@ def list_endpoints(home: Home, columns: KeptColumns) -> Sequence[Endpoint]:
 
     async def compare(request: Request) -> Response:
         ids = list(dict.fromkeys(read_query(request, ComparisonQuery).ids))
-        jobs = await read_table(home, lambda table: [(table.get(each), _read_spec(table, each)) for each in ids])
+        jobs = await read_table(home, lambda table: [(table.get(each), table.find_spec(each)) for each in ids])
         return respond(await asyncio.to_thread(lambda: describe_comparison([gather(*each) for each in jobs])))
 
     return [
@@ -85,10 +85,3 @@ def list_endpoints(home: Home, columns: KeptColumns) -> Sequence[Endpoint]:
             errors=MISSING,
         )
     ]
-
-
-def _read_spec(table: JobTable, job_id: int) -> JobSpec | None:
-    try:
-        return table.spec(job_id)
-    except ValueError:  # of another version of prefd
-        return None

@@ -71,10 +71,9 @@ async def _ask_doubts(home: Home, request: Request) -> LookQuestion:
 def _read_spec(table: JobTable, job_id: int) -> JobSpec:
     """Reads the spec of a job that has pairs of its own. Raises JobNotFound, Refusal."""
     name = table.get(job_id).name
-    try:
-        spec = table.spec(job_id)
-    except ValueError:
-        raise Refusal(422, f"job {job_id} ({name}) has a spec of another version of prefd") from None
+    spec = table.find_spec(job_id)
+    if spec is None:
+        raise Refusal(422, f"job {job_id} ({name}) has a spec of another version of prefd")
     if spec.live is not None:
         raise Refusal(422, f"job {job_id} ({name}) is a client's: it reads no pairs of its own")
     return spec

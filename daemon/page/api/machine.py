@@ -80,8 +80,10 @@ def run_doctor(home: Home) -> Iterable[HealthFinding]:
     return [HealthFinding(**each) for each in ask_command(home, "doctor")["findings"]]
 
 
-def list_endpoints(home: Home, run: Callable[[Home], Iterable[HealthFinding]] = run_doctor) -> Sequence[Endpoint]:
-    """Lists the endpoints of machine and settings. `run` makes the checks of `prefd doctor`."""
+def list_endpoints(
+    home: Home, run: Callable[[Home], Iterable[HealthFinding]] = run_doctor, kept_seconds: float = KEPT_SECONDS
+) -> Sequence[Endpoint]:
+    """Lists the endpoints of machine and settings. `run` makes the checks of `prefd doctor`, whose findings are kept for a while."""
     checking = asyncio.Lock()
     latest: list[tuple[float, Findings]] = []
 
@@ -90,7 +92,7 @@ def list_endpoints(home: Home, run: Callable[[Home], Iterable[HealthFinding]] = 
         request_time = time.monotonic()
         async with checking:  # requests that came meanwhile take these findings
             began = time.monotonic()
-            if not latest or (latest[0][0] < request_time if anew else latest[0][0] < began - KEPT_SECONDS):
+            if not latest or (latest[0][0] < request_time if anew else latest[0][0] < began - kept_seconds):
                 findings = await run_in_thread(lambda: list(run(home)))
                 latest[:] = [(began, Findings(at=time.time(), findings=findings))]
         return respond(latest[0][1].model_dump())

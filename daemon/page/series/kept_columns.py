@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prefd.daemon.machine.growing_file import BLOCK
 from prefd.daemon.machine.memory import return_free_memory
 from prefd.daemon.page.series.run_columns import RunColumns
 
 MAX_BYTES = 24 * 2**20
 """Two runs of 100,000 steps. A longer one is kept too, and alone."""
-
-
 SMALL_BYTES = 2**20
 """Not worth giving back to the system."""
 
@@ -22,8 +21,10 @@ SMALL_BYTES = 2**20
 class KeptColumns:
     """KeptColumns has one reader for each file, and drops those that nobody has asked for longest."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_BYTES, block: int = BLOCK) -> None:
         self.max_bytes = max_bytes
+        self.block = block
+        """The bytes of a file that are read at a time."""
         self._kept: OrderedDict[Path, RunColumns] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -34,7 +35,7 @@ class KeptColumns:
     def reading(self, path: Path) -> Iterator[RunColumns]:
         """Give the columns of a file as it is now; no other thread reads it until the end of the block."""
         with self._lock:
-            run = self._kept.setdefault(path, RunColumns(path))
+            run = self._kept.setdefault(path, RunColumns(path, self.block))
             self._kept.move_to_end(path)
         with run.reading():
             yield run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +9,9 @@ from pathlib import Path
 
 from pydantic_core import from_json
 
+from prefd.daemon.machine.growing_file import BLOCK, GrowingFile
 from prefd.daemon.page.series.columns import Columns
-from prefd.daemon.runs.metrics_sketch import read_line_blocks
 from prefd.daemon.runs.run_folder import is_evaluation
-
-BLOCK = 1 << 20
-"""The most bytes that are held of the file at once, unless a line is longer."""
 
 
 class RunColumns:
@@ -24,10 +20,10 @@ class RunColumns:
     One thread at a time reads it: two that asked together would both parse the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, block: int = BLOCK) -> None:
+        self._file = GrowingFile(path, self._forget, block)
         self._lock = threading.Lock()
-        self._forget(0)
+        self._forget()
 
     @property
     def size(self) -> int:
@@ -38,27 +34,12 @@ class RunColumns:
     def reading(self) -> Iterator[RunColumns]:
         """Read what was added to the file, and keep every other reader out until the end of the block."""
         with self._lock:
-            self._read_additions()
+            for lines in self._file.read_additions():
+                self._take(lines)
             yield self
 
-    def _forget(self, inode: int) -> None:
+    def _forget(self) -> None:
         self.train, self.eval = Columns(), Columns()
-        self._inode, self._offset = inode, 0
-
-    def _read_additions(self) -> None:
-        try:
-            with self.path.open("rb") as file:
-                info = os.fstat(file.fileno())
-                if (
-                    info.st_ino != self._inode or info.st_size < self._offset
-                ):  # replaced or cut: a resumed run does that
-                    self._forget(info.st_ino)
-                file.seek(self._offset)
-                for lines in read_line_blocks(file, BLOCK):
-                    self._offset += len(lines)
-                    self._take(lines)
-        except OSError:  # not there yet, or set aside at this moment
-            self._forget(0)
 
     def _take(self, lines: bytes) -> None:
         """Add complete lines; a broken one is passed over, as everywhere."""

@@ -22,6 +22,7 @@ from prefd.daemon.worker.data.pairs import LoadedPairs
 from prefd.daemon.worker.data.reading import detect_format, read_dataset
 from prefd.daemon.worker.data.rows import DataError, Row
 from prefd.daemon.worker.data.watched_row import WatchedRow
+from prefd.plugins.errors import describe_exception
 from prefd.plugins.types import Feedback, FeedbackFormat, Pair, RowFormat, Text, UnusableRow
 
 UNPLACED = ""
@@ -61,7 +62,7 @@ def read_feedback(
             dataset.unusable.append((number, reason))
             continue
         except Exception as error:  # noqa: BLE001  # a plugin's fault, or a row it did not think of; the other rows may still be fine
-            fault = UnusableRow(f"format {name!r} failed: {type(error).__name__}: {error}")
+            fault = UnusableRow(f"format {name!r} failed: {describe_exception(error)}")
             dataset.unusable.append((number, fault))
             continue
         dataset.pairs.append((number, place_feedback(feedback)))

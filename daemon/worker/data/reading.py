@@ -25,6 +25,7 @@ from prefd.daemon.worker.data.shapes import check_columns
 from prefd.daemon.worker.data.side_marks import note_side_marks
 from prefd.daemon.worker.data.watched_row import WatchedRow
 from prefd.daemon.worker.data.wrapped_answers import check_wrapped
+from prefd.plugins.errors import describe_exception
 from prefd.plugins.formats.fields import is_text
 from prefd.plugins.formats.implicit_text import ImplicitText
 from prefd.plugins.types import DatasetFormat, Pair, Reading, RowFormat, UnusableRow
@@ -119,7 +120,7 @@ def _read_rows(
             _check_pair(pair, name)
             named_rows.usable[number]  # a pair has the number of one of its rows
     except Exception as error:  # a plugin's fault
-        raise DataError(f"{where}: format {name!r} failed: {type(error).__name__}: {error}") from error
+        raise DataError(f"{where}: format {name!r} failed: {describe_exception(error)}") from error
     reading.unusable += unusable_rows
     return reading
 
@@ -151,7 +152,7 @@ def _make_pair(row: Mapping[str, Any], matches: bool, name: str, row_format: Row
         raise  # it knows best, also about a row of another shape
     except Exception as error:
         if matches:  # a plugin's fault, or a row it did not think of; the other rows may still be fine
-            raise UnusableRow(f"format {name!r} failed: {type(error).__name__}: {error}") from error
+            raise UnusableRow(f"format {name!r} failed: {describe_exception(error)}") from error
         raise UnusableRow(f"not in the dataset's format ({name})") from error
     raise UnusableRow(f"not in the dataset's format ({name})")
 

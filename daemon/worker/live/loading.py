@@ -10,6 +10,7 @@ from mlx import nn
 from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.runs.live_folder import LiveFolder
 from prefd.daemon.specs.training_spec import TrainingSpec
+from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.live.answering import Answering
 from prefd.daemon.worker.live.datums import Vocabulary
@@ -44,7 +45,9 @@ class LoadedSession:
     state: SessionState
 
 
-def load_session(job: RunningJob, folder: LiveFolder, session: LiveSession, stop: StopEvent) -> LoadedSession:
+def load_session(
+    job: RunningJob, folder: LiveFolder, session: LiveSession, stop: StopEvent, timing: Timing = USUAL
+) -> LoadedSession:
     """Load `session` as it was saved, or as it begins. Raises `JobError` where that cannot be."""
     source = ModelSource(session.model)
     policy = None if session.lora is None else LivePolicy.build(source, session, session.lora)
@@ -65,7 +68,7 @@ def load_session(job: RunningJob, folder: LiveFolder, session: LiveSession, stop
     if policy is not None:
         pace = Pace.from_environment(loading.device())
         learner = Learner(policy, scorer, vocabulary, sizes.batch_tokens, pace, stop)
-    state = SessionState(folder, source, str(job.identify(source).identity["weights"]))
+    state = SessionState(folder, source, str(job.identify(source).identity["weights"]), timing=timing)
     applied = state.restore(learner)
     references.counts = state.counts
     if applied == 0 and learner is not None and session.from_state is not None:

@@ -17,6 +17,7 @@ from prefd.daemon.runs.live_folder import SNAPSHOT, LiveFolder
 from prefd.daemon.runs.phase_outcomes import LiveOutcome
 from prefd.daemon.runs.phase_summaries import LiveSummary
 from prefd.daemon.text.wording import pluralize
+from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker.device_trouble import raise_if_device_failed
 from prefd.daemon.worker.errors import Interrupted, JobError, Stopped
 from prefd.daemon.worker.job import RunningJob
@@ -39,18 +40,15 @@ from prefd.daemon.worker_tasks.live_requests import (
     SaveSamplerRequest,
     SaveStateRequest,
 )
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.005, 0.1
 """Between two looks for the next request, the longer the longer none has come."""
-GATHER_S, GATHER_MOST_S = 0.02, 0.5
-"""How long a question waits for others, to be answered beside them: until none has come for so long, and so long in all."""
-GATHER_CROWD_S = 0.1
-"""In place of GATHER_S where the last question had others beside it: its client has asked for many at once."""
 
 
-def serve_session(job: RunningJob, stop: StopEvent) -> LiveOutcome:
+def serve_session(job: RunningJob, stop: StopEvent, timing: Timing = USUAL) -> LiveOutcome:
     """Serve the session of `job` to its end.
 
     Raises `Stopped` when asked to stop, with all that was done saved, and `JobError` for a session that cannot be loaded.
@@ -62,9 +60,9 @@ def serve_session(job: RunningJob, stop: StopEvent) -> LiveOutcome:
         ended = _summarize(folder, noted.applied, noted.steps, Counts(noted.ref_hits, noted.ref_scored))
         folder.forget_session()
         return ended
-    loaded = load_session(job, folder, session, stop)
+    loaded = load_session(job, folder, session, stop, timing)
     folder.results.mkdir(exist_ok=True)
-    serving = Serving(loaded, RequestFiles(folder, loaded.state.applied), stop)
+    serving = Serving(loaded, RequestFiles(folder, loaded.state.applied), stop, timing)
     serving.run()
     serving.save()
     if stop.is_set():
@@ -90,6 +88,7 @@ class Serving:
     loaded: LoadedSession
     requests: RequestFiles
     stop: StopEvent
+    timing: Timing = USUAL
     last_crowd: int = 0
     """How many questions were last answered together."""
 
@@ -166,8 +165,8 @@ class Serving:
     def _gather(self) -> None:
         """Wait until no further request comes for a moment: what is asked at once is answered at once."""
         last, began = self.requests.done + 1, time.monotonic()
-        came, quiet = began, GATHER_CROWD_S if self.last_crowd > 1 else GATHER_S
-        while time.monotonic() - came < quiet and time.monotonic() - began < GATHER_MOST_S:
+        came, quiet = began, self.timing.session_gather_crowd if self.last_crowd > 1 else self.timing.session_gather
+        while time.monotonic() - came < quiet and time.monotonic() - began < self.timing.session_gather_most:
             if self.requests.folder.request(last + 1).exists():
                 last, came = last + 1, time.monotonic()
             else:
@@ -187,7 +186,7 @@ class Serving:
         except Exception as error:
             raise_if_passing(error)
             log.exception("request %d (%s)", request.n, request.kind)
-            reason = f"{type(error).__name__}: {error} (the traceback is in the job's worker.log)"
+            reason = f"{describe_exception(error)} (the traceback is in the job's worker.log)"
             return FailedResult(n=request.n, category="server", error=reason)
 
 

@@ -15,6 +15,7 @@ from mlx.utils import tree_unflatten
 from prefd.cache.segments.durable import flush_for_good
 from prefd.daemon.machine.files import read_json, write_json
 from prefd.daemon.runs.live_folder import LiveFolder
+from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.live.learner import Learner
 from prefd.daemon.worker.live.references import NOTHING, Counts
@@ -24,10 +25,6 @@ from prefd.daemon.worker.scoring.trunk import list_arrays
 from prefd.daemon.worker.training.checkpoint import Checkpoints, load_tensors
 
 GRADIENT_FILE = "gradient.safetensors"
-LEAST_SECONDS = 5.0
-"""Between two saves, while requests come."""
-SAVING_SHARE = 0.05
-"""Of the time, that saving may take."""
 
 
 class Noted(NamedTuple):
@@ -64,6 +61,7 @@ class SessionState:
     """What was in the cache and what was scored up to that request."""
     saved_at: float = field(default_factory=time.monotonic)
     saving_seconds: float = 0.0
+    timing: Timing = USUAL
     _checkpoint: int = 0
 
     @property
@@ -109,7 +107,7 @@ class SessionState:
     def is_due(self) -> bool:
         """Say whether it is time to save."""
         since = time.monotonic() - self.saved_at
-        return since >= max(LEAST_SECONDS, self.saving_seconds / SAVING_SHARE)
+        return since >= max(self.timing.session_save, self.saving_seconds / self.timing.session_saving_share)
 
     def save(self, applied: int, learner: Learner | None, counts: Counts) -> None:
         """Save the effect of all requests up to `applied`, with what was counted. Raises `JobError` for what the disk refuses."""

@@ -37,6 +37,7 @@ from prefd.daemon.worker_tasks.looks import (
     RowsQuestion,
 )
 from prefd.daemon.worker_tasks.xrays import XRayInput
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +162,7 @@ def _answer(answer_question: Callable[[Any], dict[str, Any]], question: Any) -> 
         return {"error": str(error)}
     except Exception as error:
         log.exception("a question that cannot be answered")
-        return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": describe_exception(error)}
 
 
 def read_lines(descriptor: int, idle_s: float, before_read: Callable[[], None] = lambda: None) -> Iterator[bytes]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePath
 
+from prefd.cache.weight_files import BadHeader
 from prefd.daemon.specs.adapter_config import AdapterConfig
-from prefd.daemon.specs.model_files import BadHeader, read_header
+from prefd.daemon.specs.model_files import read_header
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.models.peft_targets import find_missing_targets
 from prefd.daemon.worker.models.source import ModelSource, read_adapter

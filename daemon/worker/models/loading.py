@@ -31,6 +31,7 @@ from prefd.daemon.worker.models.source import (
     read_model_json,
     stored_dtype,
 )
+from prefd.plugins.errors import describe_exception
 
 ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -146,9 +147,7 @@ def tokenizer(source: ModelSource) -> Any:
                     "has not; take a version of mlx-lm that has it, or write the model's template into chat_template.jinja and take "
                     f"{key} out"
                 ) from error
-        raise JobError(
-            f"model {source.model}: its tokenizer cannot be loaded: {type(error).__name__}: {error}"
-        ) from error
+        raise JobError(f"model {source.model}: its tokenizer cannot be loaded: {describe_exception(error)}") from error
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise JobError(f"model {source.model}: its tokenizer cannot be loaded: {str(error).strip()[:500]}") from error
 

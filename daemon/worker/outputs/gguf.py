@@ -30,6 +30,7 @@ from prefd.daemon.worker.models.source import ModelSource, read_headers, read_mo
 from prefd.daemon.worker.outputs.outputs import require_folder, require_trained, write_fused_model
 from prefd.daemon.worker.outputs.published import report_write_errors
 from prefd.daemon.worker_tasks.exports import GGUFInput, WrittenGGUF
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ def _convert_by_mlx_lm(folder: Path, out: Path, kind: str) -> None:
         convert_to_gguf(folder, weights, config, str(out))
     except (KeyError, NotImplementedError, AssertionError) as error:
         raise JobError(
-            f"mlx-lm's converter cannot convert this model: {type(error).__name__}: {error}; {REMEDY}"
+            f"mlx-lm's converter cannot convert this model: {describe_exception(error)}; {REMEDY}"
         ) from error
 
 

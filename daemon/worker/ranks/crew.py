@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from prefd.daemon.worker.ranks.channel import BEAT_SECONDS
 from prefd.daemon.worker.ranks.mate import CAUSE_SECONDS, LostRank, Mate
@@ -38,7 +38,7 @@ class Crew:
         self.backend = backend
         self.ring: Ring | None = None
         self.cause = ""
-        """Why ranks were ended here, where they were."""
+        """Why the first of the ranks that were ended here was."""
         self._lost = threading.Event()
         """Set where a sum of several machines is waited for no longer."""
         self._summing_since: float | None = None
@@ -148,7 +148,8 @@ class Crew:
             silent = [mate for mate in self.mates if mate.is_awaited and now - mate.heard_at > self.timeout]
             summing = self._summing_since
             if silent and (summing is None or now - summing > min(self.timeout, LOOK_SECONDS)):
-                self._end(silent, f"{silent[0].name} said nothing for {self.timeout:g} s")
+                for mate in silent:
+                    self._end([mate], f"{mate.name} said nothing for {self.timeout:g} s")
             elif summing is not None and now - summing > self.timeout:
                 self._end(self.mates, f"the ranks' sum did not come within {self.timeout:g} s")
             if any(mate.seat.name and mate.process.poll() is not None for mate in self.mates):
@@ -166,6 +167,7 @@ class Crew:
         for mate in mates:
             if mate.process.poll() is None:
                 log.error("%s: it is ended", cause)
+                mate.cause = mate.cause or cause
                 mate.process.kill()
 
     def close(self) -> None:
@@ -177,9 +179,7 @@ class Crew:
 def end_mates(mates: Sequence[Mate]) -> None:
     """End these ranks."""
     for mate in mates:
-        with suppress(OSError, ValueError):
-            assert mate.process.stdin is not None
-            mate.process.stdin.close()
+        mate.close_input()
     deadline = time.monotonic() + LEAVE_SECONDS
     for mate in mates:
         try:

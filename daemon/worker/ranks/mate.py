@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 CAUSE_SECONDS = 1.0
 """For the first of several deaths to be known: those of the others are its consequences."""
+SEND_SECONDS = 1.0
+"""For a command that is being sent to a rank which is to end."""
 SSH_FAILED = 255
 """What ssh itself exits with: it cannot connect, the connection was lost, or what ran there was killed."""
 BY_SIGNAL = 128
@@ -48,6 +50,8 @@ class Mate:
         """How many of its commands it has not answered."""
         self.words = ""
         """The error that it ended with, as it said it."""
+        self.cause = ""
+        """Why it was ended here; empty where it was not."""
         self.last_line = ""
         """Of what ssh, or the rank at its other end, has logged."""
         self.news = threading.Event()
@@ -89,6 +93,17 @@ class Mate:
             finally:
                 self._writing.release()
 
+    def close_input(self) -> None:
+        """Tell it to end; one that does not take what is just being sent to it is killed."""
+        assert self.process.stdin is not None
+        is_free = self._writing.acquire(timeout=SEND_SECONDS)
+        if not is_free:  # to close a pipe that another thread writes to would be to wait for that
+            self.process.kill()
+        with suppress(OSError, ValueError):
+            self.process.stdin.close()
+        if is_free:
+            self._writing.release()
+
     def hear(self) -> Frame:
         """Wait for its next answer. Raises LostRank where it ends before."""
         frame = self.frames.get()
@@ -117,6 +132,8 @@ class Mate:
         """Say how it ended; waits a moment for that."""
         if self.words:
             return f"rank {self.rank}{f' ({self.seat.name})' if self.seat.name else ''} failed: {self.words}"
+        if self.cause:
+            return self.cause
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(CAUSE_SECONDS)
         code = self.process.returncode

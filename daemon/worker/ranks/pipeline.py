@@ -23,8 +23,7 @@ import numpy as np
 from prefd.daemon.runs.pipeline_summary import PipelineSummary, StageSummary
 from prefd.daemon.worker.data.tokens import Completion
 from prefd.daemon.worker.ranks.crew import Crew
-from prefd.daemon.worker.ranks.frames import Frame
-from prefd.daemon.worker.ranks.mate import LostRank, Mate
+from prefd.daemon.worker.ranks.mate import Mate
 from prefd.daemon.worker.ranks.pairs import pack_completions
 from prefd.daemon.worker.ranks.stage_service import split_scores
 from prefd.daemon.worker.ranks.states import pack_states
@@ -88,7 +87,7 @@ class Pipeline:
         return self.run(self.scorer, batches, on_wait)
 
     def run(self, scorer: Scorer, batches: Sequence[Batch], on_wait: Waited = lambda _: None) -> Iterator[Logprobs]:
-        """Do so as `scorer` does."""
+        """Do so as `scorer` does. Nobody else has a rank's layers: without it, the next try begins with the ranks that are there then."""
         self.runs.append(len(self.runs))
         way = dict(describe_way(scorer))
         mates = self.crew.mates
@@ -121,7 +120,7 @@ class Pipeline:
         mates = self.crew.mates
         for mate, following in reversed([*zip(mates, [*mates[1:], None])]):
             while mate.has_answered:
-                frame = self._hear(mate)
+                frame = mate.hear()
                 run, index = frame.head["batch"]
                 self.slowest[mate.rank] = frame.head["seconds"]
                 self.peaks[mate.rank] = frame.head["peak_memory"]
@@ -137,16 +136,7 @@ class Pipeline:
     ) -> None:
         self.sent[mate.rank] += sum(array.nbytes for array in arrays)
         head = {"do": "run", "batch": [self.runs[-1], index], "way": way, "states": names}
-        try:
-            mate.tell(head, [*pack_completions(batch), *arrays])
-        except LostRank as error:  # nobody else has its layers: the next try begins with the ranks that are there then
-            raise LostRank(self.crew.cause or str(error)) from error
-
-    def _hear(self, mate: Mate) -> Frame:
-        try:
-            return mate.hear()
-        except LostRank as error:
-            raise LostRank(self.crew.cause or str(error)) from error
+        mate.tell(head, [*pack_completions(batch), *arrays])
 
 
 def tabulate_scores(values: Any, batch: Batch) -> Logprobs:

@@ -12,7 +12,7 @@ from prefd.daemon.worker.reference.scoring_batches import Batch, halve_batch
 
 @dataclass(frozen=True)
 class ScoringTask:
-    """ScoringTask is a batch to score; `deaths`: how many ranks have died of it, or of what it was a part of."""
+    """ScoringTask is a batch to score; `deaths`: how many ranks have died of it, or of what it was a part of, if the one that has it does."""
 
     batch: Batch
     deaths: int = 0

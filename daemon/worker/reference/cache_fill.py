@@ -110,7 +110,7 @@ class CacheFill:
     def _compute(self, chunk: list[Batch]) -> Iterator[tuple[Batch, Scores]]:
         """Score the batches of a chunk, in whatever order they come."""
         if self.shared is not None:
-            return self.shared.score(chunk, self._rest, self.stop)
+            return self.shared.score(chunk, self._note_run, self.stop)
         return zip(chunk, self.reference.score(chunk, self._rest, self._check_stop))
 
     def _take(self) -> list[Batch]:
@@ -123,10 +123,14 @@ class CacheFill:
 
     def _rest(self, batch: Batch) -> None:
         """Between two runs of batches: note how long the last one took, report it, and rest."""
-        seconds = time.monotonic() - self.resumed
+        self._note_run(batch, time.monotonic() - self.resumed)
+
+    def _note_run(self, batch: Batch, seconds: float, rank: int = 0) -> None:
+        """Do so for a batch that ran for so many seconds in a rank: where that is another one, it is not for this process to rest."""
         self.unscored.size.note_seconds(seconds)
         self.report.advance(0, cost=count_tokens([batch]) / self.reference.runs)
-        self.pace.rest(seconds, self.stop)
+        if rank == 0:
+            self.pace.rest(seconds, self.stop)
         self.unscored.claims.renew()
         self.resumed = time.monotonic()
 
@@ -136,8 +140,16 @@ class CacheFill:
             self._raise_stopped()
 
     def _raise_stopped(self) -> NoReturn:
+        self._take_others_scores()
         self._commit()
         raise Stopped(f"scored {self.report.done} of {self.report.total} completions; they are kept")
+
+    def _take_others_scores(self) -> None:
+        """Take, before all ends, what other ranks have scored while this one computed."""
+        for batch, scores in () if self.shared is None else self.shared.take_answers():
+            self.pending |= scores
+            self.result.scored += len(batch)
+            self.report.advance(len(batch))
 
     def _is_commit_due(self) -> bool:
         overdue = time.monotonic() - self.flushed >= FLUSH_EVERY_S
@@ -151,6 +163,7 @@ class CacheFill:
         except (RuntimeError, MemoryError, LostRank) as error:
             if isinstance(error, LostRank) or is_device_trouble(error) or is_out_of_memory(error):
                 try:
+                    self._take_others_scores()
                     self._commit()
                 except JobError as fault:
                     log.warning("what was scored since the last commit cannot be kept: %s", fault)

@@ -115,7 +115,7 @@ def _open_stages(way: Scorer, crew: Crew, stages: PipelineSummary) -> Pipeline:
         except LostRank as error:
             if mate.words:
                 raise JobError(str(error)) from error
-            raise LostRank(crew.cause or str(error)) from error
+            raise
     return pipeline
 
 

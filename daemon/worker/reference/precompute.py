@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from prefd.daemon.runs.phase_outcomes import PrecomputeOutcome
 from prefd.daemon.runs.phase_summaries import PrecomputeSummary
@@ -21,6 +22,7 @@ from prefd.daemon.worker.rank_start import start_ranks
 from prefd.daemon.worker.ranks.checks import check_ranks
 from prefd.daemon.worker.ranks.count import read_ranks
 from prefd.daemon.worker.ranks.crew import Crew
+from prefd.daemon.worker.ranks.mate import LostRank
 from prefd.daemon.worker.ranks.pipeline import Pipeline
 from prefd.daemon.worker.reference.cache_fill import CacheFill, FillSummary
 from prefd.daemon.worker.reference.needed_completions import Needs
@@ -94,13 +96,15 @@ def _score_missing(
         crew = None if ranks == 1 else stack.enter_context(open_crew(job, lost))
         pipeline = None if crew is None else open_pipeline(job, crew, warnings)
         if crew is not None and pipeline is None:
-            give_whole_reference(job, crew)
+            give_whole_reference(job, crew, lost)
         if crew is None and read_pipeline_setting(job.spec):
             warnings.append("reference.pipeline is true, and there is one rank, which has all layers")
         reference = pipeline or open_reference(job, job.run.batches.halvings)
         log.info("scoring: %s", reference.scorer.describe())
         if reference.warning:
             log.warning("%s", reference.warning)
+        if crew is not None and reference.windows is not None:
+            crew.close()  # one rank reads the windows, and needs the memory
         batch_tokens, chunk_tokens, shared = reference.batch_tokens, reference.chunk_tokens, None
         if crew is not None and reference.windows is None:
             batch_tokens = cut_finer(batch_tokens, tokens, ranks)
@@ -130,16 +134,21 @@ def _score_missing(
 @contextmanager
 def open_crew(job: RunningJob, lost: list[str]) -> Iterator[Crew]:
     """Start the other ranks of `job`; `lost` gets the reasons of those that cannot be had."""
-
-    def note_loss(reason: str) -> None:
-        log.warning("%s", reason)
-        lost.append(f"{reason}: the others have scored without it")
-
-    with start_ranks(job, "reference", note_loss) as crew:
+    with start_ranks(job, "reference", partial(note_loss, lost)) as crew:
         yield crew
 
 
-def give_whole_reference(job: RunningJob, crew: Crew) -> None:
-    """Have the other ranks load all of the reference, to score batches with it."""
-    for mate in crew.mates:
-        mate.tell({"do": "score", "halvings": job.run.batches.halvings})
+def give_whole_reference(job: RunningJob, crew: Crew, lost: list[str]) -> None:
+    """Have the other ranks load all of the reference, to score batches with it; `lost` gets the reasons of those that are gone by now."""
+    for mate in list(crew.mates):
+        try:
+            mate.tell({"do": "score", "halvings": job.run.batches.halvings})
+        except LostRank as error:
+            crew.drop(mate)
+            note_loss(lost, str(error))
+
+
+def note_loss(lost: list[str], reason: str) -> None:
+    """Note that the others go on without a rank."""
+    log.warning("%s", reason)
+    lost.append(f"{reason}: the others have scored without it")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from typing import Self
 import numpy as np
 
 from prefd.daemon.worker.data.tokens import Example, list_places
+from prefd.daemon.worker.device_trouble import find_rank_trouble
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.ranks.crew import Crew
 from prefd.daemon.worker.ranks.frames import Frame
@@ -26,6 +28,7 @@ from prefd.daemon.worker.reference.batch_board import BatchBoard, ScoringTask
 from prefd.daemon.worker.reference.scoring_batches import Batch
 from prefd.daemon.worker.reference.scoring_pass import ReferencePass, Scores
 from prefd.daemon.worker.stopping import StopEvent
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +60,12 @@ class _Answer:
     rank: int
     batch: Batch
     scores: Scores
+    seconds: float
+    """How long that rank has computed."""
+
+
+OnRun = Callable[[Batch, float, int], None]
+"""Called with a batch that has run, the seconds that it took, and the rank that it ran in."""
 
 
 @dataclass
@@ -74,7 +83,7 @@ class SharedScoring:
         self._board = BatchBoard(self.crew.size)
         self._news: queue.SimpleQueue[_Answer | _Death] = queue.SimpleQueue()
         for mate in self.crew.mates:
-            arguments = (mate, self.crew, self._board, self._news)  # and not the reference, whose memory training needs
+            arguments = (mate, self._board, self._news)  # and not the reference, whose memory training needs
             threading.Thread(target=attend, args=arguments, name=f"batches-{mate.rank}", daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -83,22 +92,31 @@ class SharedScoring:
     def __exit__(self, *_: object) -> None:
         self._board.close()
 
-    def score(
-        self, batches: Sequence[Batch], on_run: Callable[[Batch], None], stop: StopEvent
-    ) -> Iterator[tuple[Batch, Scores]]:
+    def score(self, batches: Sequence[Batch], on_run: OnRun, stop: StopEvent) -> Iterator[tuple[Batch, Scores]]:
         """Score the batches, in parts and in whatever order they come, until all are scored or a stop is requested.
 
-        `on_run` is called after each. Raises JobError for a batch that two ranks have died of.
+        `on_run` is called after each. Raises JobError for a batch that two ranks have died of, and LostRank where the last of them
+        said that its memory ran out, or that its device is in trouble: what a job goes on from with smaller batches.
         """
         remaining = sum(map(len, batches))
         self._board.add(batches)
         while remaining and not stop.is_set():
             answer = self._take_answer()
             if answer is not None:
-                self.scored_by[answer.rank] += len(answer.batch)
                 remaining -= len(answer.batch)
-                on_run(answer.batch)
-                yield answer.batch, answer.scores
+                on_run(answer.batch, answer.seconds, answer.rank)
+                yield self._count(answer)
+
+    def take_answers(self) -> Iterator[tuple[Batch, Scores]]:
+        """Take what other ranks have scored while this one computed, where nobody goes on with `score`."""
+        while not self._news.empty():
+            news = self._news.get()
+            if isinstance(news, _Answer):
+                yield self._count(news)
+
+    def _count(self, answer: _Answer) -> tuple[Batch, Scores]:
+        self.scored_by[answer.rank] += len(answer.batch)
+        return answer.batch, answer.scores
 
     def _take_answer(self) -> _Answer | None:
         """Take what another rank has scored by now, or score a batch here; None where there was nothing of either for a while."""
@@ -106,8 +124,9 @@ class SharedScoring:
             news = self._news.get_nowait()
         except queue.Empty:
             if (task := self._board.take()) is not None:
+                began = time.monotonic()
                 (scores,) = self.own.score([task.batch])
-                return _Answer(0, task.batch, scores)
+                return _Answer(0, task.batch, scores, time.monotonic() - began)
             try:
                 news = self._news.get(timeout=LOOK_SECONDS)
             except queue.Empty:
@@ -118,15 +137,17 @@ class SharedScoring:
         return None
 
     def _note_death(self, death: _Death) -> None:
-        """Say that the others go on without a rank. Raises JobError where it has died of a batch that is deadly."""
+        """Say that the others go on without a rank. Raises as `score` where it has died of a batch that is deadly."""
         log.warning("%s", death.cause)
         self.warnings.append(f"{death.cause}: the others have scored its part of the reference")
         if death.task is not None and is_deadly(death.task):
+            if find_rank_trouble(death.cause) is not None:
+                raise LostRank(death.cause)
             places = list_places([self.rows[key] for key, _ in death.task.batch])
             raise JobError(f"{DEADLY} ranks have died of the same batch of the reference, of {places}: {death.cause}")
 
 
-def attend(mate: Mate, crew: Crew, board: BatchBoard, news: queue.SimpleQueue[_Answer | _Death]) -> None:
+def attend(mate: Mate, board: BatchBoard, news: queue.SimpleQueue[_Answer | _Death]) -> None:
     """Give another rank, once it has loaded the reference, batch after batch, and put what it answers into `news`."""
     task = None
     try:
@@ -134,26 +155,18 @@ def attend(mate: Mate, crew: Crew, board: BatchBoard, news: queue.SimpleQueue[_A
         log.info("%s has loaded the reference", mate.name)
         while (task := board.wait()) is not None:
             mate.tell({"do": "score"}, pack_completions([completion for _, completion in task.batch]))
-            news.put(_Answer(mate.rank, task.batch, read_scores(mate.hear(), task.batch)))
-    except LostRank as error:
-        news.put(_Death(crew.cause or str(error), _give_back(board, task)))
+            task = replace(task, deaths=task.deaths + 1)  # one that was dead before it was told has not died of it
+            answer = mate.hear()
+            scores, seconds = read_scores(answer, task.batch), float(answer.head["seconds"])
+            news.put(_Answer(mate.rank, task.batch, scores, seconds))
     except Exception as error:
-        log.exception("%s", mate.name)
-        news.put(
-            _Death(
-                f"{mate.name} answered what cannot be read ({type(error).__name__}: {error})", _give_back(board, task)
-            )
-        )
-
-
-def _give_back(board: BatchBoard, task: ScoringTask | None) -> ScoringTask | None:
-    """Put the batch that a rank has died of on the board again, unless it is deadly; return it as it is then."""
-    if task is None:
-        return None
-    task = replace(task, deaths=task.deaths + 1)
-    if not is_deadly(task):
-        board.give_back(task)
-    return task
+        cause = str(error)
+        if not isinstance(error, LostRank):
+            log.exception("%s", mate.name)
+            cause = f"{mate.name} answered what cannot be read ({describe_exception(error)})"
+        if task is not None and not is_deadly(task):
+            board.give_back(task)
+        news.put(_Death(cause, task))
 
 
 def is_deadly(task: ScoringTask) -> bool:
@@ -162,8 +175,10 @@ def is_deadly(task: ScoringTask) -> bool:
 
 
 def read_scores(frame: Frame, batch: Batch) -> Scores:
-    """Read the answer of a rank: key → (length,) float32."""
+    """Read the answer of a rank: key → (length,) float32. Raises ValueError for one of another number of tokens."""
     lengths = [len(completion.ids) - completion.start for _, completion in batch]
     ends = np.cumsum(lengths)
     values = frame.arrays[0]
+    if values.shape != (ends[-1],):
+        raise ValueError(f"log-probabilities of shape {values.shape} for {ends[-1]} tokens")
     return {key: values[end - length : end].copy() for (key, _), end, length in zip(batch, ends, lengths, strict=True)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.ranks.channel import Channel
 from prefd.daemon.worker.ranks.frames import Frame
@@ -10,7 +10,7 @@ from prefd.daemon.worker.ranks.stage_service import StageService
 from prefd.daemon.worker.scoring.stage import Stage, take_way
 
 
-def run_stage(job: RunningJob, channel: Channel, opening: Frame) -> None:
+def run_stage(job: SpecifiedJob, channel: Channel, opening: Frame) -> None:
     """Run what the first rank sends through the layers that it names, until it sends no more: then this process ends (`Channel`).
 
     Of the model only these layers are read. Raises JobError where it cannot be loaded.

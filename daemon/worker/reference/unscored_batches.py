@@ -57,6 +57,7 @@ class UnscoredBatches:
     seed: str = field(default_factory=lambda: f"{platform.node()} {os.getpid()}")
     """Of the order in which this writer goes through the batches."""
     sleep: Callable[[float], None] = time.sleep
+    least_patience: float = LEAST_PATIENCE_S
     batches: list[Batch] = field(init=False)
     _cut_tokens: int = field(init=False)
     _claimed: list[Batch] = field(default_factory=list)
@@ -122,7 +123,7 @@ class UnscoredBatches:
 
     def _wait(self, stop: StopEvent) -> None:
         """Wait until nobody has a claim on what is left, or as long as it is reasonable to."""
-        deadline = time.monotonic() + max(LEAST_PATIENCE_S, PATIENCE * self._longest)
+        deadline = time.monotonic() + max(self.least_patience, PATIENCE * self._longest)
         while self._claimed and time.monotonic() < deadline and not stop.is_set():
             waiting, self._claimed = self._claimed, []
             free = self._filter(waiting, respect_claims=True)

@@ -24,6 +24,7 @@ from prefd.daemon.worker.scoring.prefix import make_caches
 from prefd.daemon.worker.scoring.scorer import Options, Scorer, is_on_gpu
 from prefd.daemon.worker.scoring.trunk import find_layers_key, find_parts, list_arrays
 from prefd.daemon.worker.scoring.windows import WindowedScorer
+from prefd.plugins.errors import describe_exception
 from prefd.plugins.types import Logprobs
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ def _check_windows(way: Scorer) -> None:
         difference = float(np.abs(np.array(scored.tokens) - expected).max())
     except Exception as error:
         raise_if_device_failed(error)
-        raise NoWindows(f"its layers do not run one at a time ({type(error).__name__}: {error})") from error
+        raise NoWindows(f"its layers do not run one at a time ({describe_exception(error)})") from error
     if difference:
         raise NoWindows(f"its layers, run one at a time, are {difference:.2g} nats off all of them at once")
 
@@ -148,7 +149,7 @@ def _choose_by_excerpt(plain: Scorer, options: Options) -> Scorer | None:
             chosen = _choose(plain_excerpt, _list_ways(plain_excerpt, options))
         except Exception as error:  # noqa: BLE001  # an architecture may need all of its layers
             raise_if_device_failed(error)
-            log.info("a few layers cannot be tried alone (%s: %s)", type(error).__name__, error)
+            log.info("a few layers cannot be tried alone (%s)", describe_exception(error))
             continue
         if chosen is not None and chosen.parts is not None:
             return chosen
@@ -237,7 +238,7 @@ def _agrees(way: Scorer, tokens: Sequence[Completion], expected: _Measurement, d
         fault = _find_disagreement(_measure(harder_way, tokens), expected, dtype)
     except Exception as error:  # noqa: BLE001  # an architecture may refuse in any way: then this way is not taken
         raise_if_device_failed(error)
-        fault = f"{type(error).__name__}: {error}"
+        fault = describe_exception(error)
     if fault:
         log.info("%s: not for this model: %s", way.describe(), fault)
     return not fault

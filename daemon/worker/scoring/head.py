@@ -48,10 +48,12 @@ class Head:
     (`measure_distribution`), without gradient."""
     fused: bool = False
     """Whether lazy log-probabilities are one fused kernel's, which has to be exact on this device (`fused_head`)."""
+    slice_logits: int = SLICE_LOGITS
+    """Logits that are there at a time, at most, or those of MULTIPLE targets."""
 
     def slices(self, hidden: mx.array, targets: mx.array) -> Iterator[tuple[mx.array, mx.array]]:
         """Cut (N, D) hidden states and (N,) targets into pieces of few logits."""
-        rows = max(MULTIPLE, SLICE_LOGITS // self.vocabulary // MULTIPLE * MULTIPLE)
+        rows = max(MULTIPLE, self.slice_logits // self.vocabulary // MULTIPLE * MULTIPLE)
         for begin in range(0, len(targets), rows):
             yield hidden[begin : begin + rows], targets[begin : begin + rows]
 

@@ -71,7 +71,7 @@ class Parts:
         """Compute (N, D) hidden states → (N, V) logits, by the model's own way."""
         model = replace_submodule(self.model, self.path, StandIn(self.trunk, hidden[None]))
         logits: mx.array = model(mx.zeros((1, len(hidden)), mx.int32))
-        return logits[0]
+        return logits.squeeze(0)  # and not logits[0], which is a copy
 
     def make_checkpointed_trunk(self) -> nn.Module:
         """Make a trunk whose layers keep only their input for the backward pass and run again there."""

@@ -12,6 +12,7 @@ from prefd.daemon.errors import EXPECTED
 from prefd.daemon.worker.device_trouble import is_out_of_memory
 from prefd.daemon.worker.selftest import checks
 from prefd.daemon.worker_tasks.check_results import CheckResult
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def run_check(name: str, model: str | None) -> CheckResult:
             remedy = "end what else takes memory, and try again"
         result = CheckResult(
             outcome="failed",
-            finding=f"it cannot be made: {type(error).__name__}: {error}",
+            finding=f"it cannot be made: {describe_exception(error)}",
             numbers={"traceback": "".join(traceback.format_exception(error))},
             remedy=remedy,
         )

@@ -25,6 +25,7 @@ from prefd.cache.segments.read_errors import raise_if_unreadable
 from prefd.daemon.specs.model_files import list_files
 from prefd.daemon.worker.outputs.adapter import WEIGHTS, write_adapter
 from prefd.daemon.worker.outputs.published import Published
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -161,11 +162,11 @@ def make_seal(content: bytes) -> list[int]:
     return [len(content), int(google_crc32c.value(content))]
 
 
-def seal_file(path: Path) -> list[int]:
+def seal_file(path: Path, piece_bytes: int = PIECE_BYTES) -> list[int]:
     """Compute the seal of a file, a piece of it in memory at a time: an optimizer's state may be as large as that is."""
     size, crc = 0, 0
     with path.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
+        while piece := file.read(piece_bytes):
             size, crc = size + len(piece), google_crc32c.extend(crc, piece)
     return [size, int(crc)]
 
@@ -194,5 +195,5 @@ def read_state(folder: Path) -> dict[str, Any]:
                 raise DamagedCheckpoint(f"{name} is not what was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise_if_unreadable(error)
-        raise DamagedCheckpoint(f"{type(error).__name__}: {error}") from error
+        raise DamagedCheckpoint(describe_exception(error)) from error
     return document

@@ -15,7 +15,7 @@ from mlx.utils import tree_unflatten
 
 from prefd.daemon.runs.batch_record import BatchSettings
 from prefd.daemon.worker.data.tokens import Completion, Example
-from prefd.daemon.worker.job import RunningJob
+from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.pace import Pace
 from prefd.daemon.worker.ranks.channel import Channel
@@ -38,7 +38,7 @@ from prefd.plugins.types import Logprobs
 log = logging.getLogger(__name__)
 
 
-def follow_training(job: RunningJob, channel: Channel, opening: Frame) -> None:
+def follow_training(job: SpecifiedJob, channel: Channel, opening: Frame) -> None:
     """Do what the first rank asks for, until it asks for no more: then this process ends (`Channel`)."""
     with channel.beating():
         follower = _open(job, channel, opening)
@@ -54,7 +54,7 @@ def follow_training(job: RunningJob, channel: Channel, opening: Frame) -> None:
                 follower.answer_metrics(follower.trainer.sum_metrics(follower.select(command.head["mine"])))
 
 
-def _open(job: RunningJob, channel: Channel, opening: Frame) -> FollowingRank:
+def _open(job: SpecifiedJob, channel: Channel, opening: Frame) -> FollowingRank:
     """Build the policy as the first rank has it. Raises as `Policy.build`."""
     head = opening.head
     training = job.spec.training

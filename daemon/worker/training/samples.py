@@ -26,6 +26,7 @@ from prefd.daemon.worker.errors import Interrupted
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models.lookup_tables import Tables
 from prefd.daemon.worker.stopping import StopEvent
+from prefd.plugins.errors import describe_exception
 
 if TYPE_CHECKING:
     from prefd.daemon.worker.sampling.generator import Generator
@@ -112,7 +113,7 @@ class Samples:
         except Exception as error:  # a model's or a tokenizer's, or want of memory: training goes on
             if is_device_trouble(error):  # nothing runs on such a device: the next worker draws it
                 raise
-            fault = f"{type(error).__name__}: {error}"
+            fault = describe_exception(error)
         sample = DrawnSample(
             step=step,
             number=number,

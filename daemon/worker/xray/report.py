@@ -9,6 +9,7 @@ from prefd.daemon.runs.xray_summary import XRaySummary
 from prefd.daemon.worker.job import SpecifiedJob
 from prefd.daemon.worker.xray.counts import measure_length_bias, view_reference
 from prefd.daemon.worker.xray.examination import KINDS, Examination
+from prefd.plugins.errors import describe_exception
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ SHOWN = 3
 """Pairs whose places are named: those to look at first."""
 
 
-def summarize_doubts(job: SpecifiedJob, rows_alone: bool = False) -> XRaySummary | None:
+def summarize_doubts(job: SpecifiedJob, rows_alone: bool = False, most_pairs: int = MOST_PAIRS) -> XRaySummary | None:
     """Summarize which of the job's pairs to doubt; None where its loss learns from single answers.
 
     `rows_alone`: whether the reference's scores are left aside. It raises nothing: what cannot be examined is trained on all the same.
@@ -26,16 +27,16 @@ def summarize_doubts(job: SpecifiedJob, rows_alone: bool = False) -> XRaySummary
     if job.loss.unpaired:
         return None
     total = len(job.examples)
-    if total > MOST_PAIRS:
+    if total > most_pairs:
         return XRaySummary(
-            pairs=total, fault=f"more than {MOST_PAIRS:,} pairs are not examined by themselves: `prefd xray` does it"
+            pairs=total, fault=f"more than {most_pairs:,} pairs are not examined by themselves: `prefd xray` does it"
         )
     began = time.monotonic()
     try:
         summary = _examine(job, rows_alone)
     except Exception as error:  # it decides nothing, so it must not end the job either
         log.exception("the pairs cannot be examined")
-        return XRaySummary(pairs=total, fault=f"the pairs cannot be examined: {type(error).__name__}: {error}")
+        return XRaySummary(pairs=total, fault=f"the pairs cannot be examined: {describe_exception(error)}")
     summary = summary.model_copy(update={"seconds": time.monotonic() - began})
     for line in summary.describe():
         log.info("xray: %s", line)

@@ -19,9 +19,10 @@ from support.homes import invoke
 @pytest.fixture
 def done(ready_home: Home) -> Home:
     homes.add_done(ready_home, name="smol / ipo")
-    for name in ("adapter", "checkpoints/step-00000012", "fused"):
+    for name in ("adapter", "checkpoints/step-00000012", "fused", "live/sampler_weights/first", "live/weights/first"):
         (ready_home.job(1) / name).mkdir(parents=True, exist_ok=True)
         (ready_home.job(1) / name / "adapters.safetensors").write_bytes(b"weights")
+    (ready_home.job(1) / "samples.jsonl").write_text("{}\n")
     return ready_home
 
 
@@ -34,7 +35,8 @@ def test_it_holds_what_is_worth_keeping_and_is_read_without_the_home(done: Home,
     shutil.rmtree(done.root)
     files = {path.relative_to(moved).as_posix() for path in Path(moved).rglob("*") if path.is_file()}
     assert files == {
-        "adapter/adapters.safetensors", "frozen.json", "job.json", "metrics.jsonl", "report.txt", "spec.json", "worker.log",
+        "adapter/adapters.safetensors", "live/sampler_weights/first/adapters.safetensors", "frozen.json", "job.json",
+        "metrics.jsonl", "report.txt", "samples.jsonl", "spec.json", "worker.log",
     }  # fmt: skip
     report = (Path(moved) / "report.txt").read_text(encoding="utf-8")
     assert "smol / ipo" in report

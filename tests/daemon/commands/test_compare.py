@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from prefd.daemon.commands.compare import label_jobs, load_jobs
+from prefd.daemon.commands.compare import gather_jobs, label_jobs
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
-from prefd.daemon.jobs.comparison import gather_job
 from prefd.daemon.runs.run_folder import RunDir
 from support import homes
 from support.homes import invoke
@@ -163,7 +162,7 @@ def test_plot_of_what_is_not_recorded_says_what_is(ready_home: Home, tmp_path: P
 
 
 def test_a_legend_tells_the_jobs_of_a_sweep_apart(ready_home: Home) -> None:
-    jobs = [gather_job(*each) for each in load_jobs(ready_home, [1, 2, 3])]
+    jobs = gather_jobs(ready_home, [1, 2, 3], with_rows=False)
     assert label_jobs(jobs[:2]) == ["1  slow · ipo · learning_rate 1e-05", "2  fast · ipo · learning_rate 5e-05"]
     assert label_jobs(jobs[2:]) == ["3  other · sigmoid"]
     assert len(set(label_jobs(jobs))) == 3

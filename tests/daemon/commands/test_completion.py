@@ -18,7 +18,6 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.specs.catalog_listing import load_catalog
-from prefd.daemon.specs.remembered_losses import remember_losses
 from support import fake_worker, homes
 from support.homes import invoke
 
@@ -35,7 +34,7 @@ def there(home: Path) -> Home:
     homes.add_queued(ready_home, name="held")
     with JobTable.open(ready_home.database) as jobs:
         jobs.transition(4, "paused")
-    remember_losses(ready_home, {"sigmoid": "A loss.", "simpo": "Another."})
+    (ready_home.run / "catalog.json").write_text(json.dumps({"losses": {"sigmoid": "A loss.", "simpo": "Another."}}))
     for letter, model in (("a", "/models/small"), ("b", "org/other")):
         folder = ready_home.cache / "refs" / (letter * 32)
         folder.mkdir(parents=True)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from prefd.daemon.commands.shared.errors import Exit
-from prefd.daemon.control.detached_start import is_answering, read_tail
+from prefd.daemon.control.detached_start import describe_last_words, is_answering
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import processes
@@ -110,6 +110,6 @@ def test_one_that_does_not_come_up_says_why(
 def test_the_tail_is_what_was_written_since(tmp_path: Path) -> None:
     log = tmp_path / "d.log"
     log.write_text("before\nafter\n")
-    assert read_tail(log, 7).splitlines()[1:] == ["after"]
-    assert read_tail(log, 13) == f"{log} says nothing"
-    assert read_tail(log, 1000).splitlines()[1:] == ["before", "after"], "it has been rotated since"
+    assert describe_last_words(log, 7).splitlines()[1:] == ["after"]
+    assert describe_last_words(log, 13) == f"{log} says nothing"
+    assert describe_last_words(log, 1000).splitlines()[1:] == ["before", "after"], "it has been rotated since"

@@ -5,7 +5,6 @@ import os
 import platform
 import sqlite3
 import sys
-from collections.abc import Sequence
 from contextlib import closing
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +17,6 @@ from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.control.api import daemon as daemon_api
 from prefd.daemon.control.status import SettingsInForce
 from prefd.daemon.health import checks
-from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
@@ -26,6 +24,7 @@ from prefd.daemon.machine import blas
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.timing import Timing
 from support import homes
+from support.findings import only
 from support.homes import invoke
 from support.running_daemon import Place
 
@@ -37,11 +36,6 @@ def there(home: Path) -> Home:
     ready_home = Home(home)
     ready_home.create()
     return ready_home
-
-
-def only(findings: Sequence[HealthFinding]) -> HealthFinding:
-    assert len(findings) == 1, findings
-    return findings[0]
 
 
 def fake_worker(tmp_path: Path, code: str) -> tuple[str, ...]:
@@ -81,22 +75,21 @@ def test_a_failure_gives_its_remedy_and_exit_code(there: Home) -> None:
 
 def test_the_blas_is_reported_where_one_is_wanted(there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blas, "is_wanted", lambda: True)
-    monkeypatch.setattr(checks, "WORKER", device_says(tmp_path, 171.4, "libopenblas.so.0"))
-    device, library = checks.check_device(there)
+    worker = device_says(tmp_path, 171.4, "libopenblas.so.0")
+    device, library = checks.check_device(there, worker=worker)
     assert device.detail == "cpu (a machine): 171 GFLOP/s in float32"
     assert (library.level, library.detail) == ("ok", "libopenblas.so.0")
 
-    monkeypatch.setattr(checks, "WORKER", device_says(tmp_path, 4.1, None))
-    assert list(checks.check_device(there))[1].level == "warn"
-    assert list(checks.check_device(there))[1].remedy == blas.INSTALL
+    _, library = checks.check_device(there, worker=device_says(tmp_path, 4.1, None))
+    assert (library.level, library.remedy) == ("warn", blas.INSTALL)
 
 
 def test_there_is_nothing_about_blas_where_none_is_wanted(
     there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blas, "is_wanted", lambda: False)
-    monkeypatch.setattr(checks, "WORKER", device_says(tmp_path, 9000.0, None))
-    assert only(list(checks.check_device(there))).level == "ok"
+    worker = device_says(tmp_path, 9000.0, None)
+    assert only(list(checks.check_device(there, worker=worker))).level == "ok"
 
 
 def test_the_device_is_the_one_that_the_settings_name(
@@ -106,17 +99,13 @@ def test_the_device_is_the_one_that_the_settings_name(
     there.config.write_text('[worker]\ndevice = "cpu"\n')
     answer = "{'device': json.loads(os.environ['PREFD_SETTINGS'])['device'], 'device_name': 'M2', 'blas': None, "
     code = f"import json, os; print(json.dumps({answer}'gflops': 9.0, 'mlx': '1', 'mlx_lm': '1'}}))"
-    monkeypatch.setattr(checks, "WORKER", fake_worker(tmp_path, code))
-    finding = only(list(checks.check_device(there)))
+    finding = only(list(checks.check_device(there, worker=fake_worker(tmp_path, code))))
     assert finding.detail == 'cpu (M2, by worker.device = "cpu" in config.toml): 9 GFLOP/s in float32'
 
 
 @pytest.mark.parametrize("code", ["raise SystemExit('no libmlx.so here')", "print('not json')", "print('{}')"])
-def test_a_device_that_does_not_work_fails(
-    there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
-) -> None:
-    monkeypatch.setattr(checks, "WORKER", fake_worker(tmp_path, code))
-    finding = only(list(checks.check_device(there)))
+def test_a_device_that_does_not_work_fails(there: Home, tmp_path: Path, code: str) -> None:
+    finding = only(list(checks.check_device(there, worker=fake_worker(tmp_path, code))))
     assert finding.level == "fail"
     assert "prefd[cpu]" in finding.remedy or sys.platform == "darwin"
 

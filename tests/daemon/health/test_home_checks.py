@@ -11,23 +11,18 @@ import pytest
 
 from prefd.daemon.commands.shared.errors import Exit
 from prefd.daemon.health import home_checks
-from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
 from prefd.daemon.machine import cloud
 from support import drives
 from support.fake_cloud import fake_cloud
+from support.findings import only
 from support.homes import invoke
 
 
 @pytest.fixture
 def there(ready_home: Home) -> Home:
     return ready_home
-
-
-def only(findings: list[HealthFinding]) -> HealthFinding:
-    (finding,) = findings
-    return finding
 
 
 def test_a_missing_home_is_a_warning(home: Path) -> None:

@@ -92,6 +92,13 @@ def test_a_file_that_is_no_identity_counts_as_none(tmp_path: Path, text: str) ->
     assert read_identity(tmp_path) is None
 
 
+def test_the_id_of_a_folder_is_none_where_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert read_folder_id(tmp_path / "none") is None
+    assert read_folder_id(tmp_path / "file" / "none") is None
+    assert read_folder_id(tmp_path) == (tmp_path.stat().st_dev, tmp_path.stat().st_ino)
+
+
 def test_a_daemon_serves_a_folder_and_not_a_path(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

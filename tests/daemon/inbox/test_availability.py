@@ -10,7 +10,6 @@ import pytest
 from prefd.daemon.health.home_checks import check_home
 from prefd.daemon.home.identity import begin_identity
 from prefd.daemon.home.layout import Home, HomeUnusable
-from prefd.daemon.inbox import availability
 from prefd.daemon.inbox.availability import FolderUnusable, WatchedFolder
 from prefd.daemon.inbox.submit import submit
 from prefd.daemon.machine import darwin, mounts
@@ -135,11 +134,6 @@ def test_a_home_that_is_gone_is_not_made_again(ready_home: Home, tmp_path: Path)
             folder.check()
         ready_home.root.mkdir(exist_ok=True)
     assert list(ready_home.root.iterdir()) == []
-
-
-def test_identity_of_nothing_is_none(tmp_path: Path) -> None:
-    assert availability.read_identity(tmp_path / "none") is None
-    assert availability.read_identity(tmp_path) == (tmp_path.stat().st_dev, tmp_path.stat().st_ino)
 
 
 def test_the_folder_of_another_home_is_left_to_it_and_doctor_says_so(ready_home: Home, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_whatever_fails_at_a_claim_is_tried_again_and_told_once(
         case "the rename":
             fail_first(monkeypatch, os, "rename", failures, into(place.home.accepted))
         case "the flush":
-            fail_first(monkeypatch, claims, "sync_folder", failures)
+            fail_first(monkeypatch, claims, "flush", failures)
         case "the reading":
             fail_first(monkeypatch, Claimed, "read", failures)
         case "the listing of losses":

@@ -181,7 +181,7 @@ def test_whichever_write_fails_each_request_is_done_once_and_answered(
 
         monkeypatch.setattr(writing_plan, name, write)
 
-    for name in ("whole_file", "flush_file", "sync_folder", "write_json"):
+    for name in ("whole_file", "flush_file", "flush", "write_json"):
         count(name)
 
     async def ask(client: LiveClient, *bodies: tuple[str, dict[str, Any]]) -> list[Any]:

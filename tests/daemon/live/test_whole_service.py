@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +20,14 @@ from support import client_program
 from support.daemon_process import Daemon
 from support.live_client import has_client, run_client
 from support.live_server import make_call
+from support.sockets import find_free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 
 @pytest.fixture
 def daemon(tmp_path: Path, tiny_model: Path, pairs_file: Path) -> Iterator[Daemon]:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_free_port()
     daemon = Daemon(tmp_path / "home", tiny_model, pairs_file)
     daemon.home.create()
     serve = f'enabled = true\nport = {port}\nmodels = {{"local/tiny" = {json.dumps(str(tiny_model))}}}'

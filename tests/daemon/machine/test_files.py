@@ -12,9 +12,9 @@ import pytest
 
 from prefd.cache.segments.durable import NO_FOLDERS, flush, flush_for_good, whole_file
 from prefd.daemon.jobs import rebuild
-from prefd.daemon.machine.files import is_lfs_pointer, read_end, sync_folder
+from prefd.daemon.machine.files import is_lfs_pointer, read_end
 
-SYNC: list[Callable[[Path], None]] = [sync_folder, flush, flush_for_good]
+SYNC: list[Callable[[Path], None]] = [flush, flush_for_good]
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, code: int, folders_only: bool) -> list[int]:
@@ -98,6 +98,16 @@ def test_a_file_that_cannot_be_written_whole_leaves_the_old_one_and_nothing_besi
         raise ValueError("broke off")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_private_file_is_closed_to_others_from_its_first_byte_on(tmp_path: Path) -> None:
+    path, beside = tmp_path / "token", tmp_path / "beside"
+    beside.write_text("left by a crash")
+    beside.chmod(0o644)
+    with whole_file(path, beside, private=True) as file:
+        assert beside.stat().st_mode & 0o777 == 0o600
+        file.write(b"secret")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"secret", 0o600)
 
 
 def test_a_whole_file_is_flushed_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from prefd.daemon.jobs.states import ENDED, PHASE_OF, RUNNING, WAITING
+from prefd.plugins.metrics import METRICS
 from support.paths import ROOT
 
 SOURCES = ROOT / "daemon" / "page" / "client" / "src"
@@ -68,3 +70,34 @@ def test_every_source_is_short() -> None:
     long = {name: len(lines) for name, text in read_sources().items() if len(lines := text.splitlines()) >= MOST_LINES}
     assert long == {}
     assert len(read_sources()) > 100
+
+
+def read_words(source: str, name: str) -> list[str]:
+    """The texts between quotes in the constant of this name, with what stands on the lines behind it up to its end."""
+    match = re.search(rf"^(?:export )?const {name}\b.*? = (.*?)(?: as const)?;$", source, re.DOTALL | re.MULTILINE)
+    assert match is not None, name
+    return re.findall(r'"([^"]+)"', match[1])
+
+
+def test_the_client_knows_the_states_that_the_table_of_states_has() -> None:
+    sources = read_sources()
+    assert read_words(sources["parts/state.tsx"], "RUNNING") == list(RUNNING)
+    assert set(read_words(sources["parts/state.tsx"], "ENDED")) == ENDED
+    assert read_words(sources["jobs/actions.ts"], "WAITING") == list(WAITING)
+    phases = re.findall(r'(\w+): "(\w+)"', re.search(r"PHASES.*= \{(.*)\};", sources["jobs/pace.ts"])[1])  # type: ignore[index]
+    assert dict(phases) == PHASE_OF
+
+
+def test_the_client_names_no_metric_that_the_table_of_metrics_lacks() -> None:
+    """Its charts have titles of their own; what a chart is of, where it begins and how far its axis reaches is the table's."""
+    sources = read_sources()
+    panels = sources["charts/panels.ts"]
+    named = {*read_words(panels, "METRICS"), *re.findall(r'(?:plain|train)\("([\w/]+)"', panels)}
+    named |= {f"{kind}/{side}" for kind in re.findall(r'sides\("(\w+)"\)', panels) for side in ("chosen", "rejected")}
+    named |= set(re.findall(r'"?((?:rewards|logps)/\w+)"?:', sources["text/metrics.ts"]))
+    named |= set(re.findall(r"\$\{EVAL\}([\w/]+)`", sources["compare/measures.ts"]))
+    assert len(named) > 8
+    assert named <= METRICS.keys(), named - METRICS.keys()
+    for metric, level in (("rewards/accuracies", 0.5), ("rewards/margins", 0), ("rewards/chosen", 0)):
+        assert METRICS[metric].level == level
+    assert re.search(r"METRICS.accuracy\)\], level: 0.5", panels)

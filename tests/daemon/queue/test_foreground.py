@@ -15,8 +15,9 @@ from prefd.daemon.queue.worker_process import lock_worker
 from prefd.daemon.runs.run_folder import Progress
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
+from support.child_processes import is_running
 from support.programs import program_environment
-from support.supervisor_harness import Bench, is_running, started
+from support.supervisor_harness import Bench, started
 
 
 def foreground(bench: Bench, name: str, **more: Any) -> tuple[Job, list[str]]:

@@ -17,7 +17,8 @@ from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.specs.losses import Provision
 from support import fake_worker
-from support.supervisor_harness import Bench, is_running
+from support.child_processes import is_running
+from support.supervisor_harness import Bench
 
 
 def on_move_to_training(bench: Bench, act: Any) -> None:

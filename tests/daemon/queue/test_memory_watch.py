@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def test_other_ends_are_not_taken_for_it() -> None:
 
 def test_a_kill_with_hardly_any_memory_free_is_probably_the_systems() -> None:
     watch = MemoryWatch(os.getpid(), free=0.01, peak=3_000_000_000)
-    message = "the worker was killed, probably for want of memory (1.0% of it was free); it took 3.00 GB at most"
+    message = "the worker was killed, probably for want of memory (1.0% of it was free); it took 3 GB at most"
     assert (watch.verdict(-signal.SIGKILL, "") or "").startswith(message)
     assert watch.verdict(-signal.SIGTERM, "") is None
 
@@ -162,8 +163,17 @@ def test_a_worker_that_the_kernel_kills_is_named_once_and_the_daemon_lives(place
         place.drop("b.yaml")
         failed, _ = place.wait_for("failed", "done")
         assert daemon.poll() is None
-    assert "halved 3 times, the system ran out of memory and killed the worker; it took 0." in failed.reason
+    assert "halved 3 times, the system ran out of memory and killed the worker; it took " in failed.reason
     assert "Make the job smaller and submit it again: training.grad_checkpoint: true" in failed.reason
     assert (place.home.job(1) / "starts.txt").read_text().count("precompute") == 4, (
         "it was tried with half the batch, three times"
     )
+
+
+def test_the_ranks_beside_a_worker_count_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_watch, "private_bytes", lambda process: 100 if process.pid == os.getpid() else 7)
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE):
+        for has_ranks, least in ((False, 100), (True, 107)):
+            watch = MemoryWatch(os.getpid(), limit=106, has_ranks=has_ranks)
+            watch.look()
+            assert (watch.peak >= least, watch.over) == (True, has_ranks)

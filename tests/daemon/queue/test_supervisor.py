@@ -17,8 +17,9 @@ from prefd.daemon.runs.run_folder import Progress, RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec
 from prefd.daemon.specs.job_spec import JobSpec
 from support import fake_worker
+from support.child_processes import is_running
 from support.quick_timing import QUICK_TIMING
-from support.supervisor_harness import Bench, is_running
+from support.supervisor_harness import Bench
 
 PATIENT = replace(QUICK_TIMING, crash_waits=(60.0, 60.0))
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from prefd.daemon.home.handed_settings import HandedSettings
+from prefd.daemon.home.identity import FolderId, HomeFolder
 from prefd.daemon.home.layout import HomeUnusable
 from prefd.daemon.queue import supervisor
 from prefd.daemon.queue.phase_end import PhaseEnd
@@ -147,13 +148,20 @@ def test_a_worker_is_given_the_settings_that_its_phase_was_planned_with(bench: B
 def test_no_worker_is_started_where_the_home_is_another_folder_by_now(bench: Bench) -> None:
     """It was moved, and a copy lies at its path: what a worker did there would be done in the moved home once more."""
     job = bench.add("ok")
-    with pytest.raises(HomeUnusable, match="the home is another folder now"):
-        bench.run(job, find_loss=lambda: "the home is another folder now")
+    with pytest.raises(HomeUnusable, match="is another folder now"):
+        bench.run(job, folder=HomeFolder(bench.home.root, FolderId(0, 0)))
     assert not (bench.home.job(job.id) / "starts.txt").exists()
 
 
 def test_what_ends_well_at_the_path_of_a_home_that_went_away_meanwhile_is_not_this_homes_end(bench: Bench) -> None:
     answers = chain([None], repeat("the home is another folder now"))
-    back = bench.run(bench.add("ok"), find_loss=lambda: next(answers))
+
+    class LostMeanwhile(HomeFolder):
+        """The home's folder, which goes away after the first look."""
+
+        def describe_loss(self) -> str | None:
+            return next(answers)
+
+    back = bench.run(bench.add("ok"), folder=LostMeanwhile(bench.home.root, None))
     assert back.state == "queued"
     assert [event.state for event in bench.table.history(back.id)] == ["queued", "precomputing", "queued"]

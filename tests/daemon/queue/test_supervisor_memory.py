@@ -96,7 +96,7 @@ def test_a_worker_that_takes_more_than_it_may_is_stopped_and_told_what_to_change
     attentive = replace(QUICK_TIMING, memory_look=0.0)
     failed = bench.run(job, limits=WorkerLimits(memory="100MB"), timing=attentive)
     assert failed.state == "failed"
-    message = r"though its batches were halved 3 times, its worker took 0\.\d\d GB, and worker\.memory allows 100MB\. Make the job smaller and submit it again: "
+    message = r"though its batches were halved 3 times, its worker took [\d.]+ MB, and worker\.memory allows 100MB\. Make the job smaller and submit it again: "
     assert re.match(message + r"training\.grad_checkpoint: true .*; or a larger worker\.memory in ", failed.reason)
     assert bench.starts(job) == HALVED
     assert bench.run(bench.add("ok"), limits=WorkerLimits(memory="100MB")).state == "done"
@@ -140,6 +140,6 @@ def test_a_kill_that_the_system_counted_is_named_and_tried_again_with_less(
     monkeypatch.setattr(memory_watch, "count_kills", lambda: 5)
     job = bench.add("killed")
     failed = bench.run(job)
-    assert failed.reason.startswith(f"{IN_VAIN}the system ran out of memory and killed the worker; it took 0.0")
+    assert failed.reason.startswith(f"{IN_VAIN}the system ran out of memory and killed the worker; it took ")
     assert "training.grad_checkpoint: true" in failed.reason
     assert bench.starts(job) == HALVED

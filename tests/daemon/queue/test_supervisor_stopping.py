@@ -15,7 +15,8 @@ from prefd.daemon.queue.phase_end import STOPPED_OUTSIDE
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.worker_process import lock_worker
 from prefd.daemon.runs.run_folder import CARRIED_OVER, Progress
-from support.supervisor_harness import Bench, after_start, is_running, started
+from support.child_processes import is_running
+from support.supervisor_harness import Bench, after_start, started
 
 
 def test_the_daemons_stop_puts_the_job_back_and_it_goes_on(bench: Bench) -> None:

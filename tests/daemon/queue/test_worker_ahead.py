@@ -17,7 +17,8 @@ from prefd.daemon.runs.orders import Orders
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.worker.ahead import can_import_ahead
 from support import fake_worker
-from support.supervisor_harness import Bench, is_running
+from support.child_processes import is_running
+from support.supervisor_harness import Bench
 
 STAND_IN = """
 import os, socket, sys

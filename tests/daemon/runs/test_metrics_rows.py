@@ -29,10 +29,8 @@ def test_the_last_rows_are_those_that_all_rows_end_with(
     run = RunDir(tmp_path_factory.mktemp("run"))
     text = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in rows) + ('{"step": 1, "lo' if cut else "")
     run.metrics.write_text(text, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(metrics_rows, "BLOCK", block)
-        train, evals = read_metrics_rows(run)
-        assert read_last_rows(run, count) == (train[-count:], evals[-count:])
+    train, evals = read_metrics_rows(run)
+    assert read_last_rows(run, count, block=block) == (train[-count:], evals[-count:])
 
 
 def test_a_run_without_metrics_has_no_rows(tmp_path: Path) -> None:
@@ -47,21 +45,20 @@ def test_of_a_long_file_only_the_end_is_read(tmp_path: Path, monkeypatch: pytest
             file.write(json.dumps({"step": step, "loss": 0.5}) + "\n")
             if step % 1000 == 0:
                 file.write(json.dumps({"step": step, "eval_loss": 0.5}) + "\n")
-    monkeypatch.setattr(metrics_rows, "BLOCK", 4096)
     read: list[int] = []
     real = metrics_rows._read_back
 
-    def count(file: Any) -> Any:
-        for block in real(file):
+    def count(file: Any, size: int) -> Any:
+        for block in real(file, size):
             read.append(len(block))
             yield block
 
     monkeypatch.setattr(metrics_rows, "_read_back", count)
-    train, evals = read_last_rows(run, 2)
+    train, evals = read_last_rows(run, 2, block=4096)
     assert ([each["step"] for each in train], [each["step"] for each in evals]) == ([19999, 20000], [19000, 20000])
     assert sum(read) < run.metrics.stat().st_size / 10
     read.clear()
-    assert read_last_rows(run, 2, evaluations=False)[0] == train
+    assert read_last_rows(run, 2, evaluations=False, block=4096)[0] == train
     assert sum(read) <= 8192
 
 

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefd.daemon.runs import metrics_sketch
 from prefd.daemon.runs.metrics_sketch import MOST_MEANS, Means, MetricsSketch
 
 
@@ -26,9 +25,8 @@ def test_means_are_of_equally_many_values_whatever_came_at_once(values: list[int
 
 
 def test_it_has_the_newest_rows_and_reads_only_what_was_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics_sketch, "BLOCK", 100)
     path = tmp_path / "metrics.jsonl"
-    sketch = MetricsSketch(path)
+    sketch = MetricsSketch(path, block=100)
     sketch.update()
     assert (sketch.losses.list(), sketch.last, sketch.evaluation) == ([], None, None)
     rows = [{"step": step, "loss": step / 4, "loss/sft": 7.0, "eval": 1} for step in (1, 2, 3)]

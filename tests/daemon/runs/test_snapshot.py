@@ -179,10 +179,9 @@ def test_a_hub_that_cannot_be_reached_holds_up_no_claim(monkeypatch: pytest.Monk
     assert len(tried) == 1, "it is left alone for a while"
 
 
-def test_what_is_too_large_to_digest_is_known_by_size_and_time(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshot, "DIGEST_BYTES", 5)
+def test_what_is_too_large_to_digest_is_known_by_size_and_time(pairs: Path) -> None:
     info = pairs.stat()
-    assert examine_data(homes.make_spec(data={"path": str(pairs)})) == {
+    assert examine_data(homes.make_spec(data={"path": str(pairs)}), budget=5) == {
         str(pairs): DataState(bytes=info.st_size, changed_ns=info.st_mtime_ns)
     }
 

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-from contextlib import closing
 
 import httpx
 import psutil
@@ -20,6 +19,7 @@ from prefd.daemon.machine.processes import PYTHON
 from support import fake_worker
 from support.homes import invoke
 from support.running_daemon import QUICK, Place
+from support.sockets import find_free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,9 +30,7 @@ pytestmark = [
 @pytest.fixture
 def port() -> int:
     """A port that is free, and that no other test is given meanwhile."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return find_free_port()
 
 
 def with_page(port: int) -> Config:

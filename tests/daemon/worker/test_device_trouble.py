@@ -22,6 +22,7 @@ METAL = "[METAL] Command buffer execution failed:"
     [
         (f"RuntimeError: {METAL} Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)", WorkerExit.NO_MEMORY),
         ("MemoryError: std::bad_alloc", WorkerExit.NO_MEMORY),
+        ("MemoryError", WorkerExit.NO_MEMORY),
         (f"RuntimeError: {METAL} Impacting Interactivity", WorkerExit.DEVICE_TROUBLE),
         ("RuntimeError: shapes (3) and (4) cannot be broadcast", WorkerExit.LOST_RANK),
         ("row 7 says 'RuntimeError: out of memory', which is no label", WorkerExit.LOST_RANK),

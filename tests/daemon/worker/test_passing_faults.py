@@ -13,7 +13,7 @@ import pytest
 from huggingface_hub import constants
 
 from prefd.daemon.worker.errors import JobError
-from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage
+from prefd.daemon.worker.passing_faults import is_broken_installation, is_outage, is_unreached
 
 
 class Refusal(Exception):
@@ -86,6 +86,7 @@ def test_the_hubs_own_library_is_understood(monkeypatch: pytest.MonkeyPatch, tmp
     with pytest.raises((OSError, ValueError)) as caught:
         huggingface_hub.snapshot_download("org/name", endpoint=f"http://127.0.0.1:{port}", cache_dir=tmp_path)
     assert is_outage(caught.value)
+    assert is_unreached(caught.value)
 
 
 def test_the_users_wish_to_stay_offline_is_no_outage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -93,3 +94,4 @@ def test_the_users_wish_to_stay_offline_is_no_outage(monkeypatch: pytest.MonkeyP
     with pytest.raises((OSError, ValueError)) as caught:
         huggingface_hub.snapshot_download("org/name", cache_dir=tmp_path)
     assert not is_outage(caught.value)
+    assert is_unreached(caught.value), "and it was not asked all the same"

@@ -11,8 +11,6 @@ from prefd.daemon.worker_tasks.check_results import CheckResult
 
 STEPS = 100_000
 """More than the job can take before it is stopped."""
-MOST_SECONDS = 20.0
-"""To end within; a step of this small job takes a fraction of a second, so the rest is prefd's own."""
 
 
 def check(playground: Playground, _: Home) -> CheckResult:
@@ -38,7 +36,7 @@ def check(playground: Playground, _: Home) -> CheckResult:
     finding = (
         f"a daemon that trains ends {seconds:.1f} s after it is told to; its job is kept, saved at step {saved_step}"
     )
-    if seconds > MOST_SECONDS:
+    if seconds > playground.timing.stop_check:
         return CheckResult(outcome="failed", finding=f"slow: {finding}", numbers=numbers, remedy=remedy)
     return CheckResult(outcome="ok", finding=finding, numbers=numbers)
 

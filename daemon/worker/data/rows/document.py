@@ -12,6 +12,7 @@ from prefd.daemon.specs.data_files import SPLIT_NAMES
 from prefd.daemon.text.wording import clip
 from prefd.daemon.worker.data.rows.placed import DataFile
 from prefd.daemon.worker.data.rows.splits import names_a_split, quote_names, suggest_split
+from prefd.plugins.formats.messages import TwiceTheKey, make_object
 from prefd.plugins.formats.sides import named_sides
 from prefd.plugins.types import UnusableRow
 
@@ -27,19 +28,7 @@ WRAPPERS = {"data", "dataset", "examples", "instances", "items", "pairs", "prefe
 """Keys that rows are put under, whatever else is told beside them."""
 
 
-class TwiceTheKey(UnusableRow):
-    """TwiceTheKey is an object with one key twice, of which Python's json keeps the last without a word."""
-
-
-def _make_object(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(items)
-    if len(value) < len(items):
-        keys = [key for key, _ in items]
-        raise TwiceTheKey(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
-    return value
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_make_object)
+DECODER = json.JSONDecoder(object_pairs_hook=make_object)
 
 
 def add_document(file: DataFile, text: str, splits: tuple[str, ...]) -> None:

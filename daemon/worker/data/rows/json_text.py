@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from prefd.daemon.worker.data.rows.document import DECODER, TwiceTheKey, add_document
+from prefd.daemon.worker.data.rows.document import DECODER, add_document
 from prefd.daemon.worker.data.rows.opened import open_data_file
 from prefd.daemon.worker.data.rows.placed import DataError, DataFile
+from prefd.plugins.formats.messages import TwiceTheKey
 from prefd.plugins.types import UnusableRow
 
 MAX_LINE = 2**27

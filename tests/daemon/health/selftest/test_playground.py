@@ -20,10 +20,9 @@ def refuse(*_: Any) -> WrittenModel:
 
 
 @pytest.mark.slow
-def test_a_daemon_notices_drops_and_is_gone_at_the_end(ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "DROPS", 3)
+def test_a_daemon_notices_drops_and_is_gone_at_the_end(ready_home: Home) -> None:
     with Playground.open(USUAL, refuse) as playground:
-        result = events.check(playground, ready_home)
+        result = events.check(playground, ready_home, drops=3)
         assert result.outcome == "ok", result.finding
         daemon = playground.start()  # it runs already
         assert daemon.is_alive()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from prefd.daemon.page.series import run_columns
 from prefd.daemon.page.series.kept_columns import KeptColumns
 from prefd.daemon.page.series.run_columns import RunColumns
 
@@ -25,11 +24,10 @@ def read_steps(columns: KeptColumns, path: Path) -> list[int]:
 
 def test_only_what_was_added_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[bytes] = []
-    monkeypatch.setattr(run_columns, "BLOCK", 200)
     monkeypatch.setattr(
         RunColumns, "_take", lambda self, lines, take=RunColumns._take: (parsed.append(lines), take(self, lines))
     )
-    path, columns = tmp_path / "metrics.jsonl", KeptColumns()
+    path, columns = tmp_path / "metrics.jsonl", KeptColumns(block=200)
     assert read_steps(columns, path) == []
     write_lines(path, range(1, 101))
     assert read_steps(columns, path) == list(range(1, 101))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prefd.daemon.worker.live import serving
+from prefd.daemon.timing import Timing
 from prefd.daemon.worker.live.references import References
 from prefd.daemon.worker_tasks.live_requests import (
     AdamParams,
@@ -136,8 +136,7 @@ def test_a_question_waits_for_those_that_come_right_behind_it(
         "answer",
         lambda references, questions: looks.append(len(questions)) or answer(references, questions),
     )
-    monkeypatch.setattr(serving, "GATHER_S", 10.0)
-    monkeypatch.setattr(serving, "GATHER_MOST_S", 0.0)
+    session.timing = Timing(session_gather=10.0, session_gather_most=0.0)
     session.ask(ComputeLogprobsRequest, tokens=IDS[:3])
     session.serve()
     assert looks == [2]

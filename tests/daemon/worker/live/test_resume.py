@@ -15,7 +15,7 @@ import pytest
 from prefd.daemon.machine.files import write_json
 from prefd.daemon.runs.live_folder import SNAPSHOT
 from prefd.daemon.runs.run_folder import RunDir
-from prefd.daemon.worker.live import state
+from prefd.daemon.timing import Timing
 from prefd.daemon.worker.live.request_files import RequestFiles
 from prefd.daemon.worker.training.checkpoint import Checkpoints, load_tensors
 from prefd.daemon.worker_tasks.live_requests import (
@@ -102,8 +102,7 @@ def test_killed_at_one_request_after_another_it_ends_to_the_same_bits(
     for session in (unbroken, broken):
         ask_one_of_each_kind(session)
     unbroken.serve()
-    monkeypatch.setattr(state, "LEAST_SECONDS", saves_every_s)
-    monkeypatch.setattr(state, "SAVING_SHARE", 1e9)
+    broken.timing = Timing(session_save=saves_every_s, session_saving_share=1e9)
     finish = RequestFiles.finish
     for deadly in deaths:
 

@@ -20,6 +20,7 @@ from prefd.daemon.worker.job import RunningJob
 from support import tiny_model as tiny
 from support.adapters import apart, logits
 from support.jobs_on_disk import job, run_precompute, run_training
+from support.sockets import find_free_port
 
 KINDS = ["lora", "dora", "full"]
 
@@ -116,11 +117,7 @@ def test_mlx_lms_generate_and_fuse_take_the_adapter(
 @pytest.fixture(scope="module")
 def server(tiny_model: Path) -> Iterator[httpx.Client]:
     """mlx_lm.server on the loopback interface."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_free_port()
     command = [sys.executable, "-m", "mlx_lm", "server", "--model", str(tiny_model), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:

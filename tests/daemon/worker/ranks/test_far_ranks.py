@@ -15,10 +15,11 @@ from prefd.daemon.errors import WorkerExit
 from prefd.daemon.home.hosts import Host
 from prefd.daemon.worker.job import RunningJob
 from support import fake_ssh, jobs_on_disk
+from support.child_processes import is_running
 from support.fake_ssh import FakeSSH
 from support.fake_worker import wait_for
 from support.jobs_on_disk import finished, metrics
-from support.rank_runs import RankRun, is_running, require_same_numbers, start_phase
+from support.rank_runs import RankRun, require_same_numbers, start_phase
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 

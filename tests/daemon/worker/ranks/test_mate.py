@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from prefd.daemon.home.hosts import Host
@@ -65,6 +66,19 @@ def test_one_that_says_nothing_is_ended_and_named() -> None:
         crew.close()
 
 
+def test_of_several_that_say_nothing_each_is_named_itself() -> None:
+    other = Seat(rank=2, here=False, host=Host(ssh="studio-3"), numbers=[2])
+    with running("exec sleep 600") as first, running("exec sleep 600", other) as second:
+        crew = Crew([first, second], 0.2, [Seat(rank=0), FAR, other])
+        for mate in crew.mates:
+            mate.tell({"do": "greet"})
+        for mate in crew.mates:
+            with pytest.raises(LostRank) as lost:
+                mate.hear()
+            assert str(lost.value) == f"{mate.name} said nothing for 0.2 s"
+        crew.close()
+
+
 def test_one_that_has_answered_is_not_waited_for_though_nobody_has_heard_it_yet() -> None:
     with running("exec cat") as mate:
         assert not mate.is_awaited
@@ -77,6 +91,25 @@ def test_one_that_has_answered_is_not_waited_for_though_nobody_has_heard_it_yet(
     with running("exec sleep 600") as mate:
         mate.tell({"do": "greet"})
         assert mate.is_awaited
+
+
+def test_one_that_takes_nothing_any_more_is_ended_though_it_is_just_being_told_something() -> None:
+    with running("exec sleep 600") as mate:
+
+        def tell() -> None:
+            with pytest.raises(LostRank):
+                mate.tell({"do": "score"}, [np.zeros(2**20)])
+
+        teller = threading.Thread(target=tell)
+        teller.start()
+        while not mate._writing.locked():
+            threading.Event().wait(0.001)
+        ender = threading.Thread(target=end_mates, args=([mate],), daemon=True)
+        ender.start()
+        ender.join(30)
+        assert mate.process.poll() is not None
+        teller.join(30)
+        assert not teller.is_alive()
 
 
 def test_beats_go_between_commands_and_never_into_one() -> None:

@@ -104,3 +104,34 @@ def test_a_sum_in_a_thread_of_its_own_is_the_same_and_its_errors_are_told(monkey
     monkeypatch.setattr(rings.mx.distributed, "all_sum", fail)
     with pytest.raises(LostRing, match="connection to a peer was lost"):
         ring.sum({"a": mx.ones(2)}, OWN)
+
+
+@pytest.mark.parametrize(
+    "other", [{"nonce": "another job's"}, {"rank": 1}, {"addresses": ((), (), ())}], ids=["job", "rank", "size"]
+)
+def test_a_rank_of_another_ring_is_refused_at_the_handshake(
+    monkeypatch: pytest.MonkeyPatch, other: dict[str, Any]
+) -> None:
+    hands: list[mx.array] = []
+
+    def shake(place: dict[str, Any]) -> None:
+        ring = Ring(None, RingPlace(**{"rank": 1, "addresses": ((), ()), "nonce": "this job's"} | place))
+        ring._shake_hands()
+
+    def keep(own: mx.array, group: object, stream: object) -> mx.array:
+        hands.append(own)
+        return own
+
+    def gather(own: mx.array, group: object, stream: object) -> mx.array:
+        return mx.concatenate([hands[-1], own])
+
+    for first, expected in (({"rank": 0}, "welcome"), ({"rank": 0} | other, "refused")):
+        monkeypatch.setattr(rings.mx.distributed, "all_gather", keep)
+        with pytest.raises(LostRing):  # it has met itself alone
+            shake(first)
+        monkeypatch.setattr(rings.mx.distributed, "all_gather", gather)
+        if expected == "welcome":
+            shake({})
+        else:
+            with pytest.raises(LostRing, match="the ranks of another job are on the same ports"):
+                shake({})

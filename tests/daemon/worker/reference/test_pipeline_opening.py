@@ -166,6 +166,14 @@ def test_what_was_scored_before_a_rank_was_lost_is_kept(
     assert rest.cached + rest.scored == rest.completions
 
 
+def test_ranks_leave_the_memory_to_the_one_that_reads_windows(
+    home: Path, model: Path, pairs_file: Path, three_ranks: list[Any]
+) -> None:
+    summary = run_precompute(make(home, model, pairs_file, ranks=3, reference={"window": 2})).summary
+    assert summary.warnings == ["the reference is scored in windows of its layers, by one rank"]
+    assert three_ranks[-1].mates == []
+
+
 def test_one_rank_that_is_to_be_a_pipeline_is_told(home: Path, model: Path, pairs_file: Path) -> None:
     job = make(home, model, pairs_file, ranks="all", reference={"pipeline": True})
     assert run_precompute(job).summary.warnings == [

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import queue
+import gc
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -19,15 +19,13 @@ from prefd.daemon.worker.data.tokens import Completion, Example
 from prefd.daemon.worker.errors import JobError
 from prefd.daemon.worker.ranks.frames import Array, Frame
 from prefd.daemon.worker.ranks.mate import LostRank
-from prefd.daemon.worker.ranks.pairs import unpack_completions
 from prefd.daemon.worker.reference.batch_board import BatchBoard
 from prefd.daemon.worker.reference.scoring_batches import LEAST_HALF, Batch, halve_batch
 from prefd.daemon.worker.reference.scoring_pass import Scores
 from prefd.daemon.worker.reference.shared_scoring import SharedScoring
+from support.scoring_mates import FakeMate, FakeReference, compute, until
 
 LENGTH, START = 300, 100
-SECONDS = 20.0
-"""Nothing here takes as long; what would wait for ever ends then."""
 
 
 def make_batches(count: int, rows: int = 1) -> list[Batch]:
@@ -41,57 +39,8 @@ def make_entry(number: int, length: int = LENGTH) -> tuple[bytes, Completion]:
     return number.to_bytes(4, "big"), Completion(ids, START)
 
 
-def compute(completion: Completion) -> Array:
-    """What a reference gives here: a number that tells whose it is, and where in it."""
-    return -np.arange(len(completion.ids) - completion.start, dtype=np.float32) - float(completion.ids[0])
-
-
-class FakeMate:
-    """A rank that computes here when it is asked, and dies of the batches that `is_deadly` says."""
-
-    def __init__(
-        self, rank: int, is_deadly: Callable[[Completion], bool] = lambda _: False, ready: bool = True
-    ) -> None:
-        self.rank = rank
-        self.name = f"rank {rank} (pid 1)"
-        self.is_deadly = is_deadly
-        self.answers: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        self.batches = 0
-        if ready:
-            self.get_ready()
-
-    def get_ready(self) -> None:
-        self.answers.put(Frame({"ready": "whole"}))
-
-    def tell(self, head: Mapping[str, Any], arrays: Sequence[Array]) -> None:
-        assert head == {"do": "score"}
-        completions = unpack_completions(list(arrays))
-        self.batches += 1
-        if any(map(self.is_deadly, completions)):
-            self.answers.put(None)
-        else:
-            self.answers.put(Frame({}, [np.concatenate([compute(each) for each in completions])]))
-
-    def hear(self) -> Frame:
-        frame = self.answers.get(timeout=SECONDS)
-        if frame is None:
-            raise LostRank(f"{self.name} died of SIGKILL")
-        return frame
-
-
-class FakeReference:
-    """The first rank's own reference; `before` is called with each batch that it scores."""
-
-    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
-        self.before = before
-
-    def score(self, batches: Sequence[Batch]) -> Iterator[Scores]:
-        self.before()
-        return ({key: compute(completion) for key, completion in batch} for batch in batches)
-
-
 def share(mates: Sequence[FakeMate], own: FakeReference | None = None) -> SharedScoring:
-    crew: Any = SimpleNamespace(mates=mates, size=len(mates) + 1, cause="")
+    crew: Any = SimpleNamespace(mates=mates, size=len(mates) + 1)
     reference: Any = own or FakeReference()
     rows = {key: Example(row, each, each) for row, (key, each) in enumerate(map(make_entry, range(100)))}
     return SharedScoring(reference, crew, rows)
@@ -101,7 +50,7 @@ def score(shared: SharedScoring, batches: Sequence[Batch], stop: threading.Event
     """All scores; none comes twice, and each is its completion's."""
     scores: Scores = {}
     with shared:
-        for batch, values in shared.score(batches, lambda _: None, stop or threading.Event()):
+        for batch, values in shared.score(batches, lambda *_: None, stop or threading.Event()):
             assert {key for key, _ in batch} == values.keys()
             assert not scores.keys() & values.keys()
             scores |= values
@@ -112,18 +61,6 @@ def score(shared: SharedScoring, batches: Sequence[Batch], stop: threading.Event
 
 def count(batches: Sequence[Batch]) -> int:
     return sum(map(len, batches))
-
-
-def until(condition: Callable[[], bool]) -> Callable[[], None]:
-    """What waits until the condition holds."""
-
-    def wait() -> None:
-        deadline = time.monotonic() + SECONDS
-        while not condition():
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
-
-    return wait
 
 
 def test_another_rank_goes_on_to_its_next_batch_while_the_first_computes() -> None:
@@ -145,8 +82,18 @@ def test_the_batch_of_a_rank_that_dies_goes_to_another_and_it_is_said() -> None:
     assert shared.warnings == ["rank 1 (pid 1) died of SIGKILL: the others have scored its part of the reference"]
 
 
-def test_a_batch_that_two_ranks_die_of_is_named_by_its_rows() -> None:
+@pytest.mark.parametrize(
+    ("end", "error", "words"),
+    [
+        ("died of SIGKILL", JobError, "2 ranks have died of the same batch of the reference, of row"),
+        ("failed: RuntimeError: [metal::malloc] Unable to allocate 9 bytes", LostRank, "Unable to allocate"),
+    ],
+)
+def test_a_batch_that_two_ranks_die_of_is_named_by_its_rows_unless_it_may_be_halved(
+    end: str, error: type[Exception], words: str
+) -> None:
     second = FakeMate(2, lambda _: True, ready=False)
+    second.end = end
     first = FakeMate(1, lambda _: second.get_ready() is None, ready=False)
     both_dead = until(lambda: bool(first.batches and second.batches))
 
@@ -154,16 +101,69 @@ def test_a_batch_that_two_ranks_die_of_is_named_by_its_rows() -> None:
         first.get_ready()
         both_dead()
 
-    with pytest.raises(JobError, match="2 ranks have died of the same batch of the reference, of row"):
+    with pytest.raises(error, match=words):
         score(share([first, second], FakeReference(keep_one_batch)), make_batches(2))
 
 
-def test_an_answer_that_cannot_be_read_costs_the_rank_and_not_the_job() -> None:
+def test_ranks_that_were_dead_before_they_got_a_batch_have_not_died_of_it() -> None:
+    mates = [FakeMate(rank) for rank in (1, 2, 3)]
+    for mate in mates:
+        mate.is_gone = True
+    batches = make_batches(2)
+    alone = FakeReference(until(lambda: bool(shared.scored_by) or shared._news.qsize() == 3))
+    shared = share(mates, alone)
+    assert len(score(shared, batches)) == count(batches)
+    assert shared.scored_by == {0: 2}
+    assert len(shared.warnings) == 3
+
+
+def test_what_others_have_scored_is_there_when_the_first_fails() -> None:
+    mate = FakeMate(1)
+    batches = make_batches(12)
+
+    def fail() -> None:
+        until(lambda: shared._news.qsize() == len(batches) - 1)()
+        raise RuntimeError("[metal::malloc] Unable to allocate 9 bytes")
+
+    shared = share([mate], FakeReference(fail))
+    with shared, pytest.raises(RuntimeError, match="Unable"):
+        list(shared.score(batches, lambda *_: None, threading.Event()))
+    assert sum(len(batch) for batch, _ in shared.take_answers()) == count(batches) - 1
+    assert shared.scored_by == {1: count(batches) - 1}
+
+
+def test_a_thread_that_still_waits_for_its_rank_does_not_hold_the_reference() -> None:
+    mate, own = FakeMate(1, ready=False), FakeReference()
+    gone = weakref.ref(own)
+    shared = share([mate], own)
+    assert len(score(shared, make_batches(2))) == 2
+    del own, shared
+    gc.collect()
+    assert gone() is None
+    mate.answers.put(None)
+
+
+def test_each_batch_is_told_with_the_seconds_of_the_rank_that_computed_it() -> None:
+    mate = FakeMate(1)
+    runs: list[tuple[int, bool]] = []
+    shared = share([mate], FakeReference(until(lambda: mate.batches == 11)))
+    with shared:
+        for _ in shared.score(
+            make_batches(12), lambda _, seconds, rank: runs.append((rank, seconds == 5.0)), threading.Event()
+        ):
+            pass
+    assert sorted(runs) == [(0, False), *[(1, True)] * 11]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error"), [([], "IndexError"), ([np.zeros(7, np.float32)], "ValueError: log-probabilities of shape")]
+)
+def test_an_answer_that_cannot_be_read_costs_the_rank_and_not_the_job(arrays: list[Array], error: str) -> None:
     mate = FakeMate(1)
     answered = threading.Event()
 
-    def answer_nonsense(head: Mapping[str, Any], arrays: Sequence[Array]) -> None:
-        mate.answers.put(Frame({}, []))
+    def answer_nonsense(*_: object) -> None:
+        mate.answers.put(Frame({"seconds": 5.0}, arrays))
         answered.set()
 
     mate.tell = answer_nonsense  # type: ignore[method-assign]
@@ -171,7 +171,7 @@ def test_an_answer_that_cannot_be_read_costs_the_rank_and_not_the_job() -> None:
     shared = share([mate], FakeReference(until(answered.is_set)))
     assert len(score(shared, batches)) == count(batches)
     (warning,) = shared.warnings
-    assert warning.startswith("rank 1 (pid 1) answered what cannot be read (IndexError")
+    assert warning.startswith(f"rank 1 (pid 1) answered what cannot be read ({error}")
 
 
 def test_a_stop_is_seen_while_another_rank_computes() -> None:

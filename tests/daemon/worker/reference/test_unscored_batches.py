@@ -13,7 +13,6 @@ from prefd.cache.claims import Claims
 from prefd.cache.reference import Reference
 from prefd.cache.store import ReferenceCache
 from prefd.daemon.worker.data.tokens import Completion
-from prefd.daemon.worker.reference import unscored_batches
 from prefd.daemon.worker.reference.scoring_batches import Batch, BatchSize, cut_batches
 from prefd.daemon.worker.reference.unscored_batches import UnscoredBatches, order_batches
 from support.cache_entries import FINGERPRINT
@@ -98,11 +97,9 @@ def test_without_claims_they_repeat_a_fifth_at_most(tmp_path: Path) -> None:
     assert len(first.scored) + len(second.scored) <= 1.2 * 80
 
 
-def test_what_a_writer_has_claimed_that_never_comes_is_scored_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(unscored_batches, "LEAST_PATIENCE_S", 0.01)
+def test_what_a_writer_has_claimed_that_never_comes_is_scored_in_the_end(tmp_path: Path) -> None:
     stuck, other = (Writer(store, seed) for seed, store in zip("ab", open_stores(tmp_path, "one folder")))
+    other.unscored.least_patience = 0.01
     assert stuck.begin()
     waited: list[int] = []
     other.while_waiting = lambda: waited.append(1)

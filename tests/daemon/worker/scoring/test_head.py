@@ -9,8 +9,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from prefd.daemon.worker.scoring import fused_head, head
+from prefd.daemon.worker.scoring import fused_head
 from prefd.daemon.worker.scoring.head import (
+    SLICE_LOGITS,
     Differentiated,
     Head,
     Share,
@@ -18,16 +19,20 @@ from prefd.daemon.worker.scoring.head import (
     logprobs_lazily,
     logprobs_now,
 )
+from prefd.daemon.worker.scoring.trunk import find_parts
+from support import tiny_architectures
 
 N, D, V = 70, 8, 50
 
 
-def linear(weight: mx.array, trained: bool) -> Head:
+def linear(weight: mx.array, trained: bool, slice_logits: int = SLICE_LOGITS) -> Head:
+    """A head that is one linear map. With 1 for `slice_logits`, slices have 32 rows, and the last one is short."""
     return Head(
         lambda hidden: hidden @ weight.T,
         V,
         lambda: {"weight": weight} if trained else {},
         lambda parameters: lambda hidden: hidden @ parameters["weight"].T,
+        slice_logits=slice_logits,
     )
 
 
@@ -60,13 +65,10 @@ def lazily(head: Head, hidden: mx.array, targets: mx.array, share: Share) -> Dif
 
 @pytest.mark.parametrize("way", [lazily, differentiate_now])
 @pytest.mark.parametrize("trained", [False, True])
-@pytest.mark.parametrize("slice_logits", [1, 2**24])
-def test_values_and_gradients_are_float64s(
-    trained: bool, slice_logits: int, way: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(head, "SLICE_LOGITS", slice_logits)  # 1: slices of 32 rows, the last one short
+@pytest.mark.parametrize("slice_logits", [1, SLICE_LOGITS])
+def test_values_and_gradients_are_float64s(trained: bool, slice_logits: int, way: Any) -> None:
     hidden, weight, targets, cotangent = arrays()
-    linear_head = linear(mx.array(weight.astype(np.float32)), trained)
+    linear_head = linear(mx.array(weight.astype(np.float32)), trained, slice_logits)
     states, wanted = mx.array(hidden.astype(np.float32)), mx.array(targets.astype(np.int32))
     values, by_hidden, by_weight = exact(hidden, weight, targets, cotangent)
 
@@ -113,6 +115,17 @@ def test_no_more_than_a_slice_of_logits_is_there_at_once() -> None:
     assert peaks[1] < 1.5 * peaks[0]
 
 
+def test_the_logits_of_a_model_are_there_once() -> None:
+    parts = next(find_parts(tiny_architectures.build("llama")))
+    states = mx.random.normal((4096, 32))
+    mx.eval(states, parts.model.parameters())
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    logits = parts.logits(states)
+    mx.eval(logits)
+    assert mx.get_peak_memory() - before < 1.5 * logits.nbytes
+
+
 @pytest.mark.parametrize("way", [lazily, differentiate_now])
 def test_a_certain_token_is_never_above_zero(way: Any) -> None:
     weight = mx.array(np.eye(V, dtype=np.float32) * 100)
@@ -155,11 +168,10 @@ def test_a_kernel_that_is_not_exact_is_not_taken(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("way", [lazily, differentiate_now])
 @pytest.mark.parametrize("trained", [False, True])
 def test_what_is_measured_of_each_distribution_is_float64s_and_changes_no_value_or_gradient(
-    trained: bool, way: Any, monkeypatch: pytest.MonkeyPatch
+    trained: bool, way: Any
 ) -> None:
-    monkeypatch.setattr(head, "SLICE_LOGITS", 1)
     hidden, weight, targets, cotangent = arrays()
-    plain = linear(mx.array(weight.astype(np.float32)), trained)
+    plain = linear(mx.array(weight.astype(np.float32)), trained, slice_logits=1)
     measured = replace(plain, measured=True)
     states, wanted = mx.array(hidden.astype(np.float32)), mx.array(targets.astype(np.int32))
     logits = hidden @ weight.T

@@ -14,7 +14,6 @@ from mlx.optimizers import AdamW
 from mlx.utils import tree_flatten
 
 from prefd.daemon.worker.outputs.published import Published
-from prefd.daemon.worker.training import checkpoint
 from prefd.daemon.worker.training.checkpoint import Checkpoints, seal_file
 
 CONFIG = {"fine_tune_type": "lora"}
@@ -133,10 +132,9 @@ def test_a_checkpoint_that_may_not_be_read_now_is_not_taken_for_damaged(
     assert restored_step.step == 2
 
 
-def test_a_large_file_is_checked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "PIECE_BYTES", 7)
+def test_a_large_file_is_checked_piece_by_piece(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content := bytes(range(256)))
-    assert seal_file(tmp_path / "file") == [256, google_crc32c.value(content)]
+    assert seal_file(tmp_path / "file", piece_bytes=7) == [256, google_crc32c.value(content)]
 
 
 def test_when_all_are_damaged_the_run_begins_anew(tmp_path: Path) -> None:

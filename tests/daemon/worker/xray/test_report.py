@@ -12,7 +12,6 @@ from prefd.daemon.runs.xray_summary import XRaySummary
 from prefd.daemon.terminal.report import xray_facts
 from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.training.train import examine_unexamined
-from prefd.daemon.worker.xray import report
 from prefd.daemon.worker.xray.examination import Examination
 from prefd.daemon.worker.xray.report import summarize_doubts
 from support.jobs_on_disk import make_job, run_precompute
@@ -71,8 +70,7 @@ def test_what_cannot_be_examined_is_told_and_fails_nothing(
     broken = summarize_doubts(job, rows_alone=True)
     assert broken is not None
     assert broken.describe() == ["the pairs cannot be examined: ZeroDivisionError: no pair is that long"]
-    monkeypatch.setattr(report, "MOST_PAIRS", len(PAIRS) - 1)
-    many = summarize_doubts(job, rows_alone=True)
+    many = summarize_doubts(job, rows_alone=True, most_pairs=len(PAIRS) - 1)
     assert many is not None
     assert many.fault.startswith("more than 7 pairs are not examined by themselves: `prefd xray`")
 

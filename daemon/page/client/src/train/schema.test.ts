@@ -58,6 +58,18 @@ test("each setting stands in one section, one that no section knows too", () => 
   assert.ok(training && placed.get(training)?.more.some((field) => field.path.at(-1) === "newest"));
 });
 
+test("what is not of the queue stands elsewhere", () => {
+  const schema = { properties: { reference: { type: "object", properties: { model: { type: "string" } } }, ranks: { type: "integer" }, group: { type: "string" } } };
+  const titles = [...placeFields(listFields(schema, [], []))].map(([section, { first, more }]): [string, string[]] => [
+    section.title,
+    [...first, ...more].map((field) => field.path.join(".")),
+  ]);
+  const placed = new Map(titles);
+  assert.deepEqual(placed.get("Model & data"), ["reference.model"]);
+  assert.deepEqual(placed.get("Training settings"), ["ranks"]);
+  assert.deepEqual(placed.get("Queue"), ["group"]);
+});
+
 test("a frozen spec loses what its silence says as well", () => {
   const spec = { name: "", model: "m", data: { path: "p", validation: 0.05 }, training: { newest: 1, qat: { bits: 4 } }, sweep: null };
   assert.deepEqual(leaveOutPresets(spec, listFields(SCHEMA, ["loss"], ["sweep"])), { model: "m", data: { path: "p" }, training: { newest: 1 } });

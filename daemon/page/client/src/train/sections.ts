@@ -13,7 +13,7 @@ export const SECTIONS: readonly Section[] = [
   {
     title: "Model & data",
     first: ["name", "model", "data.path", "data.max_length", "data.validation", "adapter"],
-    owns: ["model", "adapter", "data."],
+    owns: ["model", "adapter", "data.", "reference."],
   },
   {
     title: "Fine-tune",
@@ -33,9 +33,9 @@ export const SECTIONS: readonly Section[] = [
       "training.weight_decay",
       "training.max_grad_norm",
     ],
-    owns: ["training."],
+    owns: ["training.", "ranks"],
   },
-  { title: "Output", first: ["output.fuse", "output.dequantize", "output.peft", "report_to"], owns: ["output."] },
+  { title: "Output", first: ["output.fuse", "output.dequantize", "output.peft", "report_to"], owns: ["output.", "eval_samples."] },
   { title: "Quantization-aware training", first: ["training.qat.bits", "training.qat.group_size", "training.qat.start_step"], owns: ["training.qat."] },
   { title: "Queue", first: ["group", "priority", "after", "not_before", "sweep"], owns: [""] },
 ];

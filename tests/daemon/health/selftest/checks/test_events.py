@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from prefd.daemon.health.selftest.checks import events
 from prefd.daemon.home.layout import Home
 from support.fake_playground import make_playground
-
-
-@pytest.fixture(autouse=True)
-def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "INTERVAL_SECONDS", 0.0)
-    monkeypatch.setattr(events, "PATIENCE", 1.0)
 
 
 def test_every_drop_is_answered(tmp_path: Path, ready_home: Home) -> None:

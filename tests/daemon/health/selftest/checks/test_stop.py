@@ -10,6 +10,7 @@ import pytest
 from prefd.daemon.health.selftest.checks import stop
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.timing import Timing
 from support.fake_playground import make_playground
 
 
@@ -37,8 +38,7 @@ def test_whatever_goes_wrong_fails(tmp_path: Path, ready_home: Home, settings: d
     assert "stop_grace_seconds" in result.remedy
 
 
-def test_a_slow_end_fails(tmp_path: Path, ready_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stop, "MOST_SECONDS", -1.0)
-    result = stop.check(make_playground(tmp_path), ready_home)
+def test_a_slow_end_fails(tmp_path: Path, ready_home: Home) -> None:
+    result = stop.check(make_playground(tmp_path, timing=Timing(stop_check=-1.0)), ready_home)
     assert result.outcome == "failed"
     assert result.finding.startswith("slow: ")
