@@ -127,6 +127,10 @@ class Timing:
     """For a look child to answer a question: a large dataset takes a minute to tokenize."""
     look_interruption: float = 5.0
     """For a look child to leave a question that is not to be answered any more."""
+    download: float = 60.0
+    """For a worker's files to come that a cloud has taken off this machine: others of the queue could run meanwhile."""
+    download_look: float = 0.5
+    """Between two looks at whether they have."""
     session_gather: float = 0.02
     """For which no further question of a client has come before those that wait are answered together."""
     session_gather_crowd: float = 0.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prefd.daemon.health.finding import HealthFinding
@@ -22,7 +22,7 @@ MOST_MODELS = 3
 """Models of waiting jobs that are compared: each is read whole the first time."""
 
 
-def check_hosts(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
+def check_hosts(home: Home, timing: Timing = USUAL, worker: Sequence[str] = WORKER) -> Iterator[HealthFinding]:
     """Tries each machine that ranks may run on: ssh, versions, models, a sum, and the link's speed."""
     try:
         settings = HandedSettings.from_config(Config.load(home), home)
@@ -40,7 +40,7 @@ def check_hosts(home: Home, timing: Timing = USUAL) -> Iterator[HealthFinding]:
     if not models:
         yield HealthFinding("ok", "hosts", "no job of several ranks waits: no model is compared")
     for host in others.values():
-        yield from try_host(home, settings, HostTrial(own=hosts[0], host=host, models=models), timing)
+        yield from try_host(home, settings, HostTrial(own=hosts[0], host=host, models=models), timing, worker)
 
 
 def list_models(home: Home) -> list[str]:
@@ -54,9 +54,11 @@ def list_models(home: Home) -> list[str]:
     return list(wanted)[:MOST_MODELS]
 
 
-def try_host(home: Home, settings: HandedSettings, trial: HostTrial, timing: Timing) -> Iterator[HealthFinding]:
+def try_host(
+    home: Home, settings: HandedSettings, trial: HostTrial, timing: Timing, worker: Sequence[str]
+) -> Iterator[HealthFinding]:
     """Tries one machine, in a worker because that means importing mlx, and because its ring may wait without an end."""
-    name, command = trial.host.ssh, [*WORKER, "try-host", "--home", str(home.root)]
+    name, command = trial.host.ssh, [*worker, "try-host", "--home", str(home.root)]
     try:
         child = subprocess.run(
             command,

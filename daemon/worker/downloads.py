@@ -14,19 +14,16 @@ from pathlib import Path
 from prefd.daemon.machine.cloud import ASKED_FOR, InCloud, list_in_cloud, request_download
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.local_files import list_local_files
+from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker.errors import Stopped
 from prefd.daemon.worker.stopping import StopEvent
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 60.0
-"""For how many seconds a worker waits for its files: others of the queue could run meanwhile."""
-LOOK = 0.5
 
-
-def await_downloads(spec: JobSpec, stop: StopEvent, patience: float | None = None, look: float = LOOK) -> None:
+def await_downloads(spec: JobSpec, stop: StopEvent, timing: Timing = USUAL) -> None:
     """Return when all files that the job reads are on this machine. Raises InCloud, and Stopped where the worker is to stop."""
-    deadline, requested_paths = time.monotonic() + (PATIENCE if patience is None else patience), set[str]()
+    deadline, requested_paths = time.monotonic() + timing.download, set[str]()
     while missing := _list_missing(spec):
         for path in missing:
             request_download(path)
@@ -38,7 +35,7 @@ def await_downloads(spec: JobSpec, stop: StopEvent, patience: float | None = Non
         if time.monotonic() >= deadline:
             more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
             raise InCloud(missing[0], f"{ASKED_FOR}{more}")
-        time.sleep(look)
+        time.sleep(timing.download_look)
 
 
 def is_in_cloud(error: BaseException) -> bool:

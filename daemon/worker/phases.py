@@ -17,6 +17,7 @@ from prefd.daemon.machine.files import DISK_TROUBLE
 from prefd.daemon.runs.next_phase import NextPhase
 from prefd.daemon.runs.phase_outcomes import OUTCOME_OF, LiveOutcome, Outcome, PrecomputeOutcome
 from prefd.daemon.runs.phases import Phase
+from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker import stopping
 from prefd.daemon.worker.device_trouble import find_rank_trouble, is_device_trouble, is_out_of_memory
 from prefd.daemon.worker.downloads import await_downloads, is_in_cloud
@@ -71,11 +72,11 @@ def run_phases(phase: Phase, root: Path, job_id: int, line: NextPhase | None = N
         phase, job = following, job.load_again()
 
 
-def _run(phase: Phase, job: RunningJob, stop: stopping.StopEvent) -> WorkerExit:
+def _run(phase: Phase, job: RunningJob, stop: stopping.StopEvent, timing: Timing = USUAL) -> WorkerExit:
     """Run one phase to its outcome, and return the exit code of a process that runs no other."""
     job.run.forget_outcome(phase)
     try:
-        await_downloads(job.spec, stop)
+        await_downloads(job.spec, stop, timing)
     except Stopped as stopped:
         log.info("%s", stopped)
         return WorkerExit.STOPPED

@@ -66,6 +66,22 @@ def test_test_folders_mirror_the_codes() -> None:
     assert strange == set()
 
 
+WAITS = re.compile(
+    r"""setattr\(\s*[^()]*?["'.]\w*(?:_S|SECONDS|PATIENCE|WAIT|TIMEOUT|INTERVAL|LOOK|GRACE|TIMING)["'],"""
+)
+
+
+def test_no_test_patches_a_wait() -> None:
+    """Waits are fields of `Timing`, which is handed in: what a test changes of them, it changes for itself alone."""
+    patched = {
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in TESTS.rglob("*.py")
+        for match in WAITS.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert WAITS.search('monkeypatch.setattr(claims, "RENEW_AFTER_S", 0)')
+    assert {each for each in patched if not each.startswith("tests/project/")} == set()
+
+
 LINES = 400
 """A file of more has a second noun, which gets a file of its own."""
 CHECKS = re.compile(r"assert|raises|\bcheck|expect|wait_for|fail|require|_or_refuse|notified|hint")

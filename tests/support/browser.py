@@ -21,6 +21,7 @@ from prefd.daemon.page.addresses import list_hosts
 from prefd.daemon.page.app import make_page
 from prefd.daemon.page.listening import bind_page
 from prefd.daemon.page.server import PageConnection
+from prefd.daemon.timing import Timing
 from prefd.daemon.worker_tasks.look_child import LookChild
 from support.loop_thread import running_in_thread
 from support.page import TOKEN
@@ -97,16 +98,16 @@ class Visit:
 
 
 @contextmanager
-def serving(home: Home, static: Path, port: int = 0) -> Iterator[str]:
+def serving(home: Home, static: Path, port: int = 0, timing: Timing = QUICK_TIMING) -> Iterator[str]:
     """The page of `home` on loopback until the end of the block; its address."""
     with bind_page("127.0.0.1", port) as listener:
         bound = listener.getsockname()[1]
 
         async def serve() -> None:
-            hub, child = Hub(home, QUICK_TIMING), LookChild(home)
+            hub, child = Hub(home, timing), LookChild(home)
             app = make_page(home, hub, TOKEN, list_hosts("127.0.0.1", bound, ()), static, child)
             try:
-                await serve_app(app, hub.close, listener, make_limits(QUICK_TIMING, PageConnection))
+                await serve_app(app, hub.close, listener, make_limits(timing, PageConnection))
             finally:
                 await child.close()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -72,6 +74,22 @@ def start_phase(job: RunningJob, phase: str, timeout: float = 60.0, hosts: tuple
             env=os.environ | HandedSettings(rank_timeout=timeout, hosts=hosts).environment(),
         )
     return RankRun(job, process)
+
+
+def write_many_pairs(path: Path) -> Path:
+    """So many that a pass is caught in the middle."""
+    rows = [
+        {"prompt": f"Count to {number}.", "chosen": f"{number} it is. " * 8, "rejected": f"Not {number}. " * 9}
+        for number in range(300)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def count_done(job: RunningJob) -> int:
+    """How many completions have been scored."""
+    progress = job.run.progress()
+    return 0 if progress is None else progress.done
 
 
 def adapter_of(job: RunningJob) -> Mapping[str, mx.array]:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from prefd.daemon.worker.reference.scoring_batches import Batch, halve_batch
 
+LOW = 4
+"""So many tasks for each rank last for as long as the first one computes a batch of its own, and cannot put more on the board."""
+
 
 @dataclass(frozen=True)
 class ScoringTask:
@@ -32,6 +35,11 @@ class BatchBoard:
         with self._changed:
             self._tasks.extend(map(ScoringTask, batches))
             self._changed.notify_all()
+
+    @property
+    def is_low(self) -> bool:
+        """Return whether so few tasks are left that the last of them will soon be given out in halves."""
+        return len(self._tasks) < LOW * self._ranks
 
     def give_back(self, task: ScoringTask) -> None:
         """Put a task at the front again, which the rank that took it has not done."""

@@ -110,7 +110,7 @@ class CacheFill:
     def _compute(self, chunk: list[Batch]) -> Iterator[tuple[Batch, Scores]]:
         """Score the batches of a chunk, in whatever order they come."""
         if self.shared is not None:
-            return self.shared.score(chunk, self._note_run, self.stop)
+            return self.shared.score(chunk, self._note_run, self.stop, self.unscored.take_free)
         return zip(chunk, self.reference.score(chunk, self._rest, self._check_stop))
 
     def _take(self) -> list[Batch]:

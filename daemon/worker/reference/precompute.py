@@ -37,7 +37,7 @@ from prefd.daemon.worker.xray.report import summarize_doubts
 log = logging.getLogger(__name__)
 
 CHUNK_BATCHES = 16
-"""So many batches for each rank are taken and claimed at once: at the end of a chunk, ranks wait for the last one."""
+"""So many batches for each rank are taken and claimed at once."""
 
 
 def precompute(job: RunningJob, stop: StopEvent, began: float | None = None) -> PrecomputeOutcome:

@@ -92,15 +92,25 @@ class SharedScoring:
     def __exit__(self, *_: object) -> None:
         self._board.close()
 
-    def score(self, batches: Sequence[Batch], on_run: OnRun, stop: StopEvent) -> Iterator[tuple[Batch, Scores]]:
+    def score(
+        self,
+        batches: Sequence[Batch],
+        on_run: OnRun,
+        stop: StopEvent,
+        take_more: Callable[[], Sequence[Batch]] = lambda: (),
+    ) -> Iterator[tuple[Batch, Scores]]:
         """Score the batches, in parts and in whatever order they come, until all are scored or a stop is requested.
 
-        `on_run` is called after each. Raises JobError for a batch that two ranks have died of, and LostRank where the last of them
+        `take_more` is called when few are left, for others that are to be scored too, so that no rank waits between two chunks. `on_run`
+        is called after each. Raises JobError for a batch that two ranks have died of, and LostRank where the last of them
         said that its memory ran out, or that its device is in trouble: what a job goes on from with smaller batches.
         """
         remaining = sum(map(len, batches))
         self._board.add(batches)
         while remaining and not stop.is_set():
+            if self._board.is_low and (more := take_more()):
+                remaining += sum(map(len, more))
+                self._board.add(more)
             answer = self._take_answer()
             if answer is not None:
                 remaining -= len(answer.batch)

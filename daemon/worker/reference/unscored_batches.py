@@ -78,18 +78,23 @@ class UnscoredBatches:
         Where others have claimed all that is left, waits for them a while; `before_waiting` is called first.
         """
         self._note_time()
-        if self.size.max_tokens != self._cut_tokens:
-            self._cut(dict(entry for batch in self.batches for entry in batch))
-        while self.batches:
-            if chunk := self._filter(self._cut_chunk(), respect_claims=True):
-                return self._claim(chunk)
-        if not self._claimed:
-            return []
+        if (chunk := self.take_free()) or not self._claimed:
+            return chunk
         before_waiting()
         self._wait(stop)
         self.batches, self._claimed = self._claimed, []
         while self.batches and not stop.is_set():
             if chunk := self._filter(self._cut_chunk(), respect_claims=False):
+                return self._claim(chunk)
+        return []
+
+    def take_free(self) -> list[Batch]:
+        """Take and claim the next batches to score that nobody else has claimed; none where there are no such."""
+        if self.size.max_tokens != self._cut_tokens:
+            self._cut(dict(entry for batch in self.batches for entry in batch))
+        while self.batches:
+            if chunk := self._filter(self._cut_chunk(), respect_claims=True):
+                self._note_time()
                 return self._claim(chunk)
         return []
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from prefd.daemon.health import host_checks
 from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.health.host_checks import check_hosts
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
+from prefd.daemon.machine.processes import WORKER
 from prefd.daemon.specs.job_spec import JobSpec
-from prefd.daemon.timing import Timing
+from prefd.daemon.timing import USUAL, Timing
 from support import fake_ssh
 
 HOSTS = '[distributed]\nhosts = [{ssh = "mac", ips = ["127.0.0.1"]}, {ssh = "studio-2", ips = ["127.0.0.1"]}]\n'
@@ -29,8 +29,8 @@ def there(home: Path) -> Home:
     return ready_home
 
 
-def find(home: Home, timing: Timing | None = None) -> list[HealthFinding]:
-    return list(check_hosts(home, timing or Timing()))
+def find(home: Home, timing: Timing = USUAL, worker: tuple[str, ...] = WORKER) -> list[HealthFinding]:
+    return list(check_hosts(home, timing, worker))
 
 
 def add_job(jobs: JobTable, model: Path, ranks: int) -> None:
@@ -38,11 +38,11 @@ def add_job(jobs: JobTable, model: Path, ranks: int) -> None:
     jobs.add(JobSpec.model_validate(spec), f"{ranks}-{model.name}")
 
 
-def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Has this code try the machine in the worker's place."""
+def stand_in(tmp_path: Path, code: str) -> tuple[str, ...]:
+    """The command of what tries the machine by this code, in the worker's place."""
     script = tmp_path / "worker.py"
     script.write_text(f"import sys, json, os, signal, time\nasked = json.load(sys.stdin)\n{code}\n")
-    monkeypatch.setattr(host_checks, "WORKER", (sys.executable, "-S", "-E", str(script)))
+    return (sys.executable, "-S", "-E", str(script))
 
 
 def test_without_other_machines_there_is_nothing_to_tell(there: Home) -> None:
@@ -54,15 +54,14 @@ def test_without_other_machines_there_is_nothing_to_tell(there: Home) -> None:
     assert "mac has no ips" in finding.detail
 
 
-def test_each_thing_that_was_tried_is_told_with_the_machine(
-    there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_thing_that_was_tried_is_told_with_the_machine(there: Home, tmp_path: Path) -> None:
     with JobTable.open(there.database) as jobs:
         for ranks, model in ((2, tmp_path), (1, there.root), (2, tmp_path / "none")):
             add_job(jobs, model, ranks)
     code = 'print(json.dumps({"level": "ok", "detail": f"{asked[\'host\'][\'ssh\']} {asked[\'models\']}"}))'
-    stand_in(tmp_path, monkeypatch, code)
-    assert find(there) == [HealthFinding("ok", "host", f"studio-2: studio-2 ['{tmp_path}']")]
+    assert find(there, worker=stand_in(tmp_path, code)) == [
+        HealthFinding("ok", "host", f"studio-2: studio-2 ['{tmp_path}']")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,11 +73,11 @@ def test_each_thing_that_was_tried_is_told_with_the_machine(
     ],
 )
 def test_what_did_not_end_well_fails_beside_what_was_found_before(
-    code: str, words: str, there: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str, words: str, there: Home, tmp_path: Path
 ) -> None:
-    stand_in(tmp_path, monkeypatch, f'print(json.dumps({{"level": "ok", "detail": "ssh works"}}))\n{code}')
+    worker = stand_in(tmp_path, f'print(json.dumps({{"level": "ok", "detail": "ssh works"}}))\n{code}')
     timing = Timing(host_check=0.5 if "sleep" in code else 60.0)
-    *_, works, failure = find(there, timing)
+    *_, works, failure = find(there, timing, worker)
     assert (works.level, works.detail) == ("ok", "studio-2: ssh works")
     assert failure.level == "fail"
     assert failure.detail.startswith("studio-2: ")

@@ -25,10 +25,10 @@ NOBODY = 65_534
 
 
 @pytest.fixture
-def port(ready_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def port(ready_home: Home, tmp_path: Path) -> Iterator[int]:
     """The page of `made`, which gives a request half a second to come."""
-    monkeypatch.setattr(browser, "QUICK_TIMING", replace(QUICK_TIMING, request_arrival=0.5))
-    with browser.serving(ready_home, write_static(tmp_path / "static")) as address:
+    timing = replace(QUICK_TIMING, request_arrival=0.5)
+    with browser.serving(ready_home, write_static(tmp_path / "static"), timing=timing) as address:
         yield int(address.rpartition(":")[2])
 
 

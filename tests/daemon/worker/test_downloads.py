@@ -14,7 +14,8 @@ from prefd.daemon.errors import WorkerExit
 from prefd.daemon.machine.cloud import InCloud
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.specs.local_files import list_local_files
-from prefd.daemon.worker import downloads, phases
+from prefd.daemon.timing import Timing
+from prefd.daemon.worker import phases
 from prefd.daemon.worker.data.rows.placed import DataError
 from prefd.daemon.worker.downloads import await_downloads
 from prefd.daemon.worker.errors import Stopped
@@ -52,7 +53,7 @@ def test_what_comes_when_it_is_asked_for_is_waited_for(
 ) -> None:
     clouds.online = True
     clouds.evict(tmp_path / name)
-    await_downloads(spec, threading.Event(), patience=60, look=0.001)
+    await_downloads(spec, threading.Event(), Timing(download_look=0.001))
     assert clouds.asked[0] == tmp_path / name
     assert f"{tmp_path / name} is in the cloud and not on this Mac: it is asked for, and waited for" in caplog.text
 
@@ -63,7 +64,7 @@ def test_what_does_not_come_is_told_with_what_helps_and_a_stop_ends_the_wait(
     for name in ("a.jsonl", "more/b.jsonl"):
         clouds.evict(tmp_path / "pairs" / name)
     with pytest.raises(InCloud, match=r"a\.jsonl is in the cloud .* choose Download Now there \(and 1 more\)"):
-        await_downloads(spec, threading.Event(), patience=0, look=0)
+        await_downloads(spec, threading.Event(), Timing(download=0.0, download_look=0.0))
     stop = threading.Event()
     stop.set()
     with pytest.raises(Stopped, match=r"a\.jsonl"):
@@ -87,8 +88,7 @@ def test_a_worker_says_by_its_exit_that_its_job_goes_on_later(
         monkeypatch.setitem(phases.PHASES, "training", read)
         assert phases._run("training", job, stop) == WorkerExit.NO_FILE
         assert job.run.outcome("training") is None
-    monkeypatch.setattr(downloads, "PATIENCE", 0.0)
     clouds.evict(tmp_path / "pairs" / "a.jsonl")
-    assert phases._run("training", job, stop) == WorkerExit.NO_FILE
+    assert phases._run("training", job, stop, Timing(download=0.0)) == WorkerExit.NO_FILE
     stop.set()
     assert phases._run("training", job, stop) == WorkerExit.STOPPED

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from support import tiny_model as tiny
 from support.child_processes import is_running
 from support.fake_worker import wait_for
 from support.loopback_sshd import HOST, LoopbackSSHD, running_sshd
-from support.rank_runs import RankRun, start_phase
+from support.rank_runs import RankRun, count_done, start_phase, write_many_pairs
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -70,16 +69,6 @@ def scores_of(job: RunningJob) -> list[Any]:
     return list(job.store.get([job.key(side) for each in job.examples for side in (each.chosen, each.rejected)]))
 
 
-def write_many_pairs(path: Path) -> Path:
-    """So many that a pass is caught in the middle."""
-    rows = [
-        {"prompt": f"Count to {number}.", "chosen": f"{number} it is. " * 8, "rejected": f"Not {number}. " * 9}
-        for number in range(300)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def start_and_catch(job: RunningJob, hosts: Hosts = (), timeout: float = 60.0) -> tuple[RankRun, list[int]]:
     """Starts a pass, and waits for its first scores."""
     run = start_phase(job, "precompute", timeout, hosts)
@@ -87,12 +76,6 @@ def start_and_catch(job: RunningJob, hosts: Hosts = (), timeout: float = 60.0) -
     wait_for(lambda: count_done(job) > 0 or run.process.poll() is not None, 240)
     assert run.process.poll() is None, run.log
     return run, others
-
-
-def count_done(job: RunningJob) -> int:
-    """How many completions have been scored."""
-    progress = job.run.progress()
-    return 0 if progress is None else progress.done
 
 
 def test_three_ranks_leave_the_numbers_of_one(tmp_path: Path, model: Path, pairs_file: Path, hosts: Hosts) -> None:

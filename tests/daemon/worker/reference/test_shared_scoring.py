@@ -72,6 +72,28 @@ def test_another_rank_goes_on_to_its_next_batch_while_the_first_computes() -> No
     assert shared.warnings == []
 
 
+def test_more_is_taken_before_the_last_batches_are_given_out() -> None:
+    chunks = [make_batches(12, rows=2)[begin : begin + 4] for begin in (4, 8)]
+    shared = share([FakeMate(1)])
+    batches = make_batches(4, rows=2)
+    sizes: list[int] = []
+    keys: list[bytes] = []
+    left: list[int] = []
+
+    def take_more() -> list[Batch]:
+        left.append(len(shared._board._tasks))
+        return chunks.pop(0) if chunks else []
+
+    with shared:
+        for batch, values in shared.score(batches, lambda *_: None, threading.Event(), take_more):
+            sizes.append(len(batch))
+            keys += values
+    assert sorted(keys) == sorted(key for batch in make_batches(12, rows=2) for key, _ in batch)
+    assert chunks == []
+    assert left[0] > 1, "nobody had to wait for it"
+    assert sizes[:4] == [2] * 4, "and no batch of the first chunk was halved"
+
+
 def test_the_batch_of_a_rank_that_dies_goes_to_another_and_it_is_said() -> None:
     mate = FakeMate(1)
     mate.is_deadly = lambda _: mate.batches == 2
