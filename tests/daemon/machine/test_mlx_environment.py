@@ -65,7 +65,7 @@ def test_a_worker_sets_it_before_mlx_is_imported_and_prints_its_device_as_json_a
         "from prefd.daemon.worker.__main__ import main; main(['device'])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    told, device = answer.stdout.splitlines()
-    assert told == "prepared 0"
+    message, device = answer.stdout.splitlines()
+    assert message == "prepared 0"
     assert json.loads(device)["device"] in ("cpu", "gpu")
     assert json.loads(device)["gflops"] > 0
