@@ -40,6 +40,7 @@ from support import (
     fake_worker,  # tests/support/fake_worker.py
     homes,  # tests/support/homes.py
 )
+from support.import_shares import import_own_share
 from support.running_daemon import Place
 from support.sockets import short_folder
 from support.supervisor_harness import Bench
@@ -60,7 +61,7 @@ settings.load_profile("suite")  # a busy machine is slow, and no test is about t
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Collects the tests without the garbage collector, and takes what they import out of its sight.
 
     It would go through it again and again: 4 s of the 11 s that each of pytest-xdist's processes takes to collect the suite, and
@@ -68,6 +69,7 @@ def pytest_collection() -> Generator[None, object, object]:
     """
     gc.disable()
     try:
+        import_own_share(session)
         return (yield)
     finally:
         gc.collect()

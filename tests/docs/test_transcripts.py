@@ -51,6 +51,7 @@ XRAY = XRaySummary(
 
 
 @pytest.mark.smol
+@pytest.mark.usefixtures("answers_in_process")
 def test_the_preview_is_what_prefd_prints(home: Path, smol_model: Path, tmp_path: Path) -> None:
     (block,) = (block for block in blocks("console") if "$ prefd preview" in block.text)
     command, *lines = block.text.splitlines()

@@ -19,6 +19,7 @@ def test_killed_while_it_trains_each_job_ends_as_its_unbroken_twin(tmp_path: Pat
     assert wrong(result["counts"]) == {}
 
 
+@pytest.mark.thorough  # whole/test_drop_to_job.py has a burst, the steps below a kill at the claim of a file
 def test_killed_during_a_burst_of_files_none_is_lost_or_run_twice_or_half_read(tmp_path: Path) -> None:
     result = run("burst", tmp_path / "run", 1)
     assert (result["counts"]["kills"], result["counts"]["specs"]) == (1, 26)

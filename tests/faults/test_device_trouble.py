@@ -21,6 +21,7 @@ from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.reference import scoring_pass
 from prefd.daemon.worker.training.trainer import Trainer
 from support.jobs_on_disk import adapter_digest, finished, job
+from support.thinned import thin
 
 METAL = "[METAL] Command buffer execution failed: "
 TROUBLES = [
@@ -133,7 +134,9 @@ def find_twin(folder: Path, model: Path, pairs: Path) -> str:
     return TWINS[model]
 
 
-@pytest.mark.parametrize("place", FAULTS)
+@pytest.mark.parametrize(
+    "place", thin(FAULTS, ("scoring", "update", "saving").__contains__)
+)  # one each of the phases' beginnings, middles and ends
 def test_a_job_goes_on_to_its_twins_adapter_wherever_it_is_hit_and_repeats_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, pairs_file: Path, place: str
 ) -> None:

@@ -58,8 +58,8 @@ def test_pefts_names_of_modules_train_what_they_train_there(home: Path, tiny_mod
     assert names == {f"model.layers.{layer}.self_attn.{key}" for layer in (0, 1) for key in ("q_proj", "v_proj")}
 
 
-OFTEN = ("nvfp4-keepq.yaml", "moemx-deq.yaml", "full.yaml", "absent")
-"""Of the other types, daemon/worker/models/test_loading.py has LoRA and DoRA that are dequantized."""
+OFTEN = ("nvfp4-keepq.yaml", "full.yaml", "absent")
+"""daemon/worker/models/test_loading.py has LoRA and DoRA that are dequantized, outputs/test_fuse_tensors.py experts of every type."""
 FUSED = thin(sorted(path.name for path in (FAULTS / "27-mxfp4").glob("*.yaml")) or ["absent"], OFTEN.__contains__)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from functools import cache
 from pathlib import Path
 
+import pytest
+
+from support.import_shares import import_modules, list_share
 from support.paths import ROOT
 
 TESTS = ROOT / "tests"
@@ -18,8 +22,14 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes())
 
 
+IMPORT = re.compile(rb"^[ \t]*(?:from|import)\b[^\n(]*(?:\([^)]*\))?", re.MULTILINE)
+TEST_MODULE = re.compile(rb"\btest_|\bconftest\b")
+
+
 def imported(path: Path) -> set[str]:
-    """The modules that a file imports, by their full names."""
+    """The modules that a file imports, by their full names; none if no import of it names a test, which is seen without parsing."""
+    if not any(TEST_MODULE.search(text) for text in IMPORT.findall(path.read_bytes())):
+        return set()
     modules = set()
     for node in ast.walk(parse(path)):
         if isinstance(node, ast.Import):
@@ -39,6 +49,11 @@ def test_no_test_is_imported() -> None:
         if any(part.startswith("test_") or part == "conftest" for part in name.split("."))
     }
     assert imports == set()
+
+
+def test_an_import_of_a_test_is_seen_in_one_line_and_in_several(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("from support import (\n    homes,\n    test_one,\n)\nimport conftest\n")
+    assert imported(tmp_path / "a.py") >= {"support.test_one", "conftest"}
 
 
 def test_test_folders_mirror_the_codes() -> None:
@@ -89,3 +104,23 @@ def test_each_test_says_what_it_shows() -> None:
         bodies = {node.name: "\n".join(lines[node.lineno : node.end_lineno]) for node in tests}
         silent += [f"{path.relative_to(ROOT)}: {name}" for name, body in bodies.items() if not CHECKS.search(body)]
     assert silent == []
+
+
+@pytest.mark.parametrize("count", [1, 3, 4])
+def test_the_shares_that_are_compiled_are_all_modules_once(count: int) -> None:
+    paths = [Path(f"test_{number}.py") for number in range(10)]
+    assert [path for own in range(count) for path in list_share(paths, own, count)] == paths
+
+
+@pytest.mark.parametrize(
+    "fault", ["raise ValueError", "import pytest\npytest.skip('elsewhere', allow_module_level=True)"]
+)
+def test_a_module_that_cannot_be_imported_is_left_to_the_collection(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(request.config, "_rootpath", tmp_path)
+    (tmp_path / "test_broken.py").write_text(f"{fault}\n")
+    (tmp_path / "test_whole.py").write_text("ANSWER = 42\n")
+    import_modules(request.session, sorted(tmp_path.iterdir()))
+    whole = sys.modules.pop("test_whole")
+    assert (whole.ANSWER, "test_broken" in sys.modules) == (42, False)

@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
-from moto.server import ThreadedMotoServer
-
 from prefd.cache.shared.bucket import Bucket
 
 REFUSALS = {403: "AccessDenied", 404: "NoSuchKey", 503: "SlowDown", 507: "InsufficientStorage"}
@@ -40,6 +38,8 @@ class FaultyStore:
 @contextmanager
 def moto() -> Iterator[str]:
     """The address of moto's own S3 API server, which listens on loopback only and ends with the block."""
+    from moto.server import ThreadedMotoServer  # its import takes a second, and most of pytest's processes need it not
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import mlx.core as mx
 import mlx_lm
 import psutil
 import pytest
+from mlx_lm.generate import main as generate
 
 from prefd.daemon.runs.run_folder import RunDir
 from support.daemon_process import Daemon
@@ -77,7 +77,7 @@ def lines_of(run: RunDir) -> int:
 
 
 def test_dropped_specs_become_adapters_with_which_mlx_lms_own_command_generates(
-    shared_daemon: Daemon, tiny_model: Path
+    shared_daemon: Daemon, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     daemon = shared_daemon
     for loss in LOSSES:
@@ -94,11 +94,10 @@ def test_dropped_specs_become_adapters_with_which_mlx_lms_own_command_generates(
         model, _ = mlx_lm.load(str(tiny_model), adapter_path=str(adapter))
         assert mx.isfinite(model(mx.array([[5, 6, 7]]))).all()
     assert len({digest(adapter) for adapter in adapters.values()}) == len(LOSSES)
-    command = [sys.executable, "-m", "mlx_lm", "generate", "--model", str(tiny_model), "--prompt", "Hello"]
-    arguments = ["--adapter-path", str(adapters["sigmoid"]), "--max-tokens", "4"]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Generation: " in done.stdout
+    command = ["mlx_lm.generate", "--model", str(tiny_model), "--prompt", "Hello", "--max-tokens", "4"]
+    monkeypatch.setattr(sys, "argv", [*command, "--adapter-path", str(adapters["sigmoid"])])
+    generate()
+    assert "Generation: " in capsys.readouterr().out
 
 
 @pytest.mark.thorough  # faults/test_daemon.py kills a daemon that trains

@@ -99,6 +99,7 @@ def scorer(smol_layers: Path) -> Scorer:
     return fastest_scorer(mlx_lm.load(str(smol_layers))[0].freeze())
 
 
+@pytest.mark.thorough  # worker/live/test_learner.py has a tiny llama in numpy, the test below the real model in mlx-lm
 def test_logprobs_equal_a_float64_numpy_llama(smol_layers: Path, scorer: Scorer, batch: list[Completion]) -> None:
     exact = Float64Llama(smol_layers)
     picked = [batch[0], max(batch, key=lambda one: len(one.ids))]

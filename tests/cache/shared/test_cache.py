@@ -158,6 +158,7 @@ os._exit(0)
     assert float(done.stdout) == pytest.approx(sum(float(value.sum()) for value in values.values()), rel=1e-5)
 
 
+@pytest.mark.thorough  # two writers in threads of one process: test_two_writers_at_once_both_end_with_everything
 def test_two_processes_write_at_once(url: str, tmp_path: Path) -> None:
     program = f"""
 import sys

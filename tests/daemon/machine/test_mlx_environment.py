@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def test_each_user_has_a_folder_of_compiled_kernels(monkeypatch: pytest.MonkeyPa
     assert os.environ["MLX_PTX_CACHE_DIR"] == "/home/mia/.cache/prefd/ptx"
 
 
-def test_a_worker_sets_it_before_mlx_is_imported():
+def test_a_worker_sets_it_before_mlx_is_imported_and_prints_its_device_as_json_alone():
     code = (
         "import sys, os; from prefd.daemon.machine import mlx_environment as m; real = m.prepare\n"
         "def prepare(halvings): assert 'mlx.core' not in sys.modules; real(); print('prepared', os.environ['MLX_ENABLE_TF32'])\n"
@@ -64,4 +65,7 @@ def test_a_worker_sets_it_before_mlx_is_imported():
         "from prefd.daemon.worker.__main__ import main; main(['device'])"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "prepared 0" in answer.stdout
+    message, device = answer.stdout.splitlines()
+    assert message == "prepared 0"
+    assert json.loads(device)["device"] in ("cpu", "gpu")
+    assert json.loads(device)["gflops"] > 0

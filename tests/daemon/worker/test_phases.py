@@ -81,6 +81,7 @@ def job_of(home: Path, tiny_model: Path, pairs_file: Path) -> Callable[[int], Ru
     return lambda steps: make_job(home, **spec, training=training | {"iters": steps})
 
 
+@pytest.mark.thorough  # the next test runs both in this process, whole/test_end_to_end.py a daemon's worker
 def test_one_process_runs_both_phases_as_it_is_told(job_of: Callable[[int], RunningJob]) -> None:
     job = job_of(40)
     ours, theirs = socket.socketpair()
@@ -175,12 +176,13 @@ def test_the_pairs_are_tokenized_once_a_job_unless_their_file_changes_meanwhile(
     assert len(prepared) == 1 + is_changed
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_a_failure_is_an_outcome_with_a_sentence(home: Path, tiny_model: Path, tmp_path: Path) -> None:
     empty = tmp_path / "pairs.jsonl"
     rows = [{"prompt": "Same?", "chosen": "Yes.", "rejected": "Yes."}, {"prompt": "x", "chosen": "", "rejected": "y"}]
     empty.write_text("".join(json.dumps(row) + "\n" for row in rows))
     job = make_job(home, model=str(tiny_model), data={"path": str(empty)})
-    assert run("precompute", job) == 1
+    assert run_phases("precompute", job.home.root, 1, Line()) == 1
     outcome = job.run.outcome("precompute")
     assert outcome is not None
     assert not outcome.ok
@@ -256,7 +258,7 @@ def test_a_killed_precompute_keeps_what_it_committed(
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_catalog_and_device_print_json_alone(home: Path) -> None:
+def test_the_catalog_prints_json_alone(home: Path) -> None:
     home.mkdir()
     (home / "chatty.py").write_text('print("hello from a plugin")')
     (home / "config.toml").write_text('plugins = ["chatty.py"]')
@@ -268,6 +270,3 @@ def test_catalog_and_device_print_json_alone(home: Path) -> None:
         {"begin": None},
     ]
     assert answer["losses"]["ipo"]["params"]["beta"]["exclusiveMinimum"] == 0
-    device = json.loads(subprocess.run([*WORKER, "device"], stdout=subprocess.PIPE, check=True).stdout)
-    assert device["device"] in ("cpu", "gpu")
-    assert device["gflops"] > 0

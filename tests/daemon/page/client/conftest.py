@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,14 +27,44 @@ def static(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_client(tmp_path_factory.mktemp("page") / "static")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One browser for all windows of a file. It ends with the file: while Playwright runs, no other test of this thread can use asyncio."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=find_chromium(), args=list(browsers.FLAGS))
-        yield chromium
-        chromium.close()
+class SharedBrowser(ExitStack):
+    """The browser of all windows in this folder's tests, from the first that needs it until the last of them has run."""
+
+    chromium: Browser | None = None
+
+    def launch(self) -> Browser:
+        """Return the browser that runs, or start one."""
+        if self.chromium is None:
+            api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+            playwright = self.enter_context(api.sync_playwright())
+            options = {"executable_path": find_chromium(), "args": list(browsers.FLAGS)}
+            self.chromium = playwright.chromium.launch(**options)
+            self.callback(self.chromium.close)
+        return self.chromium
+
+    def end(self) -> None:
+        """Ends the browser, and Playwright with it: while that runs, no other test of this thread can use asyncio."""
+        self.chromium = None
+        self.close()
+
+
+SHARED_BROWSER = SharedBrowser()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Ends the browser behind the last test of this folder that its process has been given."""
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+            SHARED_BROWSER.end()
+
+
+@pytest.fixture
+def browser() -> Browser:
+    """One browser for all windows of this folder."""
+    return SHARED_BROWSER.launch()
 
 
 @pytest.fixture(autouse=True)

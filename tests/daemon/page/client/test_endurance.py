@@ -98,6 +98,7 @@ def measure_listing(page: Page) -> float:
     return least
 
 
+@pytest.mark.thorough  # control/api/test_jobs.py lists ten thousand in time, test_jobs.py here shows and filters the list
 def test_two_hundred_jobs_of_twelve_metrics_are_listed_in_half_a_second_also_of_ten_thousand(
     ready_home: Home, visit: Open
 ) -> None:

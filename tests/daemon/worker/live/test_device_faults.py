@@ -51,7 +51,9 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int,
     ("text", "code"),
     [
         (METAL + "Impacting Interactivity", WorkerExit.DEVICE_TROUBLE),
-        (METAL + "Insufficient Memory", WorkerExit.NO_MEMORY),
+        pytest.param(
+            METAL + "Insufficient Memory", WorkerExit.NO_MEMORY, marks=pytest.mark.thorough
+        ),  # below: in pieces
     ],
 )
 def test_every_request_has_the_answer_that_it_would_have_had(

@@ -88,8 +88,10 @@ def list_content(session: LiveFolderOnDisk) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("saves_every_s", "deaths"),
-    [(0.0, (1, 2, 3, 5, 6, 7, 9, 10, 12, 15)), (1e9, (8, 13))],
-    ids=["saves at every request", "never saves"],
+    [
+        pytest.param(0.0, (1, 2, 3, 5, 6, 7, 9, 10, 12, 15), id="saves at every request"),
+        pytest.param(1e9, (8, 13), id="never saves", marks=pytest.mark.thorough),  # the other goes on from requests too
+    ],
 )
 def test_killed_at_one_request_after_another_it_ends_to_the_same_bits(
     home: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, saves_every_s: float, deaths: tuple[int, ...]

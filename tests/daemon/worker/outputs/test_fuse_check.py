@@ -82,8 +82,17 @@ def test_a_gpu_has_fewer_digits_in_its_products(monkeypatch: pytest.MonkeyPatch)
     assert replace(comparison, stored="BF16").allowed == 0.1
 
 
-@pytest.mark.parametrize("with_tensors", [True, False], ids=["by its tensors", "by its logits"])
-@pytest.mark.parametrize("quantize", [None, {"bits": 4, "group_size": 32}], ids=["plain", "quantized"])
+@pytest.mark.parametrize(
+    ("quantize", "with_tensors"),
+    [
+        pytest.param(None, True, id="plain-by its tensors"),
+        pytest.param(
+            None, False, id="plain-by its logits", marks=pytest.mark.thorough
+        ),  # the next ones have both halves
+        pytest.param({"bits": 4, "group_size": 32}, True, id="quantized-by its tensors", marks=pytest.mark.thorough),
+        pytest.param({"bits": 4, "group_size": 32}, False, id="quantized-by its logits"),
+    ],
+)
 def test_a_job_whose_fused_model_is_another_fails_and_leaves_none(
     home: Path,
     tiny_model: Path,

@@ -136,6 +136,7 @@ def server(tiny_model: Path) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # it loads an adapter as mlx_lm.generate does above
 def test_mlx_lms_server_answers_with_each_adapter(
     server: httpx.Client, tiny_model: Path, adapters: dict[str, Path]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from support.child_processes import is_running
 from support.fake_worker import wait_for
 from support.jobs_on_disk import adapter_digest, finished, metrics
 from support.rank_runs import RankRun, require_same_numbers, start_phase
+from support.thinned import thin
 
 pytestmark = pytest.mark.slow
+PHASES = ("precompute", "training")
 
 
 def make_job(root: Path, model: Path, pairs: Path, ranks: int, **training: Any) -> RunningJob:
@@ -35,22 +38,25 @@ def wait_for_end(pids: list[int]) -> None:
     wait_for(lambda: not any(map(is_running, pids)), 10)
 
 
-def run_whole(*jobs: RunningJob) -> None:
-    """Runs jobs to their ends, side by side."""
-    for phase in ("precompute", "training"):
+def run_phases(phases: Sequence[str], *jobs: RunningJob) -> None:
+    """Runs phases of jobs to their ends, the jobs side by side."""
+    for phase in phases:
         for run in [start_phase(job, phase) for job in jobs]:
             assert run.wait() == WorkerExit.DONE, run.log
 
 
+@pytest.mark.parametrize("scored_by", thin([1, 2], (1).__eq__))  # reference/test_shared_scoring.py has ranks that score
 def test_two_ranks_give_the_numbers_of_one_and_each_its_share(
-    tmp_path: Path, tiny_model: Path, pairs_file: Path
+    tmp_path: Path, tiny_model: Path, pairs_file: Path, scored_by: int
 ) -> None:
     alone = finished(make_job(tmp_path / "alone", tiny_model, pairs_file, 1))
+    if scored_by == 1:
+        jobs_on_disk.run_precompute(make_job(tmp_path / "two", tiny_model, pairs_file, 1))
     job = make_job(tmp_path / "two", tiny_model, pairs_file, 2)
-    run_whole(job)
+    run_phases(PHASES[2 - scored_by :], job)
     require_same_numbers(job, alone)
     scored, trained = job.run.outcome("precompute"), job.run.outcome("training")
-    assert scored is not None
+    assert (scored is None) == (scored_by == 1), "scored here, or by the ranks"
     assert trained is not None
     assert trained.reason.endswith(" by 2 ranks")
     assert all(line["reduce_seconds"] > 0 for line in metrics(job))
@@ -84,7 +90,7 @@ def test_two_jobs_side_by_side_have_the_bytes_of_each_other_whatever_mlx_finds_i
     for name, value in (("MLX_RANK", "7"), ("MLX_HOSTFILE", "/nowhere"), ("MLX_WORLD_SIZE", "9")):
         monkeypatch.setenv(name, value)
     first, second = (make_job(tmp_path / name, tiny_model, pairs_file, 2) for name in ("first", "second"))
-    run_whole(first, second)
+    run_phases(PHASES, first, second)
     assert adapter_digest(first) == adapter_digest(second)
     broken = make_job(tmp_path / "broken", tiny_model, pairs_file, 2)
     jobs_on_disk.run_precompute(broken)
@@ -92,7 +98,7 @@ def test_two_jobs_side_by_side_have_the_bytes_of_each_other_whatever_mlx_finds_i
     wait_for_steps(run, 1)
     os.kill(run.other_ranks()[0], signal.SIGKILL)
     if run.wait() == WorkerExit.LOST_RANK:  # else it was at its end
-        run_whole(broken)
+        run_phases(PHASES, broken)
     assert adapter_digest(broken) == adapter_digest(first)
 
 

@@ -96,6 +96,7 @@ def count_passes(completions: Sequence[Completion], slack: Slack) -> int:
 
 
 @pytest.mark.smol
+@pytest.mark.thorough  # the tests above have the padding of these lengths, data/test_prepare.py tokenizes the real pairs
 def test_the_lengths_are_those_of_the_real_pairs(smol_model: Path, shared_pairs: Path) -> None:
     tokenizer = loading.tokenizer(ModelSource(str(smol_model)))
     examples = prepare(DataSpec(path=str(shared_pairs), validation=0.0), tokenizer, load_plugins().formats).train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def test_neighbours_change_nothing_but_rounding(model: nn.Module) -> None:
 
 
 @pytest.mark.smol
+@pytest.mark.thorough  # test_kernels.py has which plan keeps bits, the test above a tiny model
 def test_neighbours_change_no_bit_of_a_real_model_where_the_scorer_says_so(smol_layers: Path) -> None:
     """With the kernel at hand; tests/whole/test_blas_cores.py has others."""
     scorer = fastest_scorer(mlx_lm.load(str(smol_layers))[0].freeze())
@@ -124,8 +126,14 @@ def test_gradients_equal_those_of_full_logits(scorer: Scorer) -> None:
         np.testing.assert_allclose(np.array(mine[name]) / scale, np.array(gradient) / scale, atol=1e-5)
 
 
-@pytest.mark.parametrize("lazily", [False, True])
-@pytest.mark.parametrize("options", [{}, {"checkpoint_layers": True}, {"chunk_tokens": 16}], ids=repr)
+@pytest.mark.parametrize(
+    ("options", "lazily"),
+    thin(
+        product([{}, {"checkpoint_layers": True}, {"chunk_tokens": 16}], [False, True]),
+        lambda case: case[1] or not case[0],
+    ),
+    ids=repr,
+)
 def test_dropout_is_the_same_when_a_layer_runs_again(tiny_model: Path, options: dict[str, Any], lazily: bool) -> None:
     """A second run that drew other masks would give the gradient of another function."""
     model = mlx_lm.load(str(tiny_model))[0]
