@@ -13,6 +13,7 @@ from pathlib import Path
 
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
+from prefd.daemon.machine.interpreter import PYTHON
 from prefd.daemon.runs.worker_log import read_tail
 from prefd.daemon.timing import USUAL, Timing
 
@@ -26,8 +27,6 @@ class NotStarted(PrefdError):
 
 def start_detached(home: Home, timing: Timing = USUAL, options: Sequence[str] = ()) -> int:
     """Starts a daemon on `home`, with further options of `prefd start`; returns its pid once its control socket answers. Raises NotStarted."""
-    from prefd.daemon.machine.processes import PYTHON  # with psutil, which no other command that is listed needs
-
     with home.log.open("ab") as log:
         begin = log.tell()
         daemon = subprocess.Popen(

@@ -30,8 +30,8 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.jobs.table import JobTable, JobTableError, Unreadable
 from prefd.daemon.machine import blas
+from prefd.daemon.machine.interpreter import UTF8_STREAMS, WORKER
 from prefd.daemon.machine.owners import explain_rights
-from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER
 from prefd.daemon.machine.readability import list_documents
 from prefd.daemon.runs.snapshot import list_versions
 from prefd.daemon.specs.catalog import CatalogError

@@ -14,7 +14,8 @@ from prefd.daemon.home.hosts import Host, is_here
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
 from prefd.daemon.jobs.table import JobTable, JobTableError
-from prefd.daemon.machine.processes import UTF8_STREAMS, WORKER, describe_exit, find_last_words
+from prefd.daemon.machine.interpreter import UTF8_STREAMS, WORKER
+from prefd.daemon.machine.processes import describe_exit, find_last_words
 from prefd.daemon.timing import USUAL, Timing
 from prefd.daemon.worker_tasks.host_trials import HostTrial, TrialFinding
 

@@ -18,30 +18,13 @@ from pathlib import Path
 import psutil
 
 from prefd.daemon.machine import darwin
-
-PYTHON: tuple[str, ...] = (sys.executable, "-X", "utf8", "-P")
-"""The interpreter of the daemon and its workers. They read and write UTF-8 in any locale, and nothing is imported from the folder
-that they run in."""
-
-WORKER: tuple[str, ...] = (*PYTHON, "-m", "prefd.daemon.worker")
-"""The command of a worker."""
+from prefd.daemon.machine.interpreter import PYTHON
 
 REMARK = re.compile(r"\d{4}-\d\d-\d\d \S+ (WARNING|INFO|DEBUG) ")
 """The start of a line of a worker's log that tells of no error: that there is no fast BLAS, say."""
 
 MOST_WORDS = 300
 """Characters of the last line of a process that ended."""
-
-SAME_HASHES = {"PYTHONHASHSEED": "0"}
-"""Part of every worker's environment: a chat template in Python that goes through a set finds one order in all of them."""
-
-UTF8_STREAMS = {"PYTHONIOENCODING": "utf-8:backslashreplace"}
-"""Part of every worker's environment: the user's own PYTHONIOENCODING would count for more than `-X utf8`."""
-
-
-def build_environment() -> dict[str, str]:
-    """Return the variables that every worker has in its environment, whatever its limits."""
-    return {"PYTHONUNBUFFERED": "1", "PREFD_PARENT": str(os.getpid()), **SAME_HASHES, **UTF8_STREAMS}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from prefd.daemon.control.api.endpoint import Refusal
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.processes import PYTHON, UTF8_STREAMS
+from prefd.daemon.machine.interpreter import PYTHON, UTF8_STREAMS
 
 Done = subprocess.CompletedProcess[str]
 

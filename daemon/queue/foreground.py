@@ -13,7 +13,7 @@ from prefd.daemon.home.runs_owner import claim_runs
 from prefd.daemon.home.settings import Config
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job, JobTable, JobTableError
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.queue.reporting import Reporting
 from prefd.daemon.queue.stop_request import Stop
 from prefd.daemon.queue.supervisor import OnUpdate, Supervisor

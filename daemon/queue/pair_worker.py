@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
-from prefd.daemon.machine.processes import WORKER, signal_group
+from prefd.daemon.machine.interpreter import WORKER
+from prefd.daemon.machine.processes import signal_group
 from prefd.daemon.queue.memory_watch import MemoryWatch
 from prefd.daemon.queue.side_worker import NoSideWorker, describe_silent_end, read_error, start_side_worker
 from prefd.daemon.queue.wakefulness import keep_awake

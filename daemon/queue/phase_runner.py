@@ -21,8 +21,9 @@ from prefd.daemon.home.layout import Home, HomeUnusable
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.table import Job
 from prefd.daemon.machine.files import DISK_TROUBLE
+from prefd.daemon.machine.interpreter import build_environment
 from prefd.daemon.machine.memory import count_kills
-from prefd.daemon.machine.processes import ProcessId, build_environment, signal_group
+from prefd.daemon.machine.processes import ProcessId, signal_group
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.queue.job_worker import JobWorker
 from prefd.daemon.queue.memory_watch import MemoryWatch

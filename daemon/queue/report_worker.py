@@ -12,7 +12,8 @@ from typing import Any
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.cpus import NICE
-from prefd.daemon.machine.processes import WORKER, signal_group
+from prefd.daemon.machine.interpreter import WORKER
+from prefd.daemon.machine.processes import signal_group
 from prefd.daemon.queue.side_worker import NoSideWorker, describe_silent_end, read_error, start_side_worker
 from prefd.daemon.runs.report_files import ReportFiles, ReportState
 from prefd.daemon.timing import USUAL, Timing

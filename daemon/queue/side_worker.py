@@ -14,7 +14,8 @@ from typing import BinaryIO
 
 from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.processes import build_environment, describe_exit, find_last_words
+from prefd.daemon.machine.interpreter import build_environment
+from prefd.daemon.machine.processes import describe_exit, find_last_words
 from prefd.daemon.runs.worker_log import read_tail
 
 

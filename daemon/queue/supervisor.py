@@ -11,7 +11,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
 from prefd.daemon.jobs.states import ENDED, STATE_OF, State
 from prefd.daemon.jobs.table import RESUMED, Job, JobTable
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.queue.phase_end import PhaseEnd
 from prefd.daemon.queue.phase_runner import PhaseRunner

@@ -1,4 +1,7 @@
-"""WorkerAhead is a worker that is started before its job is known: it imports the model library while `prefd run` checks the spec."""
+"""WorkerAhead is a worker that is started before its job is known: it imports the model library while `prefd run` checks the spec.
+
+This module imports little, for the sooner it is started, the sooner a job begins.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from typing import Self
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
 
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.processes import WORKER, build_environment, signal_group
-from prefd.daemon.machine.threads import run_in_thread
-from prefd.daemon.runs.orders import AHEAD, Orders
+from prefd.daemon.machine.interpreter import AHEAD, WORKER, build_environment
+
+if TYPE_CHECKING:
+    from prefd.daemon.runs.orders import Orders
 
 
 class WorkerAhead:
@@ -56,7 +61,8 @@ class WorkerAhead:
     def __exit__(self, *_: object) -> None:
         if self._line is not None:
             self._line.close()
-            signal_group(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def take(self, orders: Orders) -> tuple[TakenWorker, socket.socket] | None:
@@ -91,4 +97,6 @@ class TakenWorker:
 
     async def wait(self) -> int:
         """Wait for its end, and return what it ended with."""
+        from prefd.daemon.machine.threads import run_in_thread
+
         return await run_in_thread(self._process.wait)

@@ -14,8 +14,6 @@ from typing import Self
 
 from prefd.daemon.runs.step_memory import STEP_MEMORY
 
-AHEAD = "ahead"
-"""The task of a worker that waits for orders."""
 PIECE_BYTES = 65536
 DESCRIPTORS = 3
 

@@ -19,7 +19,8 @@ from prefd.daemon.control.status import PageHealth
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.page_record import find_page
 from prefd.daemon.home.serve_record import find_server
-from prefd.daemon.machine.processes import PYTHON, UTF8_STREAMS, describe_exit
+from prefd.daemon.machine.interpreter import PYTHON, UTF8_STREAMS
+from prefd.daemon.machine.processes import describe_exit
 from prefd.daemon.timing import USUAL, Timing
 
 log = logging.getLogger(__name__)

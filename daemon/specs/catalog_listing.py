@@ -16,7 +16,7 @@ from pathlib import Path
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config, ConfigError
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.file_stamps import Stamp, take_stamp
 from prefd.daemon.specs.kept_catalog import KeptCatalog

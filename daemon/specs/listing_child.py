@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefd.daemon.home.handed_settings import HandedSettings
-from prefd.daemon.machine.processes import UTF8_STREAMS, describe_exit, find_last_words, signal_group
+from prefd.daemon.machine.interpreter import UTF8_STREAMS
+from prefd.daemon.machine.processes import describe_exit, find_last_words, signal_group
 from prefd.daemon.specs.catalog import CatalogError
 from prefd.daemon.timing import USUAL, Timing
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.machine.threads import run_in_thread
 from prefd.daemon.specs.catalog import Catalog, CatalogError
 from prefd.daemon.specs.catalog_listing import load_catalog, take_stamp_of_installed

@@ -24,8 +24,8 @@ from prefd.daemon.errors import EXPECTED, WorkerExit
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine import blas, cpus, power
+from prefd.daemon.machine.interpreter import AHEAD
 from prefd.daemon.runs.next_phase import NextPhase
-from prefd.daemon.runs.orders import AHEAD
 from prefd.daemon.runs.phases import PHASES
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.runs.snapshot import read_frozen_spec

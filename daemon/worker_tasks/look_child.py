@@ -19,7 +19,7 @@ from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 from prefd.daemon.home.worker_limits import WorkerLimits
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.specs.catalog import Catalog
 from prefd.daemon.specs.catalog_listing import load_catalog
 from prefd.daemon.text.document_model import DocumentModel

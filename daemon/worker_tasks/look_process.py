@@ -18,8 +18,9 @@ from prefd.daemon.errors import PrefdError
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
+from prefd.daemon.machine.interpreter import build_environment
 from prefd.daemon.machine.memory import private_bytes
-from prefd.daemon.machine.processes import build_environment, describe_exit, find_last_words, signal_group
+from prefd.daemon.machine.processes import describe_exit, find_last_words, signal_group
 from prefd.daemon.text.sizes import format_size
 from prefd.daemon.timing import Timing
 from prefd.daemon.worker_tasks.looks import READY

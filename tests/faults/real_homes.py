@@ -9,7 +9,7 @@ from typing import Any
 from faults.home_slots import Slot, read_jobs
 from faults.homes import Sequence
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from support import tiny_model
 from support.sample_pairs import PAIRS
 

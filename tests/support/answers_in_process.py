@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from prefd.daemon.home.handed_settings import HandedSettings
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.specs import listing_child, plugin_listing
 from prefd.daemon.specs.listing_child import ChildEnd
 from prefd.daemon.timing import USUAL, Timing

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import subprocess
 
-from prefd.daemon.machine.processes import PYTHON
+from prefd.daemon.machine.interpreter import PYTHON
 
 
 def has_client() -> bool:

@@ -87,7 +87,7 @@ def ask_worker(
     """
     from prefd.daemon.home.handed_settings import HandedSettings
     from prefd.daemon.home.settings import Config
-    from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, WORKER
+    from prefd.daemon.machine.interpreter import SAME_HASHES, UTF8_STREAMS, WORKER
     from prefd.daemon.specs.catalog_listing import load_catalog
 
     excluded = load_catalog(home).failures

@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from prefd.daemon.errors import PrefdError, WorkerExit
 from prefd.daemon.home.handed_settings import HandedSettings
-from prefd.daemon.machine.processes import SAME_HASHES, UTF8_STREAMS, WORKER, describe_exit, find_last_words
+from prefd.daemon.machine.interpreter import SAME_HASHES, UTF8_STREAMS, WORKER
+from prefd.daemon.machine.processes import describe_exit, find_last_words
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.worker_tasks.inputs import WorkerInput
 

@@ -24,6 +24,9 @@ SLOW_PASSES = 2
 SAMPLE_TOKENS = 512
 """Tokens of the measured pass: enough to keep a GPU busy. Batches are not bounded below it."""
 
+PREFILL_TOKENS = 2048
+"""Tokens of a prompt that run at once before a continuation is drawn, where the device stands as many."""
+
 
 def measure_layer(network: nn.Module) -> float:
     """Return the seconds that a layer of the model takes for SAMPLE_TOKENS tokens: of a second pass, for the first one compiles."""

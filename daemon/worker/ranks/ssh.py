@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from prefd.daemon.home.hosts import Host
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.worker.ranks.seats import Seat
 from prefd.daemon.worker.ranks.welcome import Welcome
 

@@ -20,12 +20,11 @@ from mlx_lm.sample_utils import make_sampler
 from prefd.daemon.worker.errors import Interrupted, JobError
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.models.lookup_tables import Tables
+from prefd.daemon.worker.models.pass_length import PREFILL_TOKENS
 from prefd.daemon.worker.models.source import ModelSource
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.daemon.worker_tasks.live_requests import SampledSequence, SampleRequest, SamplingParams
 
-PREFILL_TOKENS = 2048
-"""Tokens of a prompt that run at once, where the device stands as many."""
 LEAST_PREFILL_TOKENS = 64
 LEAST_TOP_P = 1e-9
 """A top_p that leaves the likeliest token alone."""

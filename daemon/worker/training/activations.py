@@ -9,7 +9,7 @@ from mlx import nn
 
 from prefd.daemon.worker.models.loading import ADAPTER_LEAVES
 from prefd.daemon.worker.models.memory import count_numbers
-from prefd.daemon.worker.sampling.generator import PREFILL_TOKENS
+from prefd.daemon.worker.models.pass_length import PREFILL_TOKENS
 from prefd.daemon.worker.scoring.head import SLICE_LOGITS
 from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.scoring.trunk import list_arrays

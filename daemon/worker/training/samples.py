@@ -25,6 +25,7 @@ from prefd.daemon.worker.device_trouble import is_device_trouble
 from prefd.daemon.worker.errors import Interrupted
 from prefd.daemon.worker.job import RunningJob, SpecifiedJob
 from prefd.daemon.worker.models.lookup_tables import Tables
+from prefd.daemon.worker.models.pass_length import PREFILL_TOKENS
 from prefd.daemon.worker.stopping import StopEvent
 from prefd.plugins.errors import describe_exception
 
@@ -65,7 +66,7 @@ class Samples:
         spec = job.spec.eval_samples
         if spec is None:
             return None
-        from prefd.daemon.worker.sampling.generator import PREFILL_TOKENS, Generator  # here: few jobs draw answers
+        from prefd.daemon.worker.sampling.generator import Generator  # here: few jobs draw answers
 
         most = PREFILL_TOKENS >> job.run.batches.halvings
         generator = Generator(job.policy, Tables.read(job.policy), job.run.job, stop, most)

@@ -13,7 +13,7 @@ import pytest
 from prefd.daemon.commands.shared.errors import Exit, Failure
 from prefd.daemon.commands.shared.references import ask_worker
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine.processes import build_environment
+from prefd.daemon.machine.interpreter import build_environment
 from prefd.daemon.worker_tasks.answers import LossCheck
 from prefd.daemon.worker_tasks.inputs import LossCheckInput
 from support import homes

@@ -13,7 +13,7 @@ from prefd.daemon.health.finding import HealthFinding
 from prefd.daemon.health.host_checks import check_hosts
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.specs.job_spec import JobSpec
 from prefd.daemon.timing import USUAL, Timing
 from support import fake_ssh

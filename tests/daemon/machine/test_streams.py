@@ -197,7 +197,7 @@ def test_an_endless_command_ends_with_its_reader(ready_home: Home) -> None:
 
 
 def test_a_worker_writes_utf8_whatever_the_environment_says(tmp_path: Path) -> None:
-    from prefd.daemon.machine.processes import PYTHON, UTF8_STREAMS
+    from prefd.daemon.machine.interpreter import PYTHON, UTF8_STREAMS
 
     code = "import sys; print(sys.flags.utf8_mode, sys.getfilesystemencoding()); print('− \\udcff')"
     environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"} | UTF8_STREAMS

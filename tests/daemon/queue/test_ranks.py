@@ -17,7 +17,7 @@ import pytest
 from prefd.daemon.control.client import Client
 from prefd.daemon.home.layout import Home
 from prefd.daemon.jobs.table import JobTable
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.runs.run_folder import RunDir
 from support import fake_ssh
 from support.child_processes import is_running

@@ -15,7 +15,7 @@ from prefd.daemon.home.layout import Home
 from prefd.daemon.home.page_files import STATIC
 from prefd.daemon.home.page_record import find_page, read_page_record
 from prefd.daemon.home.settings import Config, WebConfig
-from prefd.daemon.machine.processes import PYTHON
+from prefd.daemon.machine.interpreter import PYTHON
 from support import fake_worker
 from support.homes import invoke
 from support.running_daemon import QUICK, Place

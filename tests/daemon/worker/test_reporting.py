@@ -14,7 +14,7 @@ import pytest
 
 from prefd.daemon.home.layout import Home
 from prefd.daemon.machine.files import write_json
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.runs.report_files import ReportFiles, ReportState, list_reports
 from prefd.daemon.runs.run_folder import RunDir
 from prefd.daemon.worker.reporting import ReportFailed, WatchedCalls, report

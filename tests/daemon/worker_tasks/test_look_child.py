@@ -16,7 +16,7 @@ import pytest
 from prefd.daemon.home.handed_settings import HandedSettings
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.worker_limits import WorkerLimits
-from prefd.daemon.machine.processes import WORKER
+from prefd.daemon.machine.interpreter import WORKER
 from prefd.daemon.text.document_model import DocumentModel
 from prefd.daemon.timing import Timing
 from prefd.daemon.worker_tasks.look_child import LookChild, LookFailed, LookRefused, LookSetup, LookSuperseded
