@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from prefd.daemon.commands.shared.errors import Exit
+from prefd.daemon.control import detached_start
 from prefd.daemon.control.detached_start import describe_last_words, is_answering
 from prefd.daemon.home import lock
 from prefd.daemon.home.layout import Home
-from prefd.daemon.machine import processes
 from prefd.daemon.timing import Timing
 from support import fake_worker
 from support.homes import invoke
@@ -97,7 +97,7 @@ def test_one_that_does_not_come_up_says_why(
     fake = tmp_path / "python"
     fake.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{script}"\n')
     fake.chmod(0o755)
-    monkeypatch.setattr(processes, "PYTHON", (str(fake),))
+    monkeypatch.setattr(detached_start, "PYTHON", (str(fake),))
     timing = Timing(detached_start=0.2 if "sleep" in script else 30)
     result = invoke(there, "start", "--detach", timing=timing)
     assert result.exit_code == Exit.FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,8 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("way", ["as on a CPU", "as on a Mac"])
 def test_the_other_layers_take_no_memory_but_for_the_states(wide: Path, way: str) -> None:
+    gc.collect()
+    others = mx.get_active_memory()
     scorer = windowed_scorer(lambda: loading.load_lazily(ModelSource(str(wide))).freeze(), 2, WAYS[way])
     layer = count_bytes(scorer.open_layers()[0].parameters())
     tokens = sum(len(completion.ids) + plan.SHORTEST for batch in batches() for completion in batch)
@@ -160,6 +163,7 @@ def test_the_other_layers_take_no_memory_but_for_the_states(wide: Path, way: str
 
     def measure(score: Callable[[], object]) -> int:
         """The peak of what is taken beside the frame, which is in memory already."""
+        gc.collect()  # what other tests have left is not to be freed meanwhile
         mx.clear_cache()
         before = mx.get_active_memory()
         mx.reset_peak_memory()
@@ -167,11 +171,11 @@ def test_the_other_layers_take_no_memory_but_for_the_states(wide: Path, way: str
         return int(mx.get_peak_memory()) - before
 
     in_windows = measure(lambda: [mx.eval(scores) for scores in scorer.logprobs(batches())])
-    after = mx.get_active_memory()
+    left = mx.get_active_memory() - others
     whole = measure(lambda: [mx.eval(scorer.scorer.logprobs(batch)) for batch in batches()])
-    assert in_windows <= whole - 8 * layer + states
+    assert in_windows <= whole - 8 * layer + states + layer // 10  # the cache of buffers rounds sizes up
     assert whole - in_windows > 7 * layer
-    assert after < layer  # the frame alone
+    assert left < layer  # the frame alone
 
 
 def test_the_weights_are_read_once_for_each_of_the_plans_that_are_tried(
