@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
@@ -31,6 +30,7 @@ from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.phases import run_phases
 from prefd.daemon.worker.reference import scoring_pass
+from support.array_memory import count_held_bytes
 from support.jobs_on_disk import again, make_job, run_precompute
 
 WORKER = [sys.executable, "-m", "prefd.daemon.worker"]
@@ -148,8 +148,7 @@ def test_no_model_is_in_memory_between_the_phases_and_training_counts_its_own_pe
 ) -> None:
     """One model in memory at a time: all that the reference took is given back before training begins."""
     weights = sum(path.stat().st_size for path in tiny_model.glob("*.safetensors"))
-    gc.collect()
-    before = mx.get_active_memory()
+    before = count_held_bytes()
     between, after = run_both(job_of(2))
     assert max(between.active, after.active) - before < 0.01 * weights
     assert between.peak < 0.01 * weights

@@ -21,6 +21,7 @@ from prefd.daemon.worker.scoring.head import (
 )
 from prefd.daemon.worker.scoring.trunk import find_parts
 from support import tiny_architectures
+from support.array_memory import count_held_bytes
 
 N, D, V = 70, 8, 50
 
@@ -106,7 +107,7 @@ def test_no_more_than_a_slice_of_logits_is_there_at_once() -> None:
     peaks = []
     for rows in (512, 4096):
         mx.clear_cache()
-        before = mx.get_active_memory()
+        before = count_held_bytes()
         mx.reset_peak_memory()
         out = differentiate_now(head, states[:rows], wanted[:rows], lambda values: (values.sum(), None))
         mx.eval(out.by_hidden)
@@ -119,7 +120,7 @@ def test_the_logits_of_a_model_are_there_once() -> None:
     parts = next(find_parts(tiny_architectures.build("llama")))
     states = mx.random.normal((4096, 32))
     mx.eval(states, parts.model.parameters())
-    before = mx.get_active_memory()
+    before = count_held_bytes()
     mx.reset_peak_memory()
     logits = parts.logits(states)
     mx.eval(logits)

@@ -23,6 +23,7 @@ from prefd.daemon.worker.scoring.choose import fastest_scorer
 from prefd.daemon.worker.scoring.plan import Slack
 from prefd.daemon.worker.scoring.scorer import Options, Scorer
 from prefd.plugins.types import Logprobs
+from support.array_memory import count_held_bytes
 from support.full_logits import completion, naive
 from support.neighbours import neighbours_apart, with_siblings
 from support.thinned import thin
@@ -190,7 +191,7 @@ def test_in_pieces_a_long_answer_takes_a_fraction_of_the_memory(tiny_model: Path
     for chunk_tokens in (None, 64):
         scorer = fastest_scorer(model, Options(chunk_tokens=chunk_tokens, lazily=lazily))
         mx.eval(model.parameters())
-        before = mx.get_active_memory()
+        before = count_held_bytes()
         mx.reset_peak_memory()
         mx.eval(scorer.value_and_grad([completion(1500, 500)], lambda scored: (scored.sums.sum(), None)))
         peaks.append(mx.get_peak_memory() - before)

@@ -20,6 +20,7 @@ from prefd.daemon.worker.scoring.scorer import Options
 from prefd.daemon.worker.scoring.stage import Stage, describe_way, take_way
 from support import tiny_architectures
 from support import tiny_model as tiny
+from support.array_memory import count_held_bytes
 
 BATCH = [Completion(np.arange(1, 60, dtype=np.uint32), 20)]
 
@@ -53,7 +54,7 @@ def test_a_stage_takes_the_memory_of_its_own_layers(tmp_path: Path) -> None:
     states: list[Any] = []
     for begin, end, rest in ((0, 3, embeddings), (3, 6, 0), (6, 10, embeddings)):
         mx.clear_cache()
-        before = mx.get_active_memory()
+        before = count_held_bytes()
         stage = Stage.open(take_way(way, open_model()), begin, end)
         result = stage.run(way, BATCH, states)
         memory = mx.get_active_memory() - before

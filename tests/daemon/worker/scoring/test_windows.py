@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from prefd.daemon.worker.scoring.choose import NoWindows, windowed_scorer
 from prefd.daemon.worker.scoring.scorer import Options
 from support import tiny_architectures
 from support import tiny_model as tiny
+from support.array_memory import count_held_bytes
 
 pytestmark = pytest.mark.usefixtures("known_bits")
 
@@ -154,8 +154,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("way", ["as on a CPU", "as on a Mac"])
 def test_the_other_layers_take_no_memory_but_for_the_states(wide: Path, way: str) -> None:
-    gc.collect()
-    others = mx.get_active_memory()
+    others = count_held_bytes()
     scorer = windowed_scorer(lambda: loading.load_lazily(ModelSource(str(wide))).freeze(), 2, WAYS[way])
     layer = count_bytes(scorer.open_layers()[0].parameters())
     tokens = sum(len(completion.ids) + plan.SHORTEST for batch in batches() for completion in batch)
@@ -163,9 +162,7 @@ def test_the_other_layers_take_no_memory_but_for_the_states(wide: Path, way: str
 
     def measure(score: Callable[[], object]) -> int:
         """The peak of what is taken beside the frame, which is in memory already."""
-        gc.collect()  # what other tests have left is not to be freed meanwhile
-        mx.clear_cache()
-        before = mx.get_active_memory()
+        before = count_held_bytes()
         mx.reset_peak_memory()
         score()
         return int(mx.get_peak_memory()) - before

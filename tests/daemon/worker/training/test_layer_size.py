@@ -13,6 +13,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from prefd.daemon.worker.training.largest_batch import TokenRun
 from prefd.daemon.worker.training.layer_size import LayerSize
+from support.array_memory import count_held_bytes
 
 TOKENS = 192
 
@@ -49,7 +50,7 @@ def measure_kept(module: Any, layers: int, use_dora: bool) -> int:
         return hidden.sum(), hidden
 
     mx.clear_cache()
-    before = mx.get_active_memory()
+    before = count_held_bytes()
     (_, hidden), gradients = nn.value_and_grad(model, run)()
     mx.eval(hidden)
     kept_bytes = mx.get_active_memory() - before

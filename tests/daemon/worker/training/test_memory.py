@@ -31,6 +31,7 @@ from prefd.daemon.worker.training.memory import Estimate, check, estimate
 from prefd.daemon.worker.training.qat import QAT
 from prefd.daemon.worker.training.schedule import Batching
 from support import tiny_model as tiny
+from support.array_memory import count_held_bytes
 from support.thinned import thin
 
 GIB = 2**30
@@ -56,7 +57,7 @@ def measured(model: nn.Module, one: Example, options: Options) -> int:
     scorer = fastest_scorer(model, options)
 
     mx.eval(model.parameters())
-    before = mx.get_active_memory()
+    before = count_held_bytes()
     mx.reset_peak_memory()
     mx.eval(scorer.value_and_grad([one.chosen, one.rejected], lambda scored: (scored.sums.sum(), None)))
     return mx.get_peak_memory() - before
@@ -103,7 +104,7 @@ def test_the_estimate_of_each_kind_of_training_is_near_what_is_measured(
         qat = QAT.install(model, spec.qat, mx.float32, steps=10)
         guess = estimate(model, {}, [one], Batching(1, 1024), options, qat.nbytes)
         mx.eval(model.parameters())
-        before = mx.get_active_memory()
+        before = count_held_bytes()
         qat.begin_step(1)
         copies = mx.get_active_memory() - before
         with subtests.test(options):

@@ -17,6 +17,7 @@ from prefd.daemon.worker.job import RunningJob
 from prefd.daemon.worker.models import loading
 from prefd.daemon.worker.sampling.generator import Generator
 from prefd.daemon.worker.training.samples import MOST_DEATHS, Samples
+from support.array_memory import count_held_bytes
 from support.jobs_on_disk import StopAtLook, adapter_digest, again, finished, job, run_training
 from support.sample_pairs import PAIRS
 
@@ -142,7 +143,7 @@ def test_memory_is_given_back_and_the_model_trains_on(sampled: RunningJob) -> No
     drawing, model = open_samples(make_twin(sampled, 7, {"prompts": 1, "max_tokens": 20}))
     model.train()
     mx.clear_cache()
-    before = mx.get_active_memory()
+    before = count_held_bytes()
     drawing.draw_due(0, False, model)
     assert (mx.get_active_memory(), mx.get_cache_memory()) == (before, 0)
     assert model.training

@@ -17,6 +17,7 @@ from prefd.daemon.worker.training import memory
 from prefd.daemon.worker.training.activations import KEYS_GROW_BY, estimate_answer
 from prefd.daemon.worker.training.memory import Estimate, check
 from prefd.daemon.worker_tasks.live_requests import SampleRequest, SamplingParams
+from support.array_memory import count_held_bytes
 
 GIB = 2**30
 
@@ -27,7 +28,7 @@ def test_an_answer_takes_what_is_estimated(tiny_model: Path) -> None:
     mx.eval(model.parameters())
     generator = Generator(source, Tables.read(source), "", threading.Event())
     params = SamplingParams(max_tokens=8, temperature=0.0, seed=0)
-    before = mx.get_active_memory()
+    before = count_held_bytes()
     mx.reset_peak_memory()
     generator.sample(model, SampleRequest(n=1, tokens=list(range(3, 103)), params=params))
     estimated = estimate_answer(model, 108)
