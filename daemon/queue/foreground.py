@@ -48,6 +48,8 @@ def run_in_foreground(
     `spec` is validated, with absolute paths; without `training` it only fills the cache. SIGINT and SIGTERM end it as
     cancelled, once its worker has stopped. `ahead`: a worker that is there already. Main thread only. Raises JobTableError, ConfigError.
     """
+    if ahead is not None and spec.ranks != 1:  # ranks share the cores out before anything is imported
+        ahead.end()
     home.create()
     claim_runs(home)
     config = Config.load(home)
@@ -68,7 +70,7 @@ def run_in_foreground(
             limits=limits,
             on_training=reporting.begin,
             timing=timing,
-            ahead=ahead if spec.ranks == 1 else None,  # ranks share the cores out before anything is imported
+            ahead=ahead,
         )
 
         async def provide() -> Provision:

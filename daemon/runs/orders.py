@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from prefd.daemon.runs.early_words import carry_over
 from prefd.daemon.runs.step_memory import STEP_MEMORY
 
 PIECE_BYTES = 65536
@@ -64,7 +65,7 @@ class Orders:
         sys.stderr.flush()
         early = sys.stderr.fileno()
         with suppress(OSError):  # a full disk is the job's to tell
-            os.write(self.log, os.pread(early, os.fstat(early).st_size, 0))
+            carry_over(early, self.log)
         for descriptor in (1, 2, sys.stdout.fileno(), early):
-            os.dup2(self.log, descriptor)
+            os.dup2(self.log, descriptor, inheritable=descriptor <= 2)
         os.close(self.log)

@@ -9,12 +9,12 @@ from prefd.daemon.errors import EXPECTED
 from prefd.daemon.home.layout import Home
 from prefd.daemon.home.settings import Config
 from prefd.daemon.runs.orders import Orders
-from prefd.daemon.worker.preparation import prepare_mlx, prepare_process, uncollected
+from prefd.daemon.worker.preparation import prepare_log, prepare_mlx, uncollected
 
 
 def wait_for_orders(home: Home, descriptor: int) -> list[str] | None:
     """Become the worker that orders on the line `descriptor` name, and return its arguments; None where the line ends first."""
-    prepare_process()
+    prepare_log()
     if can_import_ahead(home):
         prepare_mlx()
         with uncollected(), contextlib.suppress(Exception):  # the job's own start tells of it

@@ -13,10 +13,15 @@ from prefd.daemon.machine import blas, cpus, mlx_environment, open_files
 
 def prepare_process(rank: str = "") -> None:
     """Prepare this process, which has no thread yet, for its task; `rank` begins each line of its log."""
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s {rank}%(message)s", stream=sys.stderr)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    prepare_log(rank)
     cpus.apply_limits()
     open_files.raise_limit()
+
+
+def prepare_log(rank: str = "") -> None:
+    """Have messages of this process written to its standard error; `rank` begins each."""
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s %(levelname)s {rank}%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def prepare_mlx(halvings: int = 0) -> None:

@@ -68,13 +68,37 @@ def test_one_that_is_gone_is_replaced_and_nobody_notices(bench: Bench) -> None:
     assert ahead.pid not in pids
 
 
+def test_what_one_said_that_died_before_it_had_its_log_is_in_the_log(bench: Bench) -> None:
+    dying = """import os, select, socket, sys
+print("last words", file=sys.stderr, flush=True)
+select.select([socket.socket(fileno=int(sys.argv[-1]))], [], [])
+os.abort()"""
+    ahead = start(bench, dying)
+    state, pids, log = run(bench, ahead)
+    assert state == "done", "another one is started"
+    assert ahead.pid not in pids
+    assert "last words\n" in log
+
+
 def test_a_job_of_several_ranks_takes_none(bench: Bench) -> None:
-    """They share the cores out before anything is imported."""
+    """They share the cores out before anything is imported. It does not stay beside them."""
+    ended: list[bool] = []
     ahead = start(bench, STAND_IN)
-    state, pids, _ = run(bench, ahead, ranks=2)
+    spec = JobSpec.model_validate_json(fake_worker.spec_text(bench.folder, "ok", ranks=2))
+    with ahead:
+        job = run_in_foreground(
+            bench.home,
+            spec,
+            "spec.yaml",
+            fake_worker.catalog(),
+            lambda *_: ended.append(not is_running(ahead.pid)),
+            worker=bench.worker,
+            ahead=ahead,
+        )
+    state, pids = job.state, bench.pids(job)
     assert state == "done"
     assert ahead.pid not in pids
-    assert not is_running(ahead.pid)
+    assert set(ended) == {True}
 
 
 def test_one_that_no_job_takes_is_ended(bench: Bench) -> None:
