@@ -74,6 +74,7 @@ def validate(ctx: click.Context, specs: tuple[Path, ...], no_data: bool, as_json
 
     home: Home = ctx.obj
     catalog = load_catalog(home)
+    warn_of_plugins(catalog)
     results: dict[Path, SpecFile | SpecError] = {}
     for path in specs:
         try:
@@ -208,9 +209,16 @@ def check_specs(home: Home, paths: Sequence[Path]) -> list[tuple[Path, SpecFile]
             errors.append(format_errors(path, error))
     if errors:
         raise Failure("\n".join(errors))
+    warn_of_plugins(catalog)
     for _, file in files:
         show_notes(file)
     return files
+
+
+def warn_of_plugins(catalog: Catalog) -> None:
+    """Warns of plugins that could not be loaded: a spec that needs one of them is refused, and others go on without."""
+    for plugin in catalog.failed:
+        render.print_warning(f"the plugin {plugin.name} cannot be loaded, and is left out: {plugin.error}")
 
 
 def check_spec(home: Home, path: Path) -> JobSpec:

@@ -226,3 +226,16 @@ def test_validate_says_that_the_hub_was_silent_and_passes_the_spec(
     (document,) = json.loads(invoke(Home(home), "validate", spec, "--json").stdout)["specs"]
     assert document["data"][0]["data"] is None
     assert "no-such-org/no-such-data" in document["data"][0]["not_reached"]
+
+
+def test_a_plugin_that_is_left_out_is_told_by_what_reads_a_spec(
+    home: Path, tmp_path: Path, tiny_model: Path, pairs_file: Path
+) -> None:
+    Home(home).create()
+    Home(home).config.write_text('plugins = ["nope.py"]')
+    spec = homes.write_spec(tmp_path / "first.json", tiny_model, pairs_file)
+    words = "warning: the plugin nope cannot be loaded, and is left out: FileNotFoundError"
+    for command in (("validate", "--no-data"), ("cache", "explain")):
+        result = invoke(Home(home), *command, spec, "--json")
+        assert words in result.stderr, command
+        assert json.loads(result.stdout), command
